@@ -1,0 +1,211 @@
+//! The command line: every role and every tool is a subcommand of one binary.
+
+use clap::{Args, Parser, Subcommand};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+/// A fleet of Mercurial servers that looks like one
+#[derive(Debug, Parser)]
+#[command(
+    name = "hgfleet",
+    version,
+    propagate_version = true,
+    max_term_width = 100
+)]
+pub struct Cli {
+    /// What to do
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The subcommands
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run the whole fleet on this machine: a master, two mirrors and a balancer; makes what is missing
+    Up(Up),
+    /// Run the master: takes pushes over SSH, appends them to the log
+    Master(Role),
+    /// Run one mirror: follows the log, serves reads over HTTP
+    Mirror(Role),
+    /// Run the balancer: the front door for HTTP, HTTPS and SSH
+    Balancer(Role),
+    /// Serve repositories read-only over HTTP, without a fleet
+    Web(Web),
+    /// Speak the wire protocol for one repository on standard input and output, without a fleet
+    Serve(Serve),
+    /// Do one SSH session's work (started by the SSH door, not by hand)
+    #[command(hide = true)]
+    Session(Session),
+    /// Create, import, list, verify and delete repositories
+    #[command(subcommand)]
+    Repo(Repo),
+    /// The embedded directory's accounts
+    #[command(subcommand)]
+    Account(Account),
+    /// Show the fleet at a glance: roles, lease, positions, lag, health
+    Status(Status),
+}
+
+/// Where the configuration is
+#[derive(Debug, Args)]
+pub struct ConfigFile {
+    /// Configuration file [default: ./hgfleet.toml, else ./hgfleet-data/hgfleet.toml]
+    #[arg(long, value_name = "FILE", global = true)]
+    pub config: Option<PathBuf>,
+}
+
+/// `hgfleet up`
+#[derive(Debug, Args)]
+pub struct Up {
+    /// Folder that holds everything: configuration, keys, log and stores
+    #[arg(long, value_name = "DIR", default_value = "hgfleet-data")]
+    pub data: PathBuf,
+    /// Address of the SSH door [default: 127.0.0.1:2222]
+    #[arg(long, value_name = "ADDR")]
+    pub ssh: Option<SocketAddr>,
+    /// Address that redirects to HTTPS [default: 127.0.0.1:8080]
+    #[arg(long, value_name = "ADDR")]
+    pub http: Option<SocketAddr>,
+    /// Address of the HTTPS door [default: 127.0.0.1:8443]
+    #[arg(long, value_name = "ADDR")]
+    pub https: Option<SocketAddr>,
+}
+
+/// `hgfleet master`, `mirror`, `balancer`
+#[derive(Debug, Args)]
+pub struct Role {
+    #[command(flatten)]
+    pub config: ConfigFile,
+    /// Which entry of the configuration this server is, where there are several
+    #[arg(long, value_name = "NAME")]
+    pub name: Option<String>,
+}
+
+/// `hgfleet web`
+#[derive(Debug, Args)]
+pub struct Web {
+    /// Address to listen on
+    #[arg(
+        short = 'a',
+        long = "address",
+        value_name = "ADDR",
+        default_value = "127.0.0.1"
+    )]
+    pub address: String,
+    /// Port to listen on
+    #[arg(
+        short = 'p',
+        long = "port",
+        value_name = "PORT",
+        default_value_t = 8000
+    )]
+    pub port: u16,
+    /// A repository, or folders with repositories in them
+    #[arg(value_name = "PATH", required = true)]
+    pub paths: Vec<PathBuf>,
+}
+
+/// `hgfleet serve`
+#[derive(Debug, Args)]
+pub struct Serve {
+    /// The repository to serve
+    #[arg(short = 'R', long = "repository", value_name = "PATH")]
+    pub repository: PathBuf,
+    /// Speak SSH framing on standard input and output
+    #[arg(long, required = true)]
+    pub stdio: bool,
+}
+
+/// `hgfleet session`
+#[derive(Debug, Args)]
+pub struct Session {
+    #[command(flatten)]
+    pub config: ConfigFile,
+}
+
+/// `hgfleet repo`
+#[derive(Debug, Subcommand)]
+pub enum Repo {
+    /// Create an empty repository
+    Create {
+        /// Name, such as `team/first`
+        name: String,
+        /// Keep pushed draft changesets draft
+        #[arg(long)]
+        non_publishing: bool,
+        #[command(flatten)]
+        config: ConfigFile,
+    },
+    /// Delete a repository
+    Delete {
+        /// Name
+        name: String,
+        #[command(flatten)]
+        config: ConfigFile,
+    },
+    /// List the repositories
+    List {
+        #[command(flatten)]
+        config: ConfigFile,
+    },
+    /// Take in an existing repository from a folder on this machine
+    Import {
+        /// The folder with the `.hg`
+        path: PathBuf,
+        /// Name to give it [default: the folder's name]
+        name: Option<String>,
+        #[command(flatten)]
+        config: ConfigFile,
+    },
+    /// Rebuild and hash every revision, check links, compare the digests of all servers
+    Verify {
+        /// Name
+        name: String,
+        #[command(flatten)]
+        config: ConfigFile,
+    },
+}
+
+/// `hgfleet account`
+#[derive(Debug, Subcommand)]
+pub enum Account {
+    /// Add an account, or another key to an account
+    Add {
+        /// The account's mail address
+        mail: String,
+        /// File with the public key (OpenSSH's format, `.pub`)
+        #[arg(long, value_name = "FILE")]
+        key: PathBuf,
+        #[command(flatten)]
+        config: ConfigFile,
+    },
+    /// List the accounts
+    List {
+        #[command(flatten)]
+        config: ConfigFile,
+    },
+    /// Refuse an account's logins from now on
+    Disable {
+        /// The account's mail address
+        mail: String,
+        #[command(flatten)]
+        config: ConfigFile,
+    },
+    /// Allow a disabled account's logins again
+    Enable {
+        /// The account's mail address
+        mail: String,
+        #[command(flatten)]
+        config: ConfigFile,
+    },
+}
+
+/// `hgfleet status`
+#[derive(Debug, Args)]
+pub struct Status {
+    /// Print one JSON object
+    #[arg(long)]
+    pub json: bool,
+    #[command(flatten)]
+    pub config: ConfigFile,
+}
