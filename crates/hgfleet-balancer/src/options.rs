@@ -1,0 +1,112 @@
+//! What a balancer is given to start with, and why it can't.
+
+use std::net::{SocketAddr, TcpListener};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::tls::TlsError;
+
+/// The balancer's listeners, the fleet behind it, and its times.
+#[derive(Debug)]
+pub struct BalancerOptions {
+    /// Its name in `status`: `balancer`.
+    pub name: String,
+    /// The embedded log's folder, `DATA/log`; opened for reading: the view lies there.
+    pub log: PathBuf,
+    /// The fleet's socket folder, `DATA/run`: `mirrors.sock`, `ssh.sock` and each mirror's `NAME.sock`.
+    pub run: PathBuf,
+    /// Plain HTTP, already bound; answered with redirects only.
+    pub http: Option<TcpListener>,
+    /// HTTPS, already bound.
+    pub https: Option<TcpListener>,
+    /// SSH, already bound; passed on to the master.
+    pub ssh: Option<TcpListener>,
+    /// Certificate and key for HTTPS; needed where `https` is.
+    pub identity: Option<Identity>,
+    /// The host name of links and redirects: `localhost`.
+    pub host: String,
+    /// Other names and addresses by which clients may ask, without port: a redirect keeps one of
+    /// these, and sends everything else to `host`.
+    pub hosts: Vec<String>,
+    /// The port that redirects name; the one clients reach, which may differ from the one bound.
+    pub https_port: u16,
+    /// The master's SSH door, where it is not `run/ssh.sock`.
+    pub master_ssh: Option<SocketAddr>,
+    /// Addresses of mirrors that are not on this machine; every other one is at `run/NAME.sock`.
+    pub mirrors: Vec<MirrorAddress>,
+    /// Times and bounds; `BalancerTimes::default()` serve.
+    pub times: BalancerTimes,
+}
+
+/// Where a certificate and its key lie, both in PEM.
+#[derive(Debug, Clone)]
+pub struct Identity {
+    /// The certificate, followed by those that lead to a root.
+    pub certificate: PathBuf,
+    /// The private key: PKCS#8, PKCS#1 or SEC1.
+    pub key: PathBuf,
+}
+
+/// Where a mirror on another machine is reached.
+#[derive(Debug, Clone)]
+pub struct MirrorAddress {
+    /// The mirror's name in the view.
+    pub name: String,
+    /// Its address.
+    pub address: SocketAddr,
+}
+
+/// The times a balancer lives by.
+#[derive(Debug, Clone)]
+pub struct BalancerTimes {
+    /// How long a client may take to send a request's header, or to finish TLS.
+    pub header: Duration,
+    /// How long a connection may lie idle between requests, or make no progress in one.
+    pub idle: Duration,
+    /// How long a request may look for a mirror that answers.
+    pub attempt: Duration,
+    /// How long an SSH connection waits for a master that is away.
+    pub master_wait: Duration,
+    /// How often the view is read when no message brings it.
+    pub poll: Duration,
+    /// How often a heartbeat goes to the master, for `status`.
+    pub heartbeat: Duration,
+    /// How long running requests may take to end after a shutdown was asked for.
+    pub drain: Duration,
+}
+
+impl Default for BalancerTimes {
+    fn default() -> Self {
+        Self {
+            header: Duration::from_secs(10),
+            idle: Duration::from_secs(120),
+            attempt: Duration::from_secs(10),
+            master_wait: Duration::from_secs(5),
+            poll: Duration::from_millis(20),
+            heartbeat: Duration::from_secs(1),
+            drain: Duration::from_secs(5),
+        }
+    }
+}
+
+/// Why a balancer could not start.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum BalancerError {
+    /// A certificate or key could not be loaded.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// There is a listener for HTTPS, and no certificate for it.
+    #[error(
+        "the balancer has an address for HTTPS and no certificate: set `certificate` and `key` in [http]"
+    )]
+    NoIdentity,
+    /// A listener could not be used.
+    #[error("{what}: {source}")]
+    Listener {
+        /// Which: `HTTPS listener`.
+        what: &'static str,
+        /// What the system said.
+        source: std::io::Error,
+    },
+}

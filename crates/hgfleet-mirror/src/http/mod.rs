@@ -1,0 +1,1 @@
+//! Repositories over HTTP: a hyper service that the mirror and `hgfleet web` share.

@@ -1,0 +1,70 @@
+//! What a mirror is given to start with, and why it can't.
+
+use std::net::TcpListener;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// One mirror's folders, addresses and times.
+#[derive(Debug)]
+pub struct MirrorOptions {
+    /// The mirror's name in the view, in `status` and of its socket: `mirror-1`.
+    pub name: String,
+    /// The mirror's own folder, `DATA/mirror-1`: `repos/`, `staged/`, `state.sqlite`. Made when absent.
+    pub data: PathBuf,
+    /// The embedded log's folder, `DATA/log`; opened for reading.
+    pub log: PathBuf,
+    /// The fleet's socket folder, `DATA/run`: the master's `mirrors.sock` lies there, and this
+    /// mirror binds `NAME.sock` there for the balancer.
+    pub run: PathBuf,
+    /// An address for readers that bypass the balancer, already bound. Tags are not believed there.
+    pub listener: Option<TcpListener>,
+    /// What a push over HTTP is told to use instead, up to the repository's name: `ssh://hg@host:2222/`.
+    pub push_address: Option<String>,
+    /// Times; `MirrorTimes::default()` are DESIGN's.
+    pub times: MirrorTimes,
+}
+
+/// The times a mirror lives by.
+#[derive(Debug, Clone)]
+pub struct MirrorTimes {
+    /// How often the log is looked at when the master wakes nobody.
+    pub poll: Duration,
+    /// How often a heartbeat goes to the master; its answer renews the membership.
+    pub heartbeat: Duration,
+    /// How long after *sending* the last answered renewal the mirror counts itself in service.
+    pub service: Duration,
+    /// How long a request may wait for the records that its tag asks for.
+    pub wait: Duration,
+    /// How long running requests may take to end after a shutdown was asked for.
+    pub drain: Duration,
+}
+
+impl Default for MirrorTimes {
+    fn default() -> Self {
+        Self {
+            poll: Duration::from_millis(20),
+            heartbeat: Duration::from_secs(1),
+            service: Duration::from_secs(3),
+            wait: Duration::from_secs(10),
+            drain: Duration::from_secs(5),
+        }
+    }
+}
+
+/// Why a mirror could not start.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum MirrorError {
+    /// A file or socket of the mirror could not be used.
+    #[error("mirror {name}: {what} {path}: {source}")]
+    Io {
+        /// The mirror.
+        name: String,
+        /// What was tried: `make folder`, `bind socket`.
+        what: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+}
