@@ -6,12 +6,7 @@ use std::path::PathBuf;
 
 /// A fleet of Mercurial servers that looks like one
 #[derive(Debug, Parser)]
-#[command(
-    name = "hgfleet",
-    version,
-    propagate_version = true,
-    max_term_width = 100
-)]
+#[command(name = "hgfleet", version, propagate_version = true, max_term_width = 100)]
 pub struct Cli {
     /// What to do
     #[command(subcommand)]
@@ -85,20 +80,10 @@ pub struct Role {
 #[derive(Debug, Args)]
 pub struct Web {
     /// Address to listen on
-    #[arg(
-        short = 'a',
-        long = "address",
-        value_name = "ADDR",
-        default_value = "127.0.0.1"
-    )]
+    #[arg(short = 'a', long = "address", value_name = "ADDR", default_value = "127.0.0.1")]
     pub address: String,
     /// Port to listen on
-    #[arg(
-        short = 'p',
-        long = "port",
-        value_name = "PORT",
-        default_value_t = 8000
-    )]
+    #[arg(short = 'p', long = "port", value_name = "PORT", default_value_t = 8000)]
     pub port: u16,
     /// A repository, or folders with repositories in them
     #[arg(value_name = "PATH", required = true)]

@@ -1,0 +1,40 @@
+# The whole project by name. `make up` and `make test` are all that a newcomer needs.
+
+HGFLEET := target/release/hgfleet
+STOCK_HG := 7.2.4
+
+.PHONY: up build client test lint check-dependencies bench soak clean-client
+
+up: build ## install what is missing to build, build, run the whole fleet
+	$(HGFLEET) up
+
+build:
+	@tools/need cargo:rustup cc:gcc
+	cargo build --release --locked --package hgfleet
+
+client: .venv/bin/hg ## a stock Mercurial for the user's side, in .venv
+
+.venv/bin/hg:
+	@tools/need python3:python3 cc:gcc
+	@python3 -c 'import ensurepip, venv' 2>/dev/null || tools/need --missing python3-venv
+	python3 -m venv .venv
+	.venv/bin/pip install --quiet --disable-pip-version-check mercurial==$(STOCK_HG)
+
+test: lint check-dependencies client ## everything that CI runs
+	@tools/need ssh:openssh-client ssh-keygen:openssh-client curl:curl
+	PATH="$(CURDIR)/.venv/bin:$$PATH" cargo test --release --locked --workspace
+	tools/first-minute $(HGFLEET)
+
+lint:
+	@tools/need cargo:rustup cc:gcc
+	cargo fmt --all --check
+	cargo clippy --release --locked --workspace --all-targets -- -D warnings
+
+check-dependencies:
+	tools/check-dependencies
+
+bench: build client ## speed, as ratios against stock in the same run
+	benches/run
+
+soak: client ## the long runs that `make test` leaves out
+	PATH="$(CURDIR)/.venv/bin:$$PATH" cargo test --release --locked --workspace --features soak

@@ -1,0 +1,445 @@
+//! The configuration: one TOML file that every role and every tool reads.
+
+use anyhow::{Context, bail};
+use serde::Deserialize;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+/// The newest layout of the file that this release writes into a fresh data folder.
+pub const FILE_NAME: &str = "hgfleet.toml";
+
+/// The largest configuration file that is read, in bytes.
+const FILE_BYTES_MAX: u64 = 1 << 20;
+
+/// Where `--config` is not given: these, in this order, below the current folder.
+const SEARCHED: [&str; 2] = ["hgfleet.toml", "hgfleet-data/hgfleet.toml"];
+
+/// The sections and their keys, for a message that names the nearest one to what was misspelt.
+const KNOWN: [(&str, &[&str]); 8] = [
+    ("log", &["backend", "path"]),
+    ("ssh", &["listen", "host_key", "login_grace_seconds"]),
+    ("http", &["listen", "listen_https", "certificate", "key"]),
+    ("directory", &["ldif"]),
+    (
+        "master",
+        &["name", "data", "told_wait_ms", "append_wait_ms", "lease_ms", "push_bytes_max"],
+    ),
+    ("repositories", &["format"]),
+    ("balancer", &["name"]),
+    ("mirror", &["name", "data", "listen"]),
+];
+
+/// The whole file.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// The folder that holds the file; paths in it are relative to it.
+    #[serde(skip)]
+    pub folder: PathBuf,
+    /// The log
+    #[serde(default)]
+    pub log: LogSection,
+    /// The SSH door
+    #[serde(default)]
+    pub ssh: SshSection,
+    /// The HTTP and HTTPS doors
+    #[serde(default)]
+    pub http: HttpSection,
+    /// Who may log in
+    #[serde(default)]
+    pub directory: DirectorySection,
+    /// The master
+    #[serde(default)]
+    pub master: MasterSection,
+    /// What new repositories are like
+    #[serde(default)]
+    pub repositories: RepositoriesSection,
+    /// The balancer
+    #[serde(default)]
+    pub balancer: BalancerSection,
+    /// The mirrors
+    #[serde(default)]
+    pub mirror: Vec<MirrorSection>,
+}
+
+/// `[log]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct LogSection {
+    /// Which engine keeps the log
+    pub backend: LogBackend,
+    /// Folder of the embedded log
+    pub path: PathBuf,
+}
+
+/// The engines that can keep the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogBackend {
+    /// SQLite, one machine
+    Embedded,
+}
+
+/// `[ssh]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct SshSection {
+    /// The public address
+    pub listen: SocketAddr,
+    /// Private host key, ed25519, OpenSSH's format
+    pub host_key: PathBuf,
+    /// How long a client may take to log in, in seconds
+    pub login_grace_seconds: u64,
+}
+
+/// `[http]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct HttpSection {
+    /// Address that redirects to HTTPS
+    pub listen: SocketAddr,
+    /// Address of the HTTPS door
+    pub listen_https: SocketAddr,
+    /// Certificate chain of the HTTPS door, PEM
+    pub certificate: PathBuf,
+    /// Its private key, PEM
+    pub key: PathBuf,
+}
+
+/// `[directory]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct DirectorySection {
+    /// The LDIF file with accounts and keys
+    pub ldif: PathBuf,
+}
+
+/// `[master]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct MasterSection {
+    /// Its name in `status` and in the log's epochs
+    pub name: String,
+    /// Folder of its stores and its state
+    pub data: PathBuf,
+    /// How long the answer to a push waits for the mirrors, in milliseconds
+    pub told_wait_ms: u64,
+    /// How long an append of unknown outcome may keep its client and the pushes behind it waiting, in milliseconds
+    pub append_wait_ms: u64,
+    /// How long the lease lasts without renewal, in milliseconds
+    pub lease_ms: u64,
+    /// The largest bundle that a push may send, in bytes
+    pub push_bytes_max: u64,
+}
+
+/// `[repositories]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RepositoriesSection {
+    /// Requirements of new repositories
+    pub format: RepositoryFormat,
+}
+
+/// The formats in which new repositories are made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+pub enum RepositoryFormat {
+    /// As stock 7.x makes them: `share-safe`, zstd; opened by 5.8 and later
+    #[serde(rename = "7.x")]
+    Current,
+    /// Plainer ones, which 4.9 opens
+    #[serde(rename = "4.9")]
+    Plain,
+}
+
+/// `[balancer]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct BalancerSection {
+    /// Its name in `status`
+    pub name: String,
+}
+
+/// `[[mirror]]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MirrorSection {
+    /// Its name in `status` and in the view
+    pub name: String,
+    /// Folder of its stores and its state [default: the name]
+    pub data: Option<PathBuf>,
+    /// TCP address for direct requests, besides the balancer's socket
+    pub listen: Option<SocketAddr>,
+}
+
+impl Default for LogSection {
+    fn default() -> Self {
+        LogSection { backend: LogBackend::Embedded, path: "log".into() }
+    }
+}
+
+impl Default for SshSection {
+    fn default() -> Self {
+        SshSection {
+            listen: SocketAddr::from(([127, 0, 0, 1], 2222)),
+            host_key: "keys/ssh_host_ed25519_key".into(),
+            login_grace_seconds: 30,
+        }
+    }
+}
+
+impl Default for HttpSection {
+    fn default() -> Self {
+        HttpSection {
+            listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
+            listen_https: SocketAddr::from(([127, 0, 0, 1], 8443)),
+            certificate: "keys/https.crt".into(),
+            key: "keys/https.key".into(),
+        }
+    }
+}
+
+impl Default for DirectorySection {
+    fn default() -> Self {
+        DirectorySection { ldif: "directory.ldif".into() }
+    }
+}
+
+impl Default for MasterSection {
+    fn default() -> Self {
+        MasterSection {
+            name: "master".into(),
+            data: "master".into(),
+            told_wait_ms: 5_000,
+            append_wait_ms: 30_000,
+            lease_ms: 5_000,
+            push_bytes_max: 4 << 30,
+        }
+    }
+}
+
+impl Default for RepositoriesSection {
+    fn default() -> Self {
+        RepositoriesSection { format: RepositoryFormat::Current }
+    }
+}
+
+impl Default for BalancerSection {
+    fn default() -> Self {
+        BalancerSection { name: "balancer".into() }
+    }
+}
+
+impl Config {
+    /// Reads the file that `--config` names, or the first of `./hgfleet.toml` and `./hgfleet-data/hgfleet.toml`.
+    ///
+    /// # Errors
+    ///
+    /// No file found; not readable; not TOML; an unknown key (the message names the nearest known one); two servers of
+    /// one name.
+    pub fn find(given: Option<&Path>) -> anyhow::Result<Config> {
+        if let Some(path) = given {
+            return Config::read(path);
+        }
+        for candidate in SEARCHED {
+            if Path::new(candidate).exists() {
+                return Config::read(Path::new(candidate));
+            }
+        }
+        bail!("no configuration: neither ./{} nor ./{} exists; name one with --config, or make one with `hgfleet up`", SEARCHED[0], SEARCHED[1])
+    }
+
+    /// Reads one file.
+    ///
+    /// # Errors
+    ///
+    /// As [`Config::find`].
+    pub fn read(path: &Path) -> anyhow::Result<Config> {
+        let shown = path.display();
+        let bytes = std::fs::metadata(path).with_context(|| format!("cannot read the configuration {shown}"))?.len();
+        if bytes > FILE_BYTES_MAX {
+            bail!("the configuration {shown} has {bytes} bytes; at most {FILE_BYTES_MAX} are read");
+        }
+        let text = std::fs::read_to_string(path).with_context(|| format!("cannot read the configuration {shown}"))?;
+        let folder = match path.parent() {
+            Some(parent) if !parent.as_os_str().is_empty() => parent.to_path_buf(),
+            _ => PathBuf::from("."),
+        };
+        let folder = folder.canonicalize().with_context(|| format!("cannot resolve the folder of {shown}"))?;
+        Config::parse(&text, folder).with_context(|| format!("in the configuration {shown}"))
+    }
+
+    fn parse(text: &str, folder: PathBuf) -> anyhow::Result<Config> {
+        let table: toml::Table = text.parse().map_err(|error: toml::de::Error| anyhow::anyhow!("{}", error.message()))?;
+        refuse_unknown_keys(&table)?;
+        let mut config: Config = table.try_into().map_err(|error: toml::de::Error| anyhow::anyhow!("{}", error.message()))?;
+        config.folder = folder;
+        let mut names = vec![config.master.name.as_str(), config.balancer.name.as_str()];
+        names.extend(config.mirror.iter().map(|mirror| mirror.name.as_str()));
+        for (at, name) in names.iter().enumerate() {
+            if name.is_empty() || !name.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b)) {
+                bail!("the server name {name:?} is not made of letters, digits, '-', '_' and '.'; rename it");
+            }
+            if names[..at].contains(name) {
+                bail!("two servers are called {name}; give each its own name");
+            }
+        }
+        Ok(config)
+    }
+
+    /// A path of the file, relative to the folder that the file lies in.
+    pub fn path(&self, path: &Path) -> PathBuf {
+        self.folder.join(path)
+    }
+
+    /// Folder of sockets and of pushes being received; mode 0700.
+    pub fn run_folder(&self) -> PathBuf {
+        self.folder.join("run")
+    }
+
+    /// The mirror called `name`; the only one where `name` is absent.
+    ///
+    /// # Errors
+    ///
+    /// No such entry, or several and no name.
+    pub fn mirror_named(&self, name: Option<&str>) -> anyhow::Result<&MirrorSection> {
+        match (name, self.mirror.as_slice()) {
+            (Some(name), mirrors) => mirrors.iter().find(|mirror| mirror.name == name).with_context(|| {
+                format!("no [[mirror]] is called {name}; there are: {}", names(mirrors))
+            }),
+            (None, [only]) => Ok(only),
+            (None, []) => bail!("the configuration has no [[mirror]]; add one"),
+            (None, mirrors) => bail!("there are several mirrors; choose one with --name: {}", names(mirrors)),
+        }
+    }
+}
+
+impl MirrorSection {
+    /// Folder of its stores and its state, as written.
+    pub fn data_folder(&self) -> PathBuf {
+        self.data.clone().unwrap_or_else(|| PathBuf::from(&self.name))
+    }
+}
+
+fn names(mirrors: &[MirrorSection]) -> String {
+    mirrors.iter().map(|mirror| mirror.name.as_str()).collect::<Vec<_>>().join(", ")
+}
+
+fn refuse_unknown_keys(table: &toml::Table) -> anyhow::Result<()> {
+    for (section, value) in table {
+        let Some((_, keys)) = KNOWN.iter().find(|(name, _)| name == section) else {
+            bail!("unknown section [{section}]{}", nearest(section, KNOWN.iter().map(|(name, _)| *name)));
+        };
+        let entries: Vec<&toml::Table> = match value {
+            toml::Value::Table(table) => vec![table],
+            toml::Value::Array(array) => array.iter().filter_map(|entry| entry.as_table()).collect(),
+            _ => bail!("{section} must be a section, [{section}]"),
+        };
+        for key in entries.iter().flat_map(|entry| entry.keys()) {
+            if !keys.contains(&key.as_str()) {
+                bail!("unknown key {key} in [{section}]{}", nearest(key, keys.iter().copied()));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn nearest<'a>(word: &str, known: impl Iterator<Item = &'a str>) -> String {
+    known
+        .map(|candidate| (strsim::damerau_levenshtein(word, candidate), candidate))
+        .min()
+        .map(|(_, candidate)| format!("; the nearest known one is {candidate}"))
+        .unwrap_or_default()
+}
+
+/// The configuration that `hgfleet up` writes into a fresh data folder.
+pub fn template(ssh: SocketAddr, http: SocketAddr, https: SocketAddr) -> String {
+    format!(
+        r#"# hgfleet: one file for the whole fleet. Paths are relative to the folder that this file lies in.
+
+[log]
+backend = "embedded"                  # SQLite, one machine
+path = "log"
+
+[ssh]
+listen = "{ssh}"              # where people push
+host_key = "keys/ssh_host_ed25519_key"
+login_grace_seconds = 30              # how long a client may take to log in
+
+[http]
+listen = "{http}"              # redirects to HTTPS
+listen_https = "{https}"        # where people and machines read
+certificate = "keys/https.crt"
+key = "keys/https.key"
+
+[directory]
+ldif = "directory.ldif"               # accounts and their public keys; `hgfleet account` writes it
+
+[master]
+name = "master"
+data = "master"
+told_wait_ms = 5000                   # how long the answer to a push waits for the mirrors
+append_wait_ms = 30000                # how long a push waits for a log that doesn't answer
+lease_ms = 5000
+push_bytes_max = 4294967296           # the largest bundle that a push may send
+
+[repositories]
+format = "7.x"                        # or "4.9": plainer ones, for old programs that open them in place
+
+[balancer]
+name = "balancer"
+
+[[mirror]]
+name = "mirror-1"
+data = "mirror-1"
+
+[[mirror]]
+name = "mirror-2"
+data = "mirror-2"
+"#
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> anyhow::Result<Config> {
+        Config::parse(text, PathBuf::from("/data"))
+    }
+
+    #[test]
+    fn the_file_that_up_writes_is_read_back_as_the_defaults_with_two_mirrors() {
+        let addresses = |port| SocketAddr::from(([127, 0, 0, 1], port));
+        let config = parse(&template(addresses(2222), addresses(8080), addresses(8443))).expect("the template parses");
+        let defaults = parse("").expect("an empty file is the defaults");
+        assert_eq!(config.mirror.len(), 2);
+        assert_eq!(format!("{:?}", config.ssh), format!("{:?}", defaults.ssh));
+        assert_eq!(format!("{:?}", config.http), format!("{:?}", defaults.http));
+        assert_eq!(format!("{:?}", config.master), format!("{:?}", defaults.master));
+        assert_eq!(config.path(&config.directory.ldif), Path::new("/data/directory.ldif"));
+    }
+
+    #[test]
+    fn a_misspelt_key_is_refused_with_the_nearest_known_one() {
+        let message = |text| format!("{:#}", parse(text).expect_err("refused"));
+        assert!(message("[ssh]\nlisen = \"127.0.0.1:1\"").contains("nearest known one is listen"));
+        assert!(message("[miror]\nname = \"a\"").contains("nearest known one is mirror"));
+        assert!(message("[log]\nbackend = \"kafka\"").contains("embedded"));
+        assert!(message("[ssh]\nlisten = \"nowhere\"").contains("socket address"));
+    }
+
+    #[test]
+    fn two_servers_of_one_name_are_refused() {
+        assert!(parse("[[mirror]]\nname = \"a\"\n[[mirror]]\nname = \"a\"").is_err());
+        assert!(parse("[[mirror]]\nname = \"master\"").is_err());
+        assert!(parse("[[mirror]]\nname = \"../a\"").is_err());
+    }
+
+    #[test]
+    fn a_mirror_is_chosen_by_name_where_there_are_several() {
+        let config = parse("[[mirror]]\nname = \"a\"\n[[mirror]]\nname = \"b\"").expect("parses");
+        assert_eq!(config.mirror_named(Some("b")).expect("there").name, "b");
+        assert!(config.mirror_named(None).is_err());
+        assert!(config.mirror_named(Some("c")).is_err());
+    }
+}
