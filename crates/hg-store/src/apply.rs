@@ -1,0 +1,1 @@
+//! Applies a change to a store.

@@ -1,0 +1,1 @@
+//! The exact bytes by which one push alters one store.

@@ -1,0 +1,1 @@
+//! Turns incoming revisions, phases, bookmarks and markers into a change.
