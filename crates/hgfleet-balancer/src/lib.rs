@@ -15,10 +15,7 @@ pub use options::{BalancerError, BalancerOptions, BalancerTimes, Identity, Mirro
 /// # Errors
 ///
 /// What keeps it from starting: certificate or key that can't be loaded, a listener that can't be used.
-pub async fn run(
-    options: BalancerOptions,
-    shutdown: impl Future<Output = ()> + Send,
-) -> Result<(), BalancerError> {
+pub async fn run(options: BalancerOptions, shutdown: impl Future<Output = ()> + Send) -> Result<(), BalancerError> {
     let _ = (options, shutdown);
     todo!()
 }

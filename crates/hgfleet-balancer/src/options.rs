@@ -97,9 +97,7 @@ pub enum BalancerError {
     #[error(transparent)]
     Tls(#[from] TlsError),
     /// There is a listener for HTTPS, and no certificate for it.
-    #[error(
-        "the balancer has an address for HTTPS and no certificate: set `certificate` and `key` in [http]"
-    )]
+    #[error("the balancer has an address for HTTPS and no certificate: set `certificate` and `key` in [http]")]
     NoIdentity,
     /// A listener could not be used.
     #[error("{what}: {source}")]

@@ -67,11 +67,7 @@ pub fn server_config(identity: &Identity) -> Result<Arc<ServerConfig>, TlsError>
 }
 
 fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
-    let fault = |reason: String| TlsError::File {
-        what: "certificate",
-        path: path.to_owned(),
-        reason,
-    };
+    let fault = |reason: String| TlsError::File { what: "certificate", path: path.to_owned(), reason };
     let chain = CertificateDer::pem_file_iter(path)
         .and_then(Iterator::collect::<Result<Vec<_>, _>>)
         .map_err(|error| fault(error.to_string()))?;
