@@ -1,0 +1,147 @@
+//! Why a push can't be prepared.
+
+use std::fmt;
+use std::io;
+
+use crate::delta::DeltaError;
+use crate::{Node, StoreError};
+
+use super::incoming::IncomingError;
+
+/// A push was not prepared; nothing was written but to the spool.
+#[derive(Debug, thiserror::Error)]
+pub enum PrepareError {
+    /// The push is refused: what is wrong with it, and where.
+    #[error("{what}, {place}")]
+    Refused {
+        /// What is wrong.
+        what: Refusal,
+        /// On what.
+        place: Place,
+    },
+    /// The changegroup could not be read.
+    #[error(transparent)]
+    Incoming(#[from] IncomingError),
+    /// The repository could not be read.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The spool could not be written or read.
+    #[error("can't write the change: {0}")]
+    Spool(#[from] io::Error),
+}
+
+impl PrepareError {
+    pub(crate) fn refused(what: Refusal, place: Place) -> PrepareError {
+        PrepareError::Refused { what, place }
+    }
+
+    /// Whether the one who pushed is at fault, rather than the repository or the server.
+    pub fn is_refusal(&self) -> bool {
+        matches!(
+            self,
+            PrepareError::Refused { .. } | PrepareError::Incoming(IncomingError::Malformed(_))
+        )
+    }
+}
+
+/// What is wrong with a push.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// SHA-1 over parents and text gives another name.
+    #[error("text does not match its hash")]
+    Hash,
+    /// A parent is neither in the repository nor earlier in the group. A revision that is its own parent is one of these.
+    #[error("unknown parent {0}")]
+    UnknownParent(Node),
+    /// The delta is to a revision that is neither in the repository nor earlier in the group.
+    #[error("unknown delta base {0}")]
+    UnknownBase(Node),
+    /// The changeset that is said to have brought the revision is not known.
+    #[error("unknown changeset {0}")]
+    UnknownLink(Node),
+    /// A new revision is said to come with a changeset that the repository has already, or with one that does not name it.
+    #[error("does not belong to changeset {0}")]
+    WrongLink(Node),
+    /// The delta can't be applied.
+    #[error("bad delta: {0}")]
+    Delta(DeltaError),
+    /// The null node as a name.
+    #[error("null revision")]
+    NullNode,
+    /// Flag bits, in hexadecimal as Mercurial documents them.
+    #[error("revision flags {0:#06x} are not supported")]
+    Flags(u16),
+    /// The text of a changeset.
+    #[error("malformed changeset: {0}")]
+    Changeset(&'static str),
+    /// The text of a manifest.
+    #[error("malformed manifest: {0}")]
+    Manifest(&'static str),
+    /// A changeset names a manifest that is neither in the repository nor in the push.
+    #[error("manifest {0} is missing")]
+    MissingManifest(Node),
+    /// A manifest names a file revision that is neither in the repository nor in the push.
+    #[error("file revision {0} is missing")]
+    MissingFile(Node),
+    /// A file revision that no manifest of the push names.
+    #[error("no manifest of the push names this revision")]
+    Spurious,
+    /// A group of a file with no revision.
+    #[error("group without revisions")]
+    EmptyGroup,
+    /// A second group for the same file, or a second changegroup.
+    #[error("sent twice")]
+    Twice,
+    /// Pieces of the changegroup out of order.
+    #[error("unexpected {0}")]
+    Unexpected(&'static str),
+    /// A name that can't be stored.
+    #[error("name {0}")]
+    Name(&'static str),
+    /// More than the limit allows.
+    #[error("more than {limit} {unit}")]
+    Limit {
+        /// How many are allowed.
+        limit: u64,
+        /// Of what.
+        unit: &'static str,
+    },
+    /// A bookmark on, or a phase of, a changeset that is not known.
+    #[error("unknown revision {0}")]
+    UnknownRevision(Node),
+    /// An obsolescence marker that can't be stored.
+    #[error("bad obsolescence marker: {0}")]
+    Marker(String),
+}
+
+/// Where something is wrong with a push.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// The push as a whole.
+    Push,
+    /// A changeset.
+    Changeset(Node),
+    /// A manifest.
+    Manifest(Node),
+    /// A tracked file.
+    File(Vec<u8>),
+    /// One revision of a tracked file.
+    FileRevision(Vec<u8>, Node),
+    /// A bookmark.
+    Bookmark(Vec<u8>),
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Place::Push => write!(f, "in the push"),
+            Place::Changeset(node) => write!(f, "changeset {node}"),
+            Place::Manifest(node) => write!(f, "manifest {node}"),
+            Place::File(path) => write!(f, "file {}", path.escape_ascii()),
+            Place::FileRevision(path, node) => {
+                write!(f, "file {} revision {node}", path.escape_ascii())
+            }
+            Place::Bookmark(name) => write!(f, "bookmark {}", name.escape_ascii()),
+        }
+    }
+}
