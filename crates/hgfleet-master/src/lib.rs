@@ -1,1 +1,26 @@
-//! hgfleet-master
+//! The one server of a fleet that takes pushes: SSH door, sessions, write locks, commit, apply.
+//!
+//! [`run`] is the daemon behind `hgfleet master`. [`session::run`] is the process that serves one SSH connection's
+//! command; it is started by the door and talks to the daemon over `run/session.sock`. [`client`] is what
+//! `hgfleet repo` calls.
+
+pub mod client;
+mod options;
+pub mod session;
+
+pub use options::{
+    MasterError, MasterOptions, SessionLimits, SshLimits, SshListener, StoreFormatName,
+};
+
+use std::future::Future;
+
+/// Runs the master until `shutdown` ends or it is fenced.
+///
+/// Takes the next epoch of the log, redoes what the log has and the stores lack, and then serves. Returns an error
+/// where it could not start, and where it must not go on (a newer epoch, a failed fsync of the log).
+pub async fn run(
+    _options: MasterOptions,
+    _shutdown: impl Future<Output = ()> + Send,
+) -> Result<(), MasterError> {
+    todo!()
+}

@@ -1,0 +1,490 @@
+//! A directory in one LDIF file.
+//!
+//! An account is an entry with `mail`; its keys are `sshPublicKey`, its switch `hgAccountEnabled`. A group is an entry with `cn` and
+//! `memberUid` whose name lies in `ou=groups`. Each lookup looks at the file's stat first and reads the file again where that
+//! has changed. A file that is broken at that time changes nothing: the last good one counts on, and the log says so.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fs::{self, File};
+use std::io::{Read, Write};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use crate::ldif::{self, LdifEntry};
+use crate::{
+    Account, AccountState, Directory, DirectoryError, LdifError, LdifErrorKind, Mail, PublicKey,
+};
+
+/// Keys of one account that count; more are most likely a mistake or an attack on the lookup.
+const KEYS_MAX: usize = 100;
+/// A file that was changed this short before it was read may change again without its stat showing it.
+const SETTLED: Duration = Duration::from_millis(100);
+
+/// A directory in one LDIF file.
+#[derive(Debug)]
+pub struct LdifDirectory {
+    path: PathBuf,
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    seen: Option<Stamp>,
+    content: Arc<Content>,
+}
+
+/// What a file's stat says of its content.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Stamp {
+    device: u64,
+    inode: u64,
+    bytes: u64,
+    modified: (i64, i64),
+    changed: (i64, i64),
+}
+
+#[derive(Debug, Default)]
+struct Content {
+    accounts: BTreeMap<Mail, Account>,
+    /// Which account a key belongs to; `None` where several claim it.
+    owners: HashMap<Vec<u8>, Option<Mail>>,
+}
+
+/// One line of `account list`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AccountLine {
+    /// The account.
+    pub mail: Mail,
+    /// May it be used.
+    pub state: AccountState,
+    /// How many keys it has that count.
+    pub keys: usize,
+    /// Its groups, sorted.
+    pub groups: Vec<String>,
+}
+
+impl LdifDirectory {
+    /// Reads the file. It must exist and be sound.
+    pub fn open(path: &Path) -> Result<LdifDirectory, DirectoryError> {
+        let (stamp, text) = read(path)?;
+        let content = Content::parse(&text).map_err(|source| DirectoryError::Ldif {
+            path: path.to_owned(),
+            source,
+        })?;
+        Ok(LdifDirectory {
+            path: path.to_owned(),
+            state: Mutex::new(State {
+                seen: stamp,
+                content: Arc::new(content),
+            }),
+        })
+    }
+
+    /// Makes a file without accounts, unless there is a file already.
+    pub fn create(path: &Path) -> Result<(), DirectoryError> {
+        let head = "version: 1\n# Accounts of this fleet. `hgfleet account` edits this file; so may you. A change counts from the next login on.\n";
+        if path.exists() {
+            Ok(())
+        } else {
+            write_new(path, head.as_bytes())
+        }
+    }
+
+    /// The accounts, sorted by mail address.
+    pub fn list(&self) -> Vec<AccountLine> {
+        self.content()
+            .accounts
+            .values()
+            .map(|account| AccountLine {
+                mail: account.mail.clone(),
+                state: account.state,
+                keys: account.keys.len(),
+                groups: account.groups.clone(),
+            })
+            .collect()
+    }
+
+    /// Adds an account with these keys and enables it, or adds the keys to the account that there is. Returns whether the account is new.
+    ///
+    /// A key that any account has already is refused, and then nothing is changed.
+    pub fn add(&self, mail: &Mail, keys: &[PublicKey]) -> Result<bool, DirectoryError> {
+        self.edit(|text, entries, content| {
+            for key in keys {
+                if content.owners.contains_key(key.blob()) {
+                    let owners: Vec<&Mail> = content.owners_of(key);
+                    let owner = owners.into_iter().find(|owner| *owner != mail).unwrap_or(mail);
+                    return Err(DirectoryError::KeyTaken { key: key.to_string(), owner: owner.clone() });
+                }
+            }
+            let mut lines: Vec<Vec<u8>> = ldif::lines(text).into_iter().map(<[u8]>::to_vec).collect();
+            let new_keys: Vec<u8> = keys.iter().flat_map(|key| format!("sshPublicKey: {key}\n").into_bytes()).collect();
+            let existing = entries.iter().find(|entry| is_of(entry, mail));
+            if let Some(entry) = existing {
+                let have = content.accounts.get(mail).map_or(0, |account| account.keys.len());
+                if have + keys.len() > KEYS_MAX {
+                    return Err(DirectoryError::TooManyKeys { mail: mail.clone(), max: KEYS_MAX });
+                }
+                let last = &mut lines[entry.end - 1];
+                end_line(last);
+                last.extend_from_slice(&new_keys);
+                return Ok((lines.concat(), false));
+            }
+            if let Some(last) = lines.last_mut() {
+                end_line(last);
+                lines.push(b"\n".to_vec());
+            }
+            let entry = format!(
+                "dn: mail={mail},o=com,dc=hgfleet\nobjectClass: top\nobjectClass: inetOrgPerson\nobjectClass: hgAccount\n\
+                 objectClass: ldapPublicKey\nmail: {mail}\ncn: {mail}\nsn: {mail}\nhgAccountEnabled: TRUE\n"
+            );
+            lines.push([entry.as_bytes(), &new_keys].concat());
+            Ok((lines.concat(), true))
+        })
+    }
+
+    /// Sets whether an account may be used. Returns whether that changed anything.
+    pub fn set_enabled(&self, mail: &Mail, enabled: bool) -> Result<bool, DirectoryError> {
+        self.edit(|text, entries, content| {
+            let entry = entries
+                .iter()
+                .find(|entry| is_of(entry, mail))
+                .ok_or_else(|| DirectoryError::NoAccount(mail.clone()))?;
+            let wanted = if enabled {
+                AccountState::Enabled
+            } else {
+                AccountState::Disabled
+            };
+            if content.accounts.get(mail).map(|account| account.state) == Some(wanted) {
+                return Ok((text.to_vec(), false));
+            }
+            let mut lines: Vec<Vec<u8>> =
+                ldif::lines(text).into_iter().map(<[u8]>::to_vec).collect();
+            let last = &mut lines[entry.end - 1];
+            end_line(last);
+            last.extend_from_slice(if enabled {
+                b"hgAccountEnabled: TRUE\n"
+            } else {
+                b"hgAccountEnabled: FALSE\n"
+            });
+            let tail = lines.split_off(entry.end);
+            let added = lines.pop().unwrap_or_default();
+            let (kept, value) = split_last_line(added);
+            lines.push(kept);
+            for attribute in entry
+                .attributes
+                .iter()
+                .filter(|attribute| attribute.name == "hgaccountenabled")
+            {
+                for index in attribute.lines.clone() {
+                    lines[index] = Vec::new();
+                }
+            }
+            lines.push(value);
+            lines.extend(tail);
+            Ok((lines.concat(), true))
+        })
+    }
+
+    /// Reads the file as it is now, changes it, and puts the new one in its place at once.
+    fn edit<T>(
+        &self,
+        change: impl FnOnce(&[u8], &[LdifEntry], &Content) -> Result<(Vec<u8>, T), DirectoryError>,
+    ) -> Result<T, DirectoryError> {
+        let ldif = |source| DirectoryError::Ldif {
+            path: self.path.clone(),
+            source,
+        };
+        // Two commands at a time: the second waits, and edits what the first one wrote.
+        let guard_path = self.path.with_extension("ldif.lock");
+        let guard = File::options()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .open(&guard_path);
+        let guard = guard.map_err(|source| DirectoryError::Io {
+            verb: "open",
+            path: guard_path.clone(),
+            source,
+        })?;
+        guard.lock().map_err(|source| DirectoryError::Io {
+            verb: "lock",
+            path: guard_path,
+            source,
+        })?;
+        let (_, text) = read(&self.path)?;
+        let entries = ldif::parse(&text).map_err(ldif)?;
+        let content = Content::from_entries(&entries).map_err(ldif)?;
+        let (new, answer) = change(&text, &entries, &content)?;
+        // What would be refused at the next login must not be written.
+        Content::parse(&new).map_err(ldif)?;
+        if new != text {
+            replace(&self.path, &new)?;
+        }
+        Ok(answer)
+    }
+
+    fn content(&self) -> Arc<Content> {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = fs::metadata(&self.path)
+            .ok()
+            .map(|metadata| Stamp::of(&metadata));
+        if now.is_some() && now == state.seen {
+            return state.content.clone();
+        }
+        let read = read(&self.path).and_then(|(stamp, text)| {
+            let content = Content::parse(&text);
+            content
+                .map(|content| (stamp, content))
+                .map_err(|source| DirectoryError::Ldif {
+                    path: self.path.clone(),
+                    source,
+                })
+        });
+        match read {
+            Ok((stamp, content)) => {
+                tracing::info!(path = %self.path.display(), accounts = content.accounts.len(), "directory read");
+                state.seen = stamp;
+                state.content = Arc::new(content);
+            }
+            Err(error) => {
+                tracing::error!(%error, "directory is broken; the last good one still counts");
+                // Looked at again when it changes once more, so that the log has this line once for each broken edit.
+                state.seen = now;
+            }
+        }
+        state.content.clone()
+    }
+}
+
+impl Directory for LdifDirectory {
+    fn account_by_key(&self, blob: &[u8]) -> Result<Option<Account>, DirectoryError> {
+        let content = self.content();
+        match content.owners.get(blob) {
+            None => Ok(None),
+            Some(None) => {
+                let names: Vec<&str> = content
+                    .accounts
+                    .values()
+                    .filter(|a| a.keys.iter().any(|key| key.blob() == blob))
+                    .map(|a| a.mail.as_str())
+                    .collect();
+                tracing::error!(
+                    accounts = names.join(", "),
+                    "one key on several accounts: none of them is taken"
+                );
+                Ok(None)
+            }
+            Some(Some(mail)) => Ok(content.accounts.get(mail).cloned()),
+        }
+    }
+
+    fn account(&self, mail: &Mail) -> Result<Option<Account>, DirectoryError> {
+        Ok(self.content().accounts.get(mail).cloned())
+    }
+}
+
+impl Content {
+    fn parse(text: &[u8]) -> Result<Content, LdifError> {
+        Content::from_entries(&ldif::parse(text)?)
+    }
+
+    fn from_entries(entries: &[LdifEntry]) -> Result<Content, LdifError> {
+        let mut content = Content::default();
+        let mut first_lines: HashMap<Mail, usize> = HashMap::new();
+        for entry in entries {
+            let mut mails = entry.values("mail");
+            let Some(mail) = mails.next() else { continue };
+            let at = |kind| LdifError {
+                line: entry.line,
+                kind,
+            };
+            if mails.next().is_some() {
+                return Err(at(LdifErrorKind::Syntax(
+                    "an entry with two mail addresses",
+                )));
+            }
+            let mail =
+                Mail::parse(&String::from_utf8_lossy(mail)).map_err(|error| at(error.into()))?;
+            if let Some(first) = first_lines.insert(mail.clone(), entry.line) {
+                return Err(at(LdifErrorKind::SecondEntry {
+                    mail: mail.to_string(),
+                    first,
+                }));
+            }
+            let account = Account {
+                state: state_of(entry),
+                keys: keys_of(entry, &mail),
+                groups: Vec::new(),
+                mail: mail.clone(),
+            };
+            for key in &account.keys {
+                content
+                    .owners
+                    .entry(key.blob().to_vec())
+                    .and_modify(|owner| {
+                        if owner.as_ref() != Some(&mail) {
+                            *owner = None;
+                        }
+                    })
+                    .or_insert_with(|| Some(mail.clone()));
+            }
+            content.accounts.insert(mail, account);
+        }
+        for entry in entries.iter().filter(|entry| is_group(entry)) {
+            for name in entry.values("cn") {
+                let Ok(name) = std::str::from_utf8(name) else {
+                    continue;
+                };
+                for member in entry.values("memberuid") {
+                    let member = Mail::parse(&String::from_utf8_lossy(member)).ok();
+                    if let Some(account) = member.and_then(|mail| content.accounts.get_mut(&mail)) {
+                        account.groups.push(name.to_owned());
+                    }
+                }
+            }
+        }
+        for account in content.accounts.values_mut() {
+            account.groups.sort();
+            account.groups.dedup();
+        }
+        Ok(content)
+    }
+
+    fn owners_of(&self, key: &PublicKey) -> Vec<&Mail> {
+        self.accounts
+            .values()
+            .filter(|account| account.keys.contains(key))
+            .map(|account| &account.mail)
+            .collect()
+    }
+}
+
+impl Stamp {
+    fn of(metadata: &fs::Metadata) -> Stamp {
+        Stamp {
+            device: metadata.dev(),
+            inode: metadata.ino(),
+            bytes: metadata.len(),
+            modified: (metadata.mtime(), metadata.mtime_nsec()),
+            changed: (metadata.ctime(), metadata.ctime_nsec()),
+        }
+    }
+}
+
+fn is_of(entry: &LdifEntry, mail: &Mail) -> bool {
+    entry
+        .values("mail")
+        .any(|value| value == mail.as_str().as_bytes())
+}
+
+fn is_group(entry: &LdifEntry) -> bool {
+    let mut parts = entry
+        .dn
+        .split(',')
+        .skip(1)
+        .map(|part| part.trim().to_ascii_lowercase());
+    parts.next().is_some_and(|part| part == "ou=groups")
+}
+
+fn state_of(entry: &LdifEntry) -> AccountState {
+    let values: Vec<&[u8]> = entry.values("hgaccountenabled").collect();
+    match values[..] {
+        [b"TRUE"] => AccountState::Enabled,
+        [b"FALSE"] => AccountState::Disabled,
+        _ => AccountState::NotEnabled,
+    }
+}
+
+fn keys_of(entry: &LdifEntry, mail: &Mail) -> Vec<PublicKey> {
+    let mut keys = Vec::new();
+    for value in entry.values("sshpublickey") {
+        match PublicKey::parse_line(value) {
+            Ok(_) if keys.len() >= KEYS_MAX => {
+                tracing::error!(account = %mail, max = KEYS_MAX, "too many keys on one account: the rest is not taken");
+                break;
+            }
+            Ok(key) if keys.contains(&key) => {}
+            Ok(key) => keys.push(key),
+            Err(error) => tracing::warn!(account = %mail, %error, "a key is not taken"),
+        }
+    }
+    keys
+}
+
+fn end_line(line: &mut Vec<u8>) {
+    if line.last() != Some(&b'\n') {
+        line.push(b'\n');
+    }
+}
+
+/// Splits off what follows the last line end but one.
+fn split_last_line(mut text: Vec<u8>) -> (Vec<u8>, Vec<u8>) {
+    let body = text.len().saturating_sub(1);
+    let start = text[..body]
+        .iter()
+        .rposition(|byte| *byte == b'\n')
+        .map_or(0, |place| place + 1);
+    let last = text.split_off(start);
+    (text, last)
+}
+
+/// Reads a file whole. The stamp is `None` where the file may still be changing under it.
+fn read(path: &Path) -> Result<(Option<Stamp>, Vec<u8>), DirectoryError> {
+    let io = |source| DirectoryError::Io {
+        verb: "read",
+        path: path.to_owned(),
+        source,
+    };
+    let file = File::open(path).map_err(io)?;
+    let before = Stamp::of(&file.metadata().map_err(io)?);
+    let mut text = Vec::new();
+    (&file)
+        .take(ldif::FILE_BYTES_MAX + 1)
+        .read_to_end(&mut text)
+        .map_err(io)?;
+    if text.len() as u64 > ldif::FILE_BYTES_MAX {
+        return Err(io(std::io::Error::other("the file is larger than 64 MiB")));
+    }
+    let metadata = file.metadata().map_err(io)?;
+    let settled = metadata.modified().ok().is_some_and(|modified| {
+        SystemTime::now()
+            .duration_since(modified)
+            .is_ok_and(|age| age > SETTLED)
+    });
+    let after = Stamp::of(&metadata);
+    Ok(((settled && before == after).then_some(after), text))
+}
+
+fn write_new(path: &Path, text: &[u8]) -> Result<(), DirectoryError> {
+    replace(path, text)
+}
+
+/// Writes a file beside the old one and puts it in its place, durably.
+fn replace(path: &Path, text: &[u8]) -> Result<(), DirectoryError> {
+    let io = |source| DirectoryError::Io {
+        verb: "write",
+        path: path.to_owned(),
+        source,
+    };
+    let folder = match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    };
+    let mut file = tempfile::NamedTempFile::new_in(folder).map_err(io)?;
+    if let Ok(metadata) = fs::metadata(path) {
+        file.as_file()
+            .set_permissions(metadata.permissions())
+            .map_err(io)?;
+    }
+    file.write_all(text).map_err(io)?;
+    file.as_file().sync_all().map_err(io)?;
+    file.persist(path).map_err(|error| io(error.error))?;
+    File::open(folder)
+        .and_then(|folder| folder.sync_all())
+        .map_err(io)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,155 @@
+//! What the daemon is told when it starts.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Everything that the master needs to know. Paths are absolute or relative to the working directory.
+#[derive(Debug)]
+pub struct MasterOptions {
+    /// The server's name: the holder in its epoch records, its name in the view.
+    pub name: String,
+    /// The server's own folder (`DATA/master`): stores and what is known about them.
+    pub data: PathBuf,
+    /// Folder of the embedded log (`DATA/log`).
+    pub log: PathBuf,
+    /// Folder of the sockets and of pushes on their way (`DATA/run`, mode 0700).
+    pub run: PathBuf,
+    /// The accounts (`DATA/directory.ldif`).
+    pub directory: PathBuf,
+    /// The SSH host key, an ed25519 private key in OpenSSH's format (`DATA/keys/...`). The daemon does not make it.
+    pub host_key: PathBuf,
+    /// SSH ports of its own, already bound; none where only the balancer hands connections over `run/ssh.sock`.
+    pub ssh_listeners: Vec<SshListener>,
+    /// The program whose `session` subcommand serves a connection: this binary.
+    pub program: PathBuf,
+    /// What `status` shows as the server's address, e.g. `127.0.0.1:2222`.
+    pub address: String,
+    /// Limits of the SSH door.
+    pub ssh: SshLimits,
+    /// Limits of each session's process.
+    pub session: SessionLimits,
+    /// What a new store is made like.
+    pub format: StoreFormatName,
+    /// How long an answer to a push waits for the mirrors, at most. Default 5 s.
+    pub told_wait: Duration,
+    /// How long a push waits for an append whose outcome is not known. Default 30 s.
+    pub append_wait: Duration,
+    /// How long a push waits for another one's write lock. Default 60 s.
+    pub lock_wait: Duration,
+    /// How long a push may hold its lock before it hands its change over. Default 1 h.
+    pub lock_limit: Duration,
+    /// Lease time. Default 10 s.
+    pub lease: Duration,
+    /// Largest push, in bytes of its bundle and of its change. Default 4 GiB.
+    pub push_bytes_max: u64,
+    /// Name of a step at which the process kills itself, for tests of that death. See the failpoints' list in `failpoint.rs`.
+    pub failpoint: Option<String>,
+}
+
+/// A bound port on which SSH clients arrive.
+pub type SshListener = std::net::TcpListener;
+
+/// Which requirements a new store has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum StoreFormatName {
+    /// As `hg init` of 7.x: `share-safe`, zstd.
+    #[default]
+    Current,
+    /// Read by any Mercurial since 4.9.
+    Since49,
+}
+
+/// Limits of the SSH door.
+#[derive(Debug, Clone)]
+pub struct SshLimits {
+    /// Connections at a time. Default 200.
+    pub connections_max: usize,
+    /// Connections at a time that have not logged in yet, from one address. Default 20.
+    pub unauthenticated_per_address_max: usize,
+    /// Time to log in. Default 30 s.
+    pub login_grace: Duration,
+    /// Tries to log in on one connection. Default 6.
+    pub auth_attempts_max: usize,
+    /// Channels open at a time on one connection. Default 10.
+    pub channels_max: usize,
+    /// A keepalive goes out after this long without a word from the client. Default 10 s.
+    pub keepalive: Duration,
+    /// Keepalives that may stay without an answer. Default 6.
+    pub keepalive_max: usize,
+}
+
+impl Default for SshLimits {
+    fn default() -> Self {
+        SshLimits {
+            connections_max: 200,
+            unauthenticated_per_address_max: 20,
+            login_grace: Duration::from_secs(30),
+            auth_attempts_max: 6,
+            channels_max: 10,
+            keepalive: Duration::from_secs(10),
+            keepalive_max: 6,
+        }
+    }
+}
+
+/// Limits of one session's process.
+#[derive(Debug, Clone)]
+pub struct SessionLimits {
+    /// Address space, bytes. Mapped store files count. Default 64 GiB.
+    pub address_space_bytes: u64,
+    /// Heap and anonymous memory (`RLIMIT_DATA`), bytes. Default 4 GiB.
+    pub memory_bytes: u64,
+    /// CPU time, seconds. Default 3600.
+    pub cpu_seconds: u64,
+    /// Open files. Default 256.
+    pub open_files: u64,
+}
+
+impl Default for SessionLimits {
+    fn default() -> Self {
+        SessionLimits {
+            address_space_bytes: 64 << 30,
+            memory_bytes: 4 << 30,
+            cpu_seconds: 3600,
+            open_files: 256,
+        }
+    }
+}
+
+/// Why the master could not start, or must not go on.
+#[derive(Debug, thiserror::Error)]
+pub enum MasterError {
+    /// A file, folder or socket that it needs.
+    #[error("{verb} {}: {source}", path.display())]
+    Io {
+        /// What was tried.
+        verb: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// The system's answer.
+        source: std::io::Error,
+    },
+    /// The host key is missing, or no ed25519 key.
+    #[error("SSH host key {}: {what}", path.display())]
+    HostKey {
+        /// The key file.
+        path: PathBuf,
+        /// What is wrong with it.
+        what: String,
+    },
+    /// The directory is unreadable at start.
+    #[error("directory: {0}")]
+    Directory(#[from] hgfleet_directory::DirectoryError),
+    /// Another server holds a newer epoch.
+    #[error("another master holds epoch {epoch}; this one stops")]
+    Fenced {
+        /// The newer epoch.
+        epoch: u64,
+    },
+    /// The log failed; the next start settles what was under way.
+    #[error("log: {0}")]
+    Log(String),
+    /// The server's stores could not be opened.
+    #[error("stores: {0}")]
+    Replica(String),
+}
