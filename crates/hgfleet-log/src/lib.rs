@@ -1,1 +1,32 @@
-//! hgfleet-log
+//! The log of a fleet: records, the backends that keep them, epochs and the lease, the view and the
+//! membership of mirrors, and how a server follows all of it.
+//!
+//! A **record** ([`Record`]) is one change of the fleet's state, complete and checksummed; what the change
+//! of a store looks like inside is opaque here. The **log** ([`Log`]) is the durable, totally ordered
+//! sequence of records, and it alone decides who may append: each append names the sequence that it
+//! expects to follow and the epoch under which it is made. [`EmbeddedLog`] keeps a log in SQLite, for one
+//! machine. A server reads a log through a [`Follower`], which checks that nothing is missing, doubled,
+//! forged or out of order. [`membership`] says what the whole fleet shows its users, [`stream`] is how
+//! master and mirrors tell each other.
+//!
+//! # Limitations
+//! Nothing here reads or writes a Mercurial store, and nothing here decides what a push may do.
+
+mod embedded;
+mod follower;
+mod ids;
+mod log;
+pub mod membership;
+mod name;
+mod record;
+pub mod stream;
+
+pub use embedded::EmbeddedLog;
+pub use follower::{Divergence, Follower};
+pub use ids::{ChainHash, Epoch, Incarnation, LogId, NotHex, OutOfRange, RecordId, Sequence};
+pub use log::{
+    AppendError, Draft, Lease, LeaseError, Log, LogError, Payload, Refusal, Tail, ViewError,
+};
+pub use membership::{DiskUse, Member, MirrorInView, Role, ServerState, View};
+pub use name::{NameError, RepositoryName};
+pub use record::{Body, ChangePayload, Record, RecordError, StoreKind, StoreRecord, limits};

@@ -1,0 +1,467 @@
+//! What every backend of the log does.
+
+use std::fs::File;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+use crate::ids::{ChainHash, Epoch, LogId, RecordId, Sequence};
+use crate::membership::{Member, View};
+use crate::name::RepositoryName;
+use crate::record::{Body, Record, RecordError};
+
+/// A durable, totally ordered sequence of records, with the lease, the view and the members beside it.
+///
+/// All methods may be called at once from many tasks. Dropping a future of [`Log::append`] takes nothing
+/// back: the record may still be stored.
+#[async_trait]
+pub trait Log: Send + Sync {
+    /// Returns the log's identity, which each of its records holds.
+    async fn identity(&self) -> LogId;
+
+    /// Stores one record behind the one it expects to follow; the change of a [`Body::Store`] comes as `payload`.
+    ///
+    /// The record is durable before this returns `Ok`. Appends that wait together share one
+    /// write to disk. They are looked at in the order of the calls, so an append may be issued while the one
+    /// that it expects to follow is still under way ([`Draft::seal`] tells its hash).
+    ///
+    /// # Errors
+    /// [`AppendError::Refused`] and [`AppendError::TooLarge`]: nothing was stored, and never will be.
+    /// [`AppendError::Unknown`]: only reading the log tells.
+    async fn append(&self, draft: Draft, payload: Payload) -> Result<Record, AppendError>;
+
+    /// Returns the last record's place, hash and epoch; none for an empty log.
+    ///
+    /// # Errors
+    /// Where the log can't be read.
+    async fn end(&self) -> Result<Option<Tail>, LogError>;
+
+    /// Returns the oldest sequence that can still be read (one past the end where all were trimmed).
+    ///
+    /// # Errors
+    /// Where the log can't be read.
+    async fn first(&self) -> Result<Sequence, LogError>;
+
+    /// Returns records from `from` on, in order without a gap, at most `max` and at most 16 MiB of them; none at the end.
+    ///
+    /// Each is decoded and its digest checked. How one follows on the other is for a
+    /// [`Follower`](crate::Follower) to check.
+    ///
+    /// # Errors
+    /// [`LogError::Trimmed`] where `from` was trimmed, [`LogError::Record`] where a stored record is damaged or
+    /// of an unknown version, and where the log can't be read.
+    async fn read(&self, from: Sequence, max: usize) -> Result<Vec<Record>, LogError>;
+
+    /// Writes the record's change to `into`, from its offset 0 on, and checks its length and digest.
+    ///
+    /// Neither truncates `into` nor syncs it.
+    ///
+    /// # Errors
+    /// [`LogError::Trimmed`] where it was trimmed, [`LogError::Payload`] where what is stored is not what the
+    /// record names, and where the log or `into` fails.
+    async fn payload(&self, record: &Record, into: &mut File) -> Result<(), LogError>;
+
+    /// Waits until the log's end may have moved past `after`, `wait` at most.
+    async fn changed(&self, after: Option<Sequence>, wait: Duration);
+
+    /// Ends the waits of [`Log::changed`] in this process: somebody else said that there is more.
+    fn wake(&self);
+
+    /// Returns the repository's last store record, also where it was trimmed otherwise; none where it never had one.
+    ///
+    /// A deleted repository's last record may be gone after trimming.
+    ///
+    /// # Errors
+    /// Where the log can't be read or the record is damaged.
+    async fn last_of(&self, repository: &RepositoryName) -> Result<Option<Record>, LogError>;
+
+    /// Returns the record with this id, if it is in the log and not trimmed.
+    ///
+    /// # Errors
+    /// Where the log can't be read or the record is damaged.
+    async fn find(&self, id: &RecordId) -> Result<Option<Record>, LogError>;
+
+    /// Gives up all records up to and with `checkpoint`, but for the last of each repository that exists, whose
+    /// change is given up all the same.
+    ///
+    /// # Errors
+    /// Where `checkpoint` lies beyond the log's end, and where the log fails.
+    async fn trim(&self, checkpoint: Sequence) -> Result<(), LogError>;
+
+    /// Returns the lease as it stands; none where nobody ever held it.
+    ///
+    /// # Errors
+    /// Where it can't be read.
+    async fn lease(&self) -> Result<Option<Lease>, LogError>;
+
+    /// Writes a sign of life: the lease's counter is set to the next number if it still is `counter`.
+    ///
+    /// # Errors
+    /// [`LeaseError::Lost`] where somebody else renewed it, and where the log fails.
+    async fn renew_lease(
+        &self,
+        holder: &str,
+        epoch: Option<Epoch>,
+        counter: Option<u64>,
+    ) -> Result<Lease, LeaseError>;
+
+    /// Returns the view; none before the first.
+    ///
+    /// # Errors
+    /// Where it can't be read.
+    async fn view(&self) -> Result<Option<View>, LogError>;
+
+    /// Puts `view` in the place of the one with version `expected`, durable before it returns.
+    ///
+    /// # Errors
+    /// See [`ViewError`]; unless it is [`ViewError::Log`], nothing was written.
+    async fn set_view(&self, expected: Option<u64>, view: View) -> Result<(), ViewError>;
+
+    /// Says how one server is. Cheap and not durable.
+    ///
+    /// # Errors
+    /// Where it can't be written.
+    async fn put_heartbeat(&self, member: Member) -> Result<(), LogError>;
+
+    /// Returns what each server last said of itself, by name.
+    ///
+    /// # Errors
+    /// Where it can't be read.
+    async fn members(&self) -> Result<Vec<Member>, LogError>;
+
+    /// Returns how many bytes of disk the log takes.
+    ///
+    /// # Errors
+    /// Where that can't be found out.
+    async fn disk_bytes(&self) -> Result<u64, LogError>;
+}
+
+/// A record that is to be appended: all but what the log itself adds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Draft {
+    /// Its own name.
+    pub id: RecordId,
+    /// The epoch under which it is appended: the newest, or for a [`Body::Epoch`] the one after.
+    pub epoch: Epoch,
+    /// The record that it expects to follow; none for the first.
+    pub expected: Option<Sequence>,
+    /// That record's hash.
+    pub previous: ChainHash,
+    /// Unix time in milliseconds.
+    pub time_ms: u64,
+    /// What it says.
+    pub body: Body,
+}
+
+impl Draft {
+    /// Returns a draft that follows `tail`.
+    pub fn following(
+        tail: Option<&Tail>,
+        epoch: Epoch,
+        id: RecordId,
+        time_ms: u64,
+        body: Body,
+    ) -> Draft {
+        Draft {
+            id,
+            epoch,
+            expected: tail.map(|tail| tail.sequence),
+            previous: tail.map_or(ChainHash::NONE, |tail| tail.hash),
+            time_ms,
+            body,
+        }
+    }
+
+    /// Returns the record that it becomes in this log.
+    ///
+    /// # Errors
+    /// Where a field is beyond its bound, or the sequences are used up.
+    pub fn seal(self, log: LogId) -> Result<Record, RecordError> {
+        self.seal_encoded(log).map(|(record, _)| record)
+    }
+
+    pub(crate) fn seal_encoded(self, log: LogId) -> Result<(Record, Vec<u8>), RecordError> {
+        let Draft {
+            id,
+            epoch,
+            expected,
+            previous,
+            time_ms,
+            body,
+        } = self;
+        let sequence = Sequence::after(expected).ok_or(RecordError::Field("sequence"))?;
+        let mut record = Record {
+            log,
+            sequence,
+            epoch,
+            previous,
+            id,
+            time_ms,
+            body,
+            hash: ChainHash::NONE,
+        };
+        let bytes = record.encode()?;
+        record.hash = encoded_hash(&bytes);
+        Ok((record, bytes))
+    }
+}
+
+/// The digest at a record's end, which covers all before it.
+fn encoded_hash(record: &[u8]) -> ChainHash {
+    record
+        .last_chunk()
+        .map_or(ChainHash::NONE, |digest| ChainHash::from_bytes(*digest))
+}
+
+/// A change's bytes on their way into the log.
+#[derive(Debug)]
+pub enum Payload {
+    /// None: the record carries no change.
+    Empty,
+    /// The first `bytes` bytes of a file, read from its start whatever its offset is.
+    File {
+        /// Open for reading; nobody may change it until the append has returned.
+        file: File,
+        /// How many.
+        bytes: u64,
+    },
+    /// Few bytes.
+    Bytes(Vec<u8>),
+}
+
+impl Payload {
+    /// Returns how many bytes it has.
+    pub fn len(&self) -> u64 {
+        match self {
+            Payload::Empty => 0,
+            Payload::File { bytes, .. } => *bytes,
+            Payload::Bytes(bytes) => bytes.len() as u64,
+        }
+    }
+
+    /// Returns whether it has no bytes.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+/// Where a log ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tail {
+    /// The last record's place.
+    pub sequence: Sequence,
+    /// Its hash.
+    pub hash: ChainHash,
+    /// The newest epoch.
+    pub epoch: Epoch,
+}
+
+impl Tail {
+    /// Returns the end of a log whose last record this is.
+    pub fn of(record: &Record) -> Tail {
+        Tail {
+            sequence: record.sequence,
+            hash: record.chain_hash(),
+            epoch: record.epoch,
+        }
+    }
+}
+
+/// The holder's sign of life. It grants nothing: only an epoch does.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Lease {
+    /// Who renewed it last.
+    pub holder: String,
+    /// The epoch that they hold, once they do.
+    pub epoch: Option<Epoch>,
+    /// Grows with each renewal. A contender watches it by its own clock.
+    pub counter: u64,
+}
+
+/// Why an append was not acknowledged.
+#[derive(Debug, thiserror::Error)]
+pub enum AppendError {
+    /// Nothing was stored, and never will be.
+    #[error("refused: {0}")]
+    Refused(#[from] Refusal),
+    /// It may be stored or not; read the log to know.
+    #[error("outcome unknown: {0}")]
+    Unknown(String),
+    /// More bytes than a record may carry; nothing was stored.
+    #[error("a record with {bytes} bytes, and {bytes_max} are allowed")]
+    TooLarge {
+        /// How many there are.
+        bytes: u64,
+        /// How many are allowed.
+        bytes_max: u64,
+    },
+}
+
+/// Why an append was refused.
+#[derive(Debug, thiserror::Error)]
+pub enum Refusal {
+    /// The log ends elsewhere. Read what lies between before anything else.
+    #[error("wrong last sequence: the log ends at {}", show(last))]
+    WrongLastSequence {
+        /// Where it ends.
+        last: Option<Sequence>,
+    },
+    /// Another server holds a newer epoch.
+    #[error("epoch {newest} has begun elsewhere")]
+    Fenced {
+        /// The newest epoch.
+        newest: Epoch,
+    },
+    /// It is made under an epoch that no epoch record began.
+    #[error("epoch {0} has not begun")]
+    EpochNotBegun(Epoch),
+    /// It holds another hash than that of the record that it follows.
+    #[error("the hash of the record before it does not match")]
+    BrokenChain,
+    /// A record with this id is in the log already.
+    #[error("record {0} is in the log already")]
+    Duplicate(RecordId),
+    /// It is no valid record.
+    #[error("{0}")]
+    Invalid(#[from] RecordError),
+    /// The payload is not what the record names, or can't be read.
+    #[error("the change's bytes: {0}")]
+    Payload(String),
+    /// Too little room on the log's disk.
+    #[error("the log's disk has {free} bytes free, and {needed} are needed")]
+    NoSpace {
+        /// Bytes that are free.
+        free: u64,
+        /// Bytes that it needs, with a reserve.
+        needed: u64,
+    },
+    /// The log was opened for reading, is closed, or an earlier error ended it.
+    #[error("the log takes no appends: {0}")]
+    Closed(String),
+}
+
+fn show(last: &Option<Sequence>) -> u64 {
+    last.map_or(0, Sequence::get)
+}
+
+/// Why a log can't be read or opened.
+#[derive(Debug, thiserror::Error)]
+pub enum LogError {
+    /// The operating system said no.
+    #[error("{verb} {}: {source}", path.display())]
+    Io {
+        /// What was tried.
+        verb: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// Why not.
+        source: std::io::Error,
+    },
+    /// SQLite said no.
+    #[error("{verb} {}: {source}", path.display())]
+    Sqlite {
+        /// What was tried.
+        verb: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// Why not.
+        source: rusqlite::Error,
+    },
+    /// There is no log.
+    #[error("{} is not there; the master makes it", .0.display())]
+    Absent(PathBuf),
+    /// The file is no log of ours.
+    #[error("{} is not a log of hgfleet: {why}", path.display())]
+    NotALog {
+        /// Which file.
+        path: PathBuf,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// A newer hgfleet made it.
+    #[error("{} has format {found}, and this hgfleet knows formats up to {known}: use a newer hgfleet", path.display())]
+    NewerFormat {
+        /// Which file.
+        path: PathBuf,
+        /// Its format's version.
+        found: i64,
+        /// The newest that is known here.
+        known: i64,
+    },
+    /// The record was trimmed.
+    #[error("record {from} was trimmed; the log begins at {first}")]
+    Trimmed {
+        /// What was asked for.
+        from: Sequence,
+        /// What can be read.
+        first: Sequence,
+    },
+    /// A record is damaged, or of a version or kind that is unknown here.
+    #[error("record {sequence}: {source}")]
+    Record {
+        /// Which.
+        sequence: Sequence,
+        /// What is wrong.
+        source: RecordError,
+    },
+    /// A sequence below the end is missing, or a row says something else than its record.
+    #[error("record {sequence}: {why}")]
+    Damaged {
+        /// Which.
+        sequence: Sequence,
+        /// What is wrong.
+        why: String,
+    },
+    /// The stored change is not the one that the record names.
+    #[error("the change of record {sequence}: {why}")]
+    Payload {
+        /// Which.
+        sequence: Sequence,
+        /// What is wrong.
+        why: String,
+    },
+    /// A value beside the log can't be what it should.
+    #[error("{0}")]
+    Value(String),
+    /// The log was opened for reading, is closed, or an earlier error ended it.
+    #[error("the log is closed: {0}")]
+    Closed(String),
+}
+
+/// Why the lease was not renewed.
+#[derive(Debug, thiserror::Error)]
+pub enum LeaseError {
+    /// Somebody else renewed it.
+    #[error("the lease is held by {}", current.as_ref().map_or("nobody", |lease| lease.holder.as_str()))]
+    Lost {
+        /// As it stands.
+        current: Option<Lease>,
+    },
+    /// The log failed.
+    #[error(transparent)]
+    Log(#[from] LogError),
+}
+
+/// Why the view was not replaced.
+#[derive(Debug, thiserror::Error)]
+pub enum ViewError {
+    /// Another one is there.
+    #[error("the view has changed")]
+    Conflict {
+        /// As it stands.
+        current: Option<View>,
+    },
+    /// Its epoch is not the log's newest.
+    #[error("epoch {newest} has begun elsewhere")]
+    Fenced {
+        /// The newest.
+        newest: Epoch,
+    },
+    /// Its position lies below the one that is shown, or beyond the log's end, or a count is out of bounds.
+    #[error("not a view that may follow: {0}")]
+    Invalid(&'static str),
+    /// The log failed; it may be written or not.
+    #[error(transparent)]
+    Log(#[from] LogError),
+}
