@@ -1,0 +1,1 @@
+//! Bundle2 streams coming in.

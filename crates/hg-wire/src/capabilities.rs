@@ -1,0 +1,1 @@
+//! What this server says that it can do.

@@ -1,0 +1,1 @@
+//! Changegroups going out.

@@ -1,0 +1,1 @@
+//! `getbundle`: changesets and whatever else a pull takes, as one bundle.

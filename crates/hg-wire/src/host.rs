@@ -1,0 +1,55 @@
+//! Where a session's repository lives: a stand-alone store, or a fleet's daemon.
+
+use hg_store::Snapshot;
+use hg_store::prepare::PreparedChange;
+use std::fs::File;
+use std::io::{self, Write};
+use std::sync::Arc;
+
+/// What a session needs of the place that holds its repository.
+pub trait Host {
+    /// Returns the repository as it is now. It is asked anew for each command; the sub-commands of one `batch` share
+    /// one snapshot.
+    fn snapshot(&mut self) -> Result<Arc<Snapshot>, HostError>;
+
+    /// Returns an unlinked file, open for reading and writing, for an incoming bundle.
+    fn spool(&mut self) -> io::Result<File>;
+
+    /// Takes the repository's write lock. It is given back when the [`Push`] is dropped or committed.
+    fn begin_push(&mut self) -> Result<Box<dyn Push + '_>, HostError>;
+}
+
+/// A push under the repository's write lock.
+pub trait Push {
+    /// Returns the state that the lock protects: what the push is checked against and prepared on.
+    fn snapshot(&self) -> Arc<Snapshot>;
+
+    /// Commits a change. Blocks until it is refused, unknown, or applied; writes `stored as N` and the like to
+    /// `messages` (the client's stderr, whole lines) as they become true.
+    fn commit(self: Box<Self>, change: PreparedChange, messages: &mut dyn Write) -> Result<(), CommitError>;
+}
+
+/// Why a host can't serve a session's request.
+#[derive(Debug, thiserror::Error)]
+pub enum HostError {
+    /// Nothing has happened; the text (whole lines) is for the client.
+    #[error("{0}")]
+    Refused(String),
+    /// Nothing has happened; something that an operator must look at. The client reads a shorter text.
+    #[error("{0}")]
+    Failed(String),
+}
+
+/// How a commit ended, when not well. The texts are for the client.
+#[derive(Debug, thiserror::Error)]
+pub enum CommitError {
+    /// Nothing was stored.
+    #[error("{0}")]
+    Refused(String),
+    /// Nobody knows yet whether the change was stored; the session ends after its reply.
+    #[error("{0}")]
+    Unknown(String),
+    /// The change is stored for good, but not applied here yet; the session ends after its reply.
+    #[error("{0}")]
+    Stored(String),
+}

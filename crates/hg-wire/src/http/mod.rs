@@ -1,0 +1,9 @@
+//! Commands over HTTP: one request in, one answer out. No sockets: the server gives the request's head and body.
+
+mod answer;
+mod parse;
+mod response;
+
+pub use answer::{HttpOptions, answer};
+pub use parse::{Request, parse};
+pub use response::{Body, Refusal, Response, StreamBody};

@@ -1,0 +1,1 @@
+//! A host for one repository without a fleet: the log of one.
