@@ -47,11 +47,11 @@ impl Arguments {
     }
 }
 
-/// Parses a hash of exactly 40 hexadecimal digits.
+/// Parses a hash of exactly 40 hexadecimal digits, lower case as all clients write them.
 pub fn node(hex: &[u8]) -> Result<Node, CommandError> {
-    std::str::from_utf8(hex)
-        .ok()
-        .and_then(|hex| Node::from_hex(hex).ok())
+    Some(hex)
+        .filter(|hex| !hex.iter().any(u8::is_ascii_uppercase))
+        .and_then(Node::from_hex)
         .ok_or_else(|| CommandError::Malformed(format!("not a changeset hash: '{}'", shown(hex))))
 }
 
@@ -85,7 +85,7 @@ mod tests {
         let good = "0123456789abcdef0123456789abcdef01234567";
         assert_eq!(nodes(good.as_bytes()).expect("a hash").len(), 1);
         assert_eq!(nodes(b"").expect("nothing").len(), 0);
-        for bad in [&good[1..], &format!("{good}8"), "zz23456789abcdef0123456789abcdef01234567", &format!("{good}  {good}")] {
+        for bad in [&good[1..], &format!("{good}8"), "zz23456789abcdef0123456789abcdef01234567", &good.to_uppercase(), &format!("{good}  {good}")] {
             assert!(matches!(nodes(bad.as_bytes()), Err(CommandError::Malformed(_))), "{bad}");
         }
     }

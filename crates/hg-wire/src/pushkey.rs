@@ -1,20 +1,12 @@
 //! `pushkey`: moves one key of a namespace.
 
 use crate::host::Host;
+use crate::unbundle::{AfterPush, PushIoError};
 use std::io::Write;
-
-/// What became of a `pushkey`.
-#[derive(Debug)]
-pub struct PushkeyOutcome {
-    /// Whether the key was moved.
-    pub moved: bool,
-    /// The session must end once the reply is sent, since no snapshot here has what the push did.
-    pub session_ends: bool,
-}
 
 /// The arguments of a `pushkey`, as they came.
 #[derive(Debug, Clone, Copy)]
-pub struct PushkeyArguments<'a> {
+pub struct Arguments<'a> {
     /// `bookmarks` or `phases`; others are refused.
     pub namespace: &'a [u8],
     /// What moves.
@@ -25,7 +17,12 @@ pub struct PushkeyArguments<'a> {
     pub new: &'a [u8],
 }
 
-/// Moves a key. Refusals are written to `messages`, whole lines.
-pub fn pushkey(_arguments: PushkeyArguments<'_>, _host: &mut dyn Host, _messages: &mut dyn Write) -> PushkeyOutcome {
+/// Serves a `pushkey` over SSH: moves the key, or not, and writes the framed reply.
+pub fn serve(
+    _arguments: &Arguments<'_>,
+    _output: &mut dyn Write,
+    _messages: &mut dyn Write,
+    _host: &mut dyn Host,
+) -> Result<AfterPush, PushIoError> {
     todo!()
 }

@@ -1,35 +1,35 @@
 //! A bundle comes in: checked, prepared, committed, answered.
 
 use crate::host::Host;
-use std::io::{Read, Write};
+use std::io::{self, BufRead, Write};
 
-/// How an `unbundle` is answered.
-#[derive(Debug)]
-pub enum UnbundleReply {
-    /// A bundle2 stream: sent raw over SSH.
-    Bundle2(Vec<u8>),
-    /// The answer to a bundle of version 1: the number that `addchangegroup` gives, 0 when nothing was taken.
-    Result(i32),
-    /// One text instead of either, such as the one of a lost race.
-    Text(Vec<u8>),
+/// Whether the session goes on after a write.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AfterPush {
+    /// The next command may follow.
+    Continue,
+    /// The session ends, since no snapshot here is known to have what the write did.
+    End,
 }
 
-/// What became of an `unbundle`.
-#[derive(Debug)]
-pub struct UnbundleOutcome {
-    /// What the client is sent.
-    pub reply: UnbundleReply,
-    /// The session must end once the reply is sent, since no snapshot here has what the push did.
-    pub session_ends: bool,
+/// The client's pipe broke, or what came over it can't be told apart any more: the session ends.
+#[derive(Debug, thiserror::Error)]
+pub enum PushIoError {
+    /// A pipe broke.
+    #[error("the client's connection broke: {0}")]
+    Io(#[from] io::Error),
+    /// The payload's framing is wrong.
+    #[error("{0}")]
+    Framing(String),
 }
 
-/// Checks the argument `heads` before the payload is asked for. `Some` is the whole answer: no payload is read.
-pub fn refused_early(_heads: &[u8], _host: &mut dyn Host) -> Option<UnbundleReply> {
-    todo!()
-}
-
-/// Takes a bundle. `payload` ends where the bundle ends (the transport's framing is removed); what is left of it after
-/// a refusal is drained by the caller. Errors of the push are part of the reply, and of `messages`.
-pub fn unbundle(_heads: &[u8], _payload: &mut dyn Read, _host: &mut dyn Host, _messages: &mut dyn Write) -> UnbundleOutcome {
+/// Serves an `unbundle` over SSH from the argument `heads` on: asks for the payload, reads its chunks, writes the reply.
+pub fn serve(
+    _heads: &[u8],
+    _input: &mut dyn BufRead,
+    _output: &mut dyn Write,
+    _messages: &mut dyn Write,
+    _host: &mut dyn Host,
+) -> Result<AfterPush, PushIoError> {
     todo!()
 }
