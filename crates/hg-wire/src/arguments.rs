@@ -85,7 +85,13 @@ mod tests {
         let good = "0123456789abcdef0123456789abcdef01234567";
         assert_eq!(nodes(good.as_bytes()).expect("a hash").len(), 1);
         assert_eq!(nodes(b"").expect("nothing").len(), 0);
-        for bad in [&good[1..], &format!("{good}8"), "zz23456789abcdef0123456789abcdef01234567", &good.to_uppercase(), &format!("{good}  {good}")] {
+        for bad in [
+            &good[1..],
+            &format!("{good}8"),
+            "zz23456789abcdef0123456789abcdef01234567",
+            &good.to_uppercase(),
+            &format!("{good}  {good}"),
+        ] {
             assert!(matches!(nodes(bad.as_bytes()), Err(CommandError::Malformed(_))), "{bad}");
         }
     }

@@ -55,7 +55,9 @@ pub fn shown(bytes: &[u8]) -> String {
     let cut = bytes.len() > SHOWN_BYTES_MAX;
     let mut text = String::new();
     for chunk in bytes[..bytes.len().min(SHOWN_BYTES_MAX)].utf8_chunks() {
-        text.extend(chunk.valid().chars().map(|c| if c.is_control() { c.escape_default().to_string() } else { c.to_string() }));
+        text.extend(
+            chunk.valid().chars().map(|c| if c.is_control() { c.escape_default().to_string() } else { c.to_string() }),
+        );
         text.extend(chunk.invalid().iter().map(|byte| format!("\\x{byte:02x}")));
     }
     if cut {

@@ -22,6 +22,7 @@ pub mod getbundle;
 pub mod host;
 pub mod http;
 pub mod limits;
+pub mod outgoing;
 pub mod pushkey;
 pub mod ssh;
 pub mod standalone;

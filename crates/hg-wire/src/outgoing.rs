@@ -24,7 +24,12 @@ impl Outgoing {
     ///
     /// `all_heads` are the changelog's heads with nothing left out; when each of them is wanted or common, no
     /// changeset exists that the client won't have afterwards.
-    pub fn new(changelog: &Revlog, common: &[Revision], wanted: &[Revision], all_heads: Option<&[Revision]>) -> Outgoing {
+    pub fn new(
+        changelog: &Revlog,
+        common: &[Revision],
+        wanted: &[Revision],
+        all_heads: Option<&[Revision]>,
+    ) -> Outgoing {
         let mut marks = vec![0u8; changelog.len()];
         // Changesets that are marked as wanted, not as common, and not visited yet.
         let mut pending = 0usize;
@@ -38,8 +43,7 @@ impl Outgoing {
                 pending += 1;
             }
         }
-        let has_others =
-            all_heads.is_none_or(|heads| heads.iter().any(|head| marks[head.index()] == 0));
+        let has_others = all_heads.is_none_or(|heads| heads.iter().any(|head| marks[head.index()] == 0));
         let mut missing = Vec::new();
         let mut at = marks.len();
         while pending > 0 {
