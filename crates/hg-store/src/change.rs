@@ -111,3 +111,7 @@ pub enum ChangeError {
     #[error("the change is damaged: {0}")]
     Damaged(&'static str),
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests;

@@ -29,7 +29,8 @@ impl<'a> Content<'a> {
         let data = self.data;
         super::format::extents(self.extents).map(move |(offset, len)| {
             // `parse` has looked at every extent; an empty slice here would be a fault of this module.
-            data.get(offset..offset + len).unwrap_or_default()
+            let (start, end) = (offset as usize, (offset + len) as usize);
+            data.get(start..end).unwrap_or_default()
         })
     }
 
