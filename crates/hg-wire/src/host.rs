@@ -1,7 +1,7 @@
 //! Where a session's repository lives: a stand-alone store, or a fleet's daemon.
 
 use hg_store::Snapshot;
-use hg_store::prepare::PreparedChange;
+use hg_store::prepare::{PrepareLimits, PreparedChange};
 use std::fs::File;
 use std::io::{self, Write};
 use std::sync::Arc;
@@ -15,8 +15,29 @@ pub trait Host {
     /// Returns an unlinked file, open for reading and writing, for an incoming bundle.
     fn spool(&mut self) -> io::Result<File>;
 
+    /// Returns how much one push may bring.
+    fn push_limits(&self) -> PushLimits {
+        PushLimits::default()
+    }
+
     /// Takes the repository's write lock. It is given back when the [`Push`] is dropped or committed.
     fn begin_push(&mut self) -> Result<Box<dyn Push + '_>, HostError>;
+}
+
+/// How much one push may bring. What is larger is refused by name, as soon as it is seen.
+#[derive(Debug, Clone)]
+pub struct PushLimits {
+    /// Bytes of the bundle as it comes over the wire.
+    pub bundle_bytes_max: u64,
+    /// Bounds of what is prepared from it.
+    pub prepare: PrepareLimits,
+}
+
+impl Default for PushLimits {
+    /// 16 GiB, and the default bounds of preparing.
+    fn default() -> Self {
+        PushLimits { bundle_bytes_max: 16 << 30, prepare: PrepareLimits::default() }
+    }
 }
 
 /// A push under the repository's write lock.

@@ -17,6 +17,7 @@ pub mod changegroup_writer;
 pub mod command;
 pub mod commands;
 pub mod compression;
+pub mod decompression;
 pub mod error;
 pub mod getbundle;
 pub mod host;
@@ -29,4 +30,4 @@ pub mod standalone;
 pub mod unbundle;
 
 pub use error::CommandError;
-pub use host::{CommitError, Host, HostError, Push};
+pub use host::{CommitError, Host, HostError, Push, PushLimits};

@@ -1,5 +1,11 @@
 //! A bundle comes in: checked, prepared, committed, answered.
 
+mod failure;
+mod payloads;
+mod receive;
+
+pub use failure::PushFailure;
+
 use crate::host::Host;
 use std::io::{self, BufRead, Write};
 

@@ -1,0 +1,70 @@
+//! Why a push is not taken, in the forms that clients know.
+
+use crate::bundle2_reader::BundleError;
+
+/// Why a push is not taken. Nothing of it was written.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum PushFailure {
+    /// `error:abort`.
+    #[error("{message}")]
+    Abort {
+        /// What is wrong.
+        message: String,
+        /// What to do.
+        hint: Option<String>,
+    },
+    /// `error:pushraced`: the repository is not as the client saw it; pushing again helps.
+    #[error("{0}")]
+    Raced(String),
+    /// `error:unsupportedcontent`: something must be understood that isn't.
+    #[error("missing support for {part}")]
+    Unsupported {
+        /// The part's type, lower case, or `Stream Parameter`-like words.
+        part: String,
+        /// Its parameters in question, if it is about them.
+        parameters: Vec<String>,
+    },
+    /// `error:pushkey`: a part `pushkey` that had to work didn't.
+    #[error("failed to update value for \"{namespace}/{key}\"")]
+    Pushkey {
+        /// The part's id.
+        part: u32,
+        /// Its parameters.
+        namespace: String,
+        /// The key in it.
+        key: String,
+        /// The value that the client saw.
+        old: String,
+        /// The value that it wanted.
+        new: String,
+    },
+}
+
+impl PushFailure {
+    /// An `error:abort` without a hint.
+    pub fn abort(message: impl Into<String>) -> PushFailure {
+        PushFailure::Abort { message: message.into(), hint: None }
+    }
+
+    /// The race that stock reports when its checks of heads fail; `detail` follows in parentheses.
+    pub(super) fn raced(detail: Option<String>) -> PushFailure {
+        let text = "remote repository changed while pushing - please try again";
+        PushFailure::Raced(match detail {
+            Some(detail) => format!("{text} ({detail})"),
+            None => text.to_owned(),
+        })
+    }
+}
+
+impl From<BundleError> for PushFailure {
+    fn from(error: BundleError) -> Self {
+        match error {
+            BundleError::UnknownStreamParameter(name) => {
+                PushFailure::Unsupported { part: "Stream Parameter".into(), parameters: vec![name] }
+            }
+            BundleError::UnknownInterruption(part) => PushFailure::Unsupported { part, parameters: vec![] },
+            BundleError::SenderGaveUp { message, hint } => PushFailure::Abort { message, hint },
+            other => PushFailure::abort(other.to_string()),
+        }
+    }
+}
