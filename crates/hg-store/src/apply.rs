@@ -2,6 +2,7 @@
 
 use std::io;
 use std::path::Path;
+use std::time::Duration;
 
 use crate::change::ChangeRef;
 
@@ -44,6 +45,47 @@ pub enum ApplyError {
         /// What the system said.
         source: io::Error,
     },
+}
+
+/// Mercurial's lock on a store, held until it is dropped.
+#[derive(Debug)]
+pub struct StoreLock {
+    _hg: std::path::PathBuf,
+}
+
+/// Which of Mercurial's locks to take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LockScope {
+    /// `store/lock`: all that lies in the store.
+    Store,
+    /// `wlock` before it: also the files beside the store, bookmarks among them where the store has them there.
+    All,
+}
+
+impl StoreLock {
+    /// Takes the lock as stock Mercurial does, and breaks one whose owner is dead on this host. Waits up to `wait`.
+    ///
+    /// # Errors
+    /// [`ApplyError::Locked`] after `wait`; a failing system call.
+    pub fn acquire(hg: &Path, scope: LockScope, wait: Duration) -> Result<Self, ApplyError> {
+        todo!("{hg:?} {scope:?} {wait:?}")
+    }
+}
+
+/// Applies `change` as [`apply`] does, under a lock that the caller holds.
+///
+/// # Errors
+/// As for [`apply`].
+pub fn apply_locked(lock: &StoreLock, hg: &Path, change: &ChangeRef<'_>, mode: ApplyMode) -> Result<(), ApplyError> {
+    todo!("{lock:?} {hg:?} {change:?} {mode:?}")
+}
+
+/// Brings what `change` wrote to disk: the files that it touched and their directories.
+///
+/// # Errors
+/// A failing system call; the data may or may not be on disk then.
+pub fn sync(hg: &Path, change: &ChangeRef<'_>) -> Result<(), ApplyError> {
+    todo!("{hg:?} {change:?}")
 }
 
 /// Applies `change` to the store in `hg`, a `.hg` directory.

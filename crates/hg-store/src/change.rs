@@ -23,7 +23,7 @@ use std::io;
 /// One step of a change. Paths are relative to `.hg`, with `/` between parts, as they are on disk (encoded).
 #[derive(Debug, Clone)]
 pub enum Operation<'a> {
-    /// A file that does not exist before, with its whole content.
+    /// A file that does not exist before, or is empty, with its whole content.
     Create {
         /// Where, for example `store/data/a.i`.
         path: &'a [u8],
@@ -34,7 +34,7 @@ pub enum Operation<'a> {
     Append {
         /// Where.
         path: &'a [u8],
-        /// The file's length before the change, in bytes: where the new bytes begin.
+        /// The file's length before the change, in bytes: where the new bytes begin. 0: it may be absent.
         old_bytes: u64,
         /// What is added.
         bytes: Content<'a>,
@@ -93,6 +93,9 @@ pub enum ChangeError {
         /// The path, printable.
         path: String,
     },
+    /// Bytes were written while no operation was open.
+    #[error("no operation is open")]
+    NothingOpen,
     /// More operations or bytes than a change may have.
     #[error("the change has more {what} than the {limit} that are allowed")]
     TooLarge {

@@ -183,6 +183,26 @@ fn calls_that_do_not_fit_together_are_refused() {
 }
 
 #[test]
+fn an_open_operation_is_found_again_where_its_position_says() {
+    let mut writer = ChangeWriter::new(Cursor::new(Vec::new())).unwrap();
+    assert!(matches!(writer.write(b"x"), Err(ChangeError::NothingOpen)));
+    writer.create(b"store/data/b.i", b"waits").unwrap();
+    writer.begin_append(b"store/data/a.d", 3).unwrap();
+    let first = writer.position() as usize;
+    writer.write(b"one ").unwrap();
+    writer.append(b"store/data/c.i", 1, b"between").unwrap();
+    let second = writer.position() as usize;
+    writer.write(b"two").unwrap();
+    assert!(matches!(writer.begin_create(b"store/data/x.i"), Err(ChangeError::Conflict { .. })));
+    writer.end();
+    let bytes = writer.finish().unwrap().0.into_inner();
+    assert_eq!((&bytes[first..first + 4], &bytes[second..second + 3]), (&b"one "[..], &b"two"[..]));
+    let change = ChangeRef::parse(&bytes).unwrap();
+    let first = change.operations().next().unwrap();
+    assert_eq!((first.path(), &*first.content().contiguous()), (&b"store/data/a.d"[..], &b"one two"[..]));
+}
+
+#[test]
 fn another_version_is_named() {
     let mut bytes = sample();
     bytes[9] = 2;

@@ -31,6 +31,8 @@ pub struct ChangeWriter<W: Write + Seek> {
     pending: usize,
     entries: Vec<Entry>,
     by_path: FxHashMap<Vec<u8>, usize>,
+    /// The entry that `write` adds to.
+    open: Option<usize>,
 }
 
 #[derive(Debug)]
@@ -60,6 +62,7 @@ impl<W: Write + Seek> ChangeWriter<W> {
             pending: 0,
             entries: Vec::new(),
             by_path: FxHashMap::default(),
+            open: None,
         })
     }
 
@@ -95,6 +98,71 @@ impl<W: Write + Seek> ChangeWriter<W> {
         self.add(Kind::Remove, path, Some(old_bytes), b"")
     }
 
+    /// Opens a new file for [`Self::write`], until [`Self::end`].
+    ///
+    /// # Errors
+    /// As for [`Self::create`]; another operation is open.
+    pub fn begin_create(&mut self, path: &[u8]) -> Result<(), ChangeError> {
+        self.begin(Kind::Create, path, None)
+    }
+
+    /// Opens the end of a file of `old_bytes` bytes for [`Self::write`], until [`Self::end`].
+    ///
+    /// # Errors
+    /// As for [`Self::begin_create`].
+    pub fn begin_append(&mut self, path: &[u8], old_bytes: u64) -> Result<(), ChangeError> {
+        self.begin(Kind::Append, path, Some(old_bytes))
+    }
+
+    /// Opens a file that is replaced as a whole for [`Self::write`], until [`Self::end`].
+    ///
+    /// # Errors
+    /// As for [`Self::begin_create`].
+    pub fn begin_replace(&mut self, path: &[u8], old_bytes: Option<u64>) -> Result<(), ChangeError> {
+        self.begin(Kind::Replace, path, old_bytes)
+    }
+
+    fn begin(&mut self, kind: Kind, path: &[u8], old_bytes: Option<u64>) -> Result<(), ChangeError> {
+        if self.open.is_some() {
+            return Err(ChangeError::Conflict { path: path.escape_ascii().to_string() });
+        }
+        let place = self.place(kind, path, old_bytes)?;
+        // What waits for it comes first.
+        self.write_pending(place)?;
+        self.open = Some(place);
+        Ok(())
+    }
+
+    /// Adds bytes to the operation that is open, at [`Self::position`]. Nothing is held back but for a buffer, see
+    /// [`Self::flush`].
+    ///
+    /// # Errors
+    /// No operation is open; too much; a failing file.
+    pub fn write(&mut self, bytes: &[u8]) -> Result<(), ChangeError> {
+        let place = self.open.ok_or(ChangeError::NothingOpen)?;
+        self.check_room(bytes)?;
+        self.write_piece(place, bytes)
+    }
+
+    /// Closes the operation that is open.
+    pub fn end(&mut self) {
+        self.open = None;
+    }
+
+    /// Returns where in the file the next byte of [`Self::write`] will lie, in bytes from its start.
+    pub fn position(&self) -> u64 {
+        HEADER_BYTES as u64 + self.written
+    }
+
+    /// Hands what [`Self::write`] was given to the file, so that it can be read there at the positions that
+    /// [`Self::position`] told.
+    ///
+    /// # Errors
+    /// A failing file.
+    pub fn flush(&mut self) -> Result<(), ChangeError> {
+        Ok(self.file.flush()?)
+    }
+
     /// Returns whether nothing was added so far.
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty()
@@ -106,21 +174,12 @@ impl<W: Write + Seek> ChangeWriter<W> {
     }
 
     fn add(&mut self, kind: Kind, path: &[u8], old_bytes: Option<u64>, bytes: &[u8]) -> Result<(), ChangeError> {
-        let place = match self.by_path.get(path) {
-            Some(&place) => {
-                let entry = &self.entries[place];
-                if entry.kind != kind || entry.old_bytes != old_bytes || kind == Kind::Remove {
-                    return Err(ChangeError::Conflict { path: path.escape_ascii().to_string() });
-                }
-                place
-            }
-            None => self.add_entry(kind, path, old_bytes)?,
-        };
-        if self.data_bytes().saturating_add(bytes.len() as u64) > DATA_BYTES_MAX {
-            return Err(ChangeError::TooLarge { what: "bytes", limit: DATA_BYTES_MAX });
+        let place = self.place(kind, path, old_bytes)?;
+        if self.open == Some(place) {
+            return Err(ChangeError::Conflict { path: path.escape_ascii().to_string() });
         }
-        let entry = &mut self.entries[place];
-        if entry.pending.len() + bytes.len() > PENDING_BYTES_PER_PATH {
+        self.check_room(bytes)?;
+        if self.entries[place].pending.len() + bytes.len() > PENDING_BYTES_PER_PATH {
             self.write_pending(place)?;
         }
         if bytes.len() > PENDING_BYTES_PER_PATH {
@@ -132,6 +191,25 @@ impl<W: Write + Seek> ChangeWriter<W> {
             (0..self.entries.len()).try_for_each(|place| self.write_pending(place))?;
         }
         Ok(())
+    }
+
+    fn check_room(&self, bytes: &[u8]) -> Result<(), ChangeError> {
+        match self.data_bytes().saturating_add(bytes.len() as u64) {
+            0..=DATA_BYTES_MAX => Ok(()),
+            _ => Err(ChangeError::TooLarge { what: "bytes", limit: DATA_BYTES_MAX }),
+        }
+    }
+
+    /// Returns the entry for a path, a new one where this is the first call for it.
+    fn place(&mut self, kind: Kind, path: &[u8], old_bytes: Option<u64>) -> Result<usize, ChangeError> {
+        let Some(&place) = self.by_path.get(path) else {
+            return self.add_entry(kind, path, old_bytes);
+        };
+        let entry = &self.entries[place];
+        if entry.kind != kind || entry.old_bytes != old_bytes || kind == Kind::Remove {
+            return Err(ChangeError::Conflict { path: path.escape_ascii().to_string() });
+        }
+        Ok(place)
     }
 
     fn add_entry(&mut self, kind: Kind, path: &[u8], old_bytes: Option<u64>) -> Result<usize, ChangeError> {

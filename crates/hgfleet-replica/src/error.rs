@@ -1,0 +1,80 @@
+//! What can go wrong.
+
+use std::io;
+use std::path::PathBuf;
+
+use hg_store::StoreError;
+use hg_store::change::ChangeError;
+use hg_store::digest::DigestError;
+use hgfleet_log::{LogId, RepositoryName, Sequence};
+
+/// Why a replica could not do what it was asked for.
+#[derive(Debug, thiserror::Error)]
+pub enum ReplicaError {
+    /// There is no such repository at this server's position.
+    #[error("no repository {}", .0.as_str())]
+    NotFound(RepositoryName),
+    /// The repository is in quarantine: neither read nor written until it was repaired.
+    #[error("repository {} is out of service on this server: {reason}", name.as_str())]
+    Quarantined {
+        /// Which.
+        name: RepositoryName,
+        /// Why.
+        reason: String,
+    },
+    /// A name that can't be given to a new repository.
+    #[error("{} can't be created: {other} {why}", name.as_str(), other = other.as_str())]
+    NameTaken {
+        /// The name that was asked for.
+        name: RepositoryName,
+        /// The repository that is in the way.
+        other: RepositoryName,
+        /// How.
+        why: &'static str,
+    },
+    /// A record of another log than this server follows.
+    #[error("record {sequence} belongs to log {found}, this server follows log {expected}")]
+    OtherLog {
+        /// The record.
+        sequence: Sequence,
+        /// Its log.
+        found: LogId,
+        /// This server's.
+        expected: LogId,
+    },
+    /// A change that is none, or that breaks the rules.
+    #[error(transparent)]
+    Change(#[from] ChangeError),
+    /// A change that does not fit the store, or a store that can't be read.
+    #[error(transparent)]
+    Digest(#[from] DigestError),
+    /// A store that can't be read.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The kept state can't be read or written.
+    #[error("{}: {source}", path.display())]
+    State {
+        /// `state.sqlite`.
+        path: PathBuf,
+        /// What SQLite said.
+        source: rusqlite::Error,
+    },
+    /// The kept state is not what this program writes.
+    #[error("{}: {what}", path.display())]
+    Format {
+        /// `state.sqlite`.
+        path: PathBuf,
+        /// What is wrong with it.
+        what: String,
+    },
+    /// A system call failed.
+    #[error("cannot {verb} {}: {source}", path.display())]
+    Io {
+        /// What was tried.
+        verb: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+}

@@ -1,0 +1,32 @@
+//! What a replica tells of a repository.
+
+use std::path::PathBuf;
+
+use hg_store::SnapshotState;
+use hgfleet_log::{RepositoryName, Sequence};
+
+/// A repository as of one sequence: everything that a reader needs to see just that.
+#[derive(Debug, Clone)]
+pub struct RepositorySnapshot {
+    /// The repository's folder, with `.hg` in it.
+    pub path: PathBuf,
+    /// Lengths and small files.
+    pub state: SnapshotState,
+    /// The repository's last record that is in it.
+    pub sequence: Sequence,
+    /// Digest of the store's state, which is also that record's `after`.
+    pub digest: [u8; 32],
+}
+
+/// One repository, for lists and for the status of a server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RepositoryStatus {
+    /// Its name.
+    pub name: RepositoryName,
+    /// Its last record that is applied here.
+    pub sequence: Sequence,
+    /// Digest of the store's state after it.
+    pub digest: [u8; 32],
+    /// Why it is neither read nor written, where it isn't.
+    pub quarantine: Option<String>,
+}
