@@ -41,6 +41,17 @@ pub enum Command {
     Status(Status),
 }
 
+impl Command {
+    /// Whether it runs until it is told to stop, and logs what happens meanwhile. The others say on standard error
+    /// what their caller, or the client of a session, is meant to read, and nothing else.
+    pub fn is_a_server(&self) -> bool {
+        matches!(
+            self,
+            Command::Up(_) | Command::Master(_) | Command::Mirror(_) | Command::Balancer(_) | Command::Web(_)
+        )
+    }
+}
+
 /// Where the configuration is
 #[derive(Debug, Args)]
 pub struct ConfigFile {
@@ -74,6 +85,23 @@ pub struct Role {
     /// Which entry of the configuration this server is, where there are several
     #[arg(long, value_name = "NAME")]
     pub name: Option<String>,
+    /// Public addresses other than the configuration's (`hgfleet up` passes its options on)
+    #[command(flatten)]
+    pub addresses: PublicAddresses,
+}
+
+/// Overrides of the configuration's public addresses
+#[derive(Debug, Args)]
+pub struct PublicAddresses {
+    /// Address of the SSH door
+    #[arg(long, value_name = "ADDR", hide = true)]
+    pub ssh: Option<SocketAddr>,
+    /// Address that redirects to HTTPS
+    #[arg(long, value_name = "ADDR", hide = true)]
+    pub http: Option<SocketAddr>,
+    /// Address of the HTTPS door
+    #[arg(long, value_name = "ADDR", hide = true)]
+    pub https: Option<SocketAddr>,
 }
 
 /// `hgfleet web`

@@ -20,10 +20,7 @@ const KNOWN: [(&str, &[&str]); 8] = [
     ("ssh", &["listen", "host_key", "login_grace_seconds"]),
     ("http", &["listen", "listen_https", "certificate", "key"]),
     ("directory", &["ldif"]),
-    (
-        "master",
-        &["name", "data", "told_wait_ms", "append_wait_ms", "lease_ms", "push_bytes_max"],
-    ),
+    ("master", &["name", "data", "told_wait_ms", "append_wait_ms", "lease_ms", "push_bytes_max"]),
     ("repositories", &["format"]),
     ("balancer", &["name"]),
     ("mirror", &["name", "data", "listen"]),
@@ -192,7 +189,7 @@ impl Default for HttpSection {
         HttpSection {
             listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
             listen_https: SocketAddr::from(([127, 0, 0, 1], 8443)),
-            certificate: "keys/https.crt".into(),
+            certificate: "keys/https.certificate".into(),
             key: "keys/https.key".into(),
         }
     }
@@ -245,7 +242,11 @@ impl Config {
                 return Config::read(Path::new(candidate));
             }
         }
-        bail!("no configuration: neither ./{} nor ./{} exists; name one with --config, or make one with `hgfleet up`", SEARCHED[0], SEARCHED[1])
+        bail!(
+            "no configuration: neither ./{} nor ./{} exists; name one with --config, or make one with `hgfleet up`",
+            SEARCHED[0],
+            SEARCHED[1]
+        )
     }
 
     /// Reads one file.
@@ -269,9 +270,11 @@ impl Config {
     }
 
     fn parse(text: &str, folder: PathBuf) -> anyhow::Result<Config> {
-        let table: toml::Table = text.parse().map_err(|error: toml::de::Error| anyhow::anyhow!("{}", error.message()))?;
+        let table: toml::Table =
+            text.parse().map_err(|error: toml::de::Error| anyhow::anyhow!("{}", error.message()))?;
         refuse_unknown_keys(&table)?;
-        let mut config: Config = table.try_into().map_err(|error: toml::de::Error| anyhow::anyhow!("{}", error.message()))?;
+        let mut config: Config =
+            table.try_into().map_err(|error: toml::de::Error| anyhow::anyhow!("{}", error.message()))?;
         config.folder = folder;
         let mut names = vec![config.master.name.as_str(), config.balancer.name.as_str()];
         names.extend(config.mirror.iter().map(|mirror| mirror.name.as_str()));
@@ -303,9 +306,10 @@ impl Config {
     /// No such entry, or several and no name.
     pub fn mirror_named(&self, name: Option<&str>) -> anyhow::Result<&MirrorSection> {
         match (name, self.mirror.as_slice()) {
-            (Some(name), mirrors) => mirrors.iter().find(|mirror| mirror.name == name).with_context(|| {
-                format!("no [[mirror]] is called {name}; there are: {}", names(mirrors))
-            }),
+            (Some(name), mirrors) => mirrors
+                .iter()
+                .find(|mirror| mirror.name == name)
+                .with_context(|| format!("no [[mirror]] is called {name}; there are: {}", names(mirrors))),
             (None, [only]) => Ok(only),
             (None, []) => bail!("the configuration has no [[mirror]]; add one"),
             (None, mirrors) => bail!("there are several mirrors; choose one with --name: {}", names(mirrors)),
@@ -368,7 +372,7 @@ login_grace_seconds = 30              # how long a client may take to log in
 [http]
 listen = "{http}"              # redirects to HTTPS
 listen_https = "{https}"        # where people and machines read
-certificate = "keys/https.crt"
+certificate = "keys/https.certificate"
 key = "keys/https.key"
 
 [directory]

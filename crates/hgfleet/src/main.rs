@@ -5,12 +5,24 @@
 
 mod cli;
 mod command;
+mod config;
+mod data_folder;
+mod fleet_state;
+mod listeners;
+mod logging;
+mod make_missing;
+mod ready;
+mod supervise;
+mod welcome;
 
 use clap::Parser;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
     let cli = cli::Cli::parse();
+    if cli.command.is_a_server() {
+        logging::start();
+    }
     match command::run(cli) {
         Ok(code) => code,
         Err(error) => {

@@ -1,5 +1,10 @@
 //! One file per subcommand.
 
+mod account;
+mod roles;
+mod status;
+pub mod up;
+
 use crate::cli::{Cli, Command};
 use std::process::ExitCode;
 
@@ -10,15 +15,13 @@ use std::process::ExitCode;
 /// What failed, on what, and what to do; printed as one line, exit status 1.
 pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     match cli.command {
-        Command::Web(_)
-        | Command::Serve(_)
-        | Command::Session(_)
-        | Command::Up(_)
-        | Command::Master(_)
-        | Command::Mirror(_)
-        | Command::Balancer(_)
-        | Command::Repo(_)
-        | Command::Account(_)
-        | Command::Status(_) => anyhow::bail!("not built yet"),
+        Command::Up(options) => up::run(options),
+        Command::Mirror(options) => roles::mirror(options),
+        Command::Balancer(options) => roles::balancer(options),
+        Command::Account(command) => account::run(command),
+        Command::Status(options) => status::run(options),
+        Command::Web(_) | Command::Serve(_) | Command::Session(_) | Command::Master(_) | Command::Repo(_) => {
+            anyhow::bail!("not built yet")
+        }
     }
 }

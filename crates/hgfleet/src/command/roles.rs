@@ -1,0 +1,94 @@
+//! `hgfleet master`, `mirror` and `balancer`: one role, from the configuration.
+
+use crate::cli;
+use crate::config::Config;
+use crate::listeners::Passed;
+use anyhow::Context;
+use hgfleet_balancer::{BalancerOptions, BalancerTimes, Identity};
+use hgfleet_mirror::{MirrorOptions, MirrorTimes};
+use std::net::SocketAddr;
+use std::process::ExitCode;
+use tokio::signal::unix::{SignalKind, signal};
+
+/// Runs a mirror until a signal says stop.
+///
+/// # Errors
+///
+/// What keeps it from starting.
+pub fn mirror(options: cli::Role) -> anyhow::Result<ExitCode> {
+    let config = Config::find(options.config.config.as_deref())?;
+    let section = config.mirror_named(options.name.as_deref())?;
+    let ssh = options.addresses.ssh.unwrap_or(config.ssh.listen);
+    let listener = section.listen.map(|address| crate::listeners::bind("listen in [[mirror]]", address)).transpose()?;
+    let options = MirrorOptions {
+        name: section.name.clone(),
+        data: config.path(&section.data_folder()),
+        log: config.path(&config.log.path),
+        run: config.run_folder(),
+        listener,
+        push_address: Some(push_address(ssh)),
+        times: MirrorTimes::default(),
+    };
+    let name = options.name.clone();
+    block_on(async move { hgfleet_mirror::run(options, stopped()?).await.with_context(|| format!("mirror {name}")) })
+}
+
+/// Runs the balancer until a signal says stop.
+///
+/// # Errors
+///
+/// What keeps it from starting.
+pub fn balancer(options: cli::Role) -> anyhow::Result<ExitCode> {
+    let mut passed = Passed::take();
+    let config = Config::find(options.config.config.as_deref())?;
+    let ssh = options.addresses.ssh.unwrap_or(config.ssh.listen);
+    let http = options.addresses.http.unwrap_or(config.http.listen);
+    let https = options.addresses.https.unwrap_or(config.http.listen_https);
+    let options = BalancerOptions {
+        name: options.name.unwrap_or_else(|| config.balancer.name.clone()),
+        log: config.path(&config.log.path),
+        run: config.run_folder(),
+        http: Some(passed.take_or_bind("http", "listen in [http]", http)?),
+        https: Some(passed.take_or_bind("https", "listen_https in [http]", https)?),
+        ssh: Some(passed.take_or_bind("ssh", "listen in [ssh]", ssh)?),
+        identity: Some(Identity {
+            certificate: config.path(&config.http.certificate),
+            key: config.path(&config.http.key),
+        }),
+        host: if https.ip().is_loopback() { "localhost".to_owned() } else { https.ip().to_string() },
+        hosts: vec![https.ip().to_string(), http.ip().to_string()],
+        https_port: https.port(),
+        master_ssh: None,
+        mirrors: Vec::new(),
+        times: BalancerTimes::default(),
+    };
+    block_on(async move { hgfleet_balancer::run(options, stopped()?).await.context("balancer") })
+}
+
+/// The URL under which repositories are pushed to, up to their names.
+pub fn push_address(ssh: SocketAddr) -> String {
+    format!("ssh://hg@{ssh}/")
+}
+
+/// Runs a role's future on a runtime of its own.
+pub fn block_on(role: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<ExitCode> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start threads")?;
+    runtime.block_on(role)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Completes when SIGINT or SIGTERM arrives.
+///
+/// # Errors
+///
+/// The signals can't be handled.
+pub fn stopped() -> anyhow::Result<impl Future<Output = ()> + Send> {
+    let mut interrupt = signal(SignalKind::interrupt()).context("cannot handle SIGINT")?;
+    let mut terminate = signal(SignalKind::terminate()).context("cannot handle SIGTERM")?;
+    Ok(async move {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+    })
+}

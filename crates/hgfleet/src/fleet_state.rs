@@ -1,0 +1,157 @@
+//! The fleet at a glance, read from the log's folder: it needs no server to answer.
+
+use crate::config::Config;
+use anyhow::Context;
+use hgfleet_log::membership::{Member, ServerState};
+use hgfleet_log::{EmbeddedLog, Log};
+use serde::Serialize;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// A server that has said nothing for this long is out, in milliseconds.
+const SILENT_MS: u64 = 4_000;
+
+/// What `hgfleet status --json` prints.
+#[derive(Debug, Serialize)]
+pub struct FleetState {
+    /// The sequence up to which the whole fleet shows its users the log
+    pub visible_position: Option<u64>,
+    /// The log
+    pub log: LogState,
+    /// Who may append
+    pub lease: LeaseState,
+    /// The servers, by name
+    pub servers: Vec<Server>,
+}
+
+/// The log's part of it.
+#[derive(Debug, Serialize)]
+pub struct LogState {
+    /// The last record's sequence
+    pub sequence: Option<u64>,
+    /// Bytes on disk
+    pub disk_bytes: u64,
+}
+
+/// The lease's part of it.
+#[derive(Debug, Default, Serialize)]
+pub struct LeaseState {
+    /// The master's name
+    pub holder: Option<String>,
+    /// Its epoch
+    pub epoch: Option<u64>,
+}
+
+/// One server.
+#[derive(Debug, Serialize)]
+pub struct Server {
+    /// Its name in the configuration
+    pub name: String,
+    /// `master`, `standby`, `mirror` or `balancer`
+    pub role: &'static str,
+    /// `in-service`, `catching-up`, `draining` or `out`
+    pub state: &'static str,
+    /// Where it listens
+    pub address: String,
+    /// Its process
+    pub pid: u32,
+    /// Up to where the log is durable on its disk
+    pub staged_position: Option<u64>,
+    /// Up to where it has applied the log
+    pub position: Option<u64>,
+    /// How old the oldest record is that it has not applied, in seconds
+    pub lag_seconds: f64,
+    /// Why it isn't in service; empty when it is
+    pub reason: String,
+    /// Seconds since it was last heard of
+    pub silent_seconds: f64,
+    /// Bytes on its disk: staged records, stores, free
+    pub disk: Disk,
+}
+
+/// Bytes on a server's disk.
+#[derive(Debug, Serialize)]
+pub struct Disk {
+    /// Records staged and not yet in the stores
+    pub staged_bytes: u64,
+    /// The stores
+    pub store_bytes: u64,
+    /// What is free
+    pub free_bytes: u64,
+}
+
+impl FleetState {
+    /// Reads it.
+    ///
+    /// # Errors
+    ///
+    /// There is no log in the configured folder, or it can't be read.
+    pub async fn read(config: &Config) -> anyhow::Result<FleetState> {
+        let folder = config.path(&config.log.path);
+        let log = EmbeddedLog::open_reader(&folder)
+            .with_context(|| format!("cannot read the log in {}; has the fleet been started?", folder.display()))?;
+        let now_ms = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_millis() as u64);
+        let tail = log.end().await?;
+        let view = log.view().await?;
+        let lease = log.lease().await?;
+        let mut servers: Vec<Server> =
+            log.members().await?.into_iter().map(|member| Server::of(member, now_ms)).collect();
+        servers.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(FleetState {
+            visible_position: view.and_then(|view| view.visible).map(|sequence| sequence.get()),
+            log: LogState { sequence: tail.map(|tail| tail.sequence.get()), disk_bytes: log.disk_bytes().await? },
+            lease: LeaseState { epoch: tail.map(|tail| tail.epoch.get()), holder: lease.map(|lease| lease.holder) },
+            servers,
+        })
+    }
+
+    /// Whether every server that the configuration names is in service.
+    pub fn is_whole(&self, config: &Config) -> bool {
+        let mirrors = config.mirror.iter().map(|mirror| mirror.name.as_str());
+        let mut names = mirrors.chain([config.master.name.as_str(), config.balancer.name.as_str()]);
+        names.all(|name| {
+            self.servers.iter().any(|server| server.name == name && server.state == ServerState::InService.as_str())
+        })
+    }
+
+    /// The servers that are not in service, with the reasons, for one line.
+    pub fn missing(&self, config: &Config) -> String {
+        let mirrors = config.mirror.iter().map(|mirror| mirror.name.as_str());
+        mirrors
+            .chain([config.master.name.as_str(), config.balancer.name.as_str()])
+            .filter_map(|name| match self.servers.iter().find(|server| server.name == name) {
+                None => Some(format!("{name} (not heard of yet)")),
+                Some(server) if server.state != ServerState::InService.as_str() => {
+                    Some(format!("{name} ({})", server.reason))
+                }
+                Some(_) => None,
+            })
+            .collect::<Vec<_>>()
+            .join(", ")
+    }
+}
+
+impl Server {
+    fn of(member: Member, now_ms: u64) -> Server {
+        let silent_ms = now_ms.saturating_sub(member.at_ms);
+        let silent = silent_ms > SILENT_MS;
+        let state = if silent { ServerState::Out } else { member.state };
+        let reason = if silent { format!("not heard of for {} seconds", silent_ms / 1000) } else { member.reason };
+        Server {
+            name: member.name,
+            role: member.role.as_str(),
+            state: state.as_str(),
+            address: member.address,
+            pid: member.pid,
+            staged_position: member.staged_position.map(|sequence| sequence.get()),
+            position: member.position.map(|sequence| sequence.get()),
+            lag_seconds: member.lag_seconds,
+            reason,
+            silent_seconds: silent_ms as f64 / 1000.0,
+            disk: Disk {
+                staged_bytes: member.disk.staged_bytes,
+                store_bytes: member.disk.store_bytes,
+                free_bytes: member.disk.free_bytes,
+            },
+        }
+    }
+}
