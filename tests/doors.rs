@@ -1,0 +1,111 @@
+//! What may be said at the SSH door, and what an HTTP client that is no `hg` gets.
+
+use crate::support::fleet::Fleet;
+use crate::support::run::run;
+use std::process::Command;
+
+#[test]
+fn only_one_spelling_of_one_command_is_served() {
+    let fleet = Fleet::start();
+    fleet.hgfleet(&["repo", "create", "repo"]).ok();
+    // Rows S1 to S13 of the list of bad input.
+    let long = format!("hg -R {} serve --stdio", "a".repeat(5_000));
+    let many = "hg ".repeat(10_000);
+    for line in [
+        "hg -R --debugger serve --stdio",
+        "hg -R --config=ui.debugger=1 serve --stdio",
+        "hg -R repo serve --stdio --config hooks.pre-serve=sh",
+        "hg -R repo --cwd / serve --stdio",
+        "hg --repository repo serve --stdio",
+        "hg -Rrepo serve --stdio",
+        "hg -R repo serve --stdio; id",
+        "hg -R repo serve --stdio && id",
+        "hg -R `id` serve --stdio",
+        "hg -R $(id) serve --stdio",
+        "hg -R '../../etc' serve --stdio",
+        "hg -R a/../b serve --stdio",
+        "hg -R a/./b serve --stdio",
+        "hg -R /abs/path serve --stdio",
+        "hg -R ~root/x serve --stdio",
+        "hg -R 'repo\n' serve --stdio",
+        "hg -R 'repo\t' serve --stdio",
+        "hg -R 'repo\u{202e}' serve --stdio",
+        "hg -R repo// serve --stdio",
+        "hg -R repo//x serve --stdio",
+        "hg -R '' serve --stdio",
+        "hg -R 'repo ' serve --stdio",
+        "hg -R repo. serve --stdio",
+        "hg -R repo.hg serve --stdio",
+        "hg -R x.HG serve --stdio",
+        "hg -R repo/.hg/store serve --stdio",
+        "hg -R repo.i serve --stdio",
+        "hg -R con serve --stdio",
+        "hg -R bundle:../x serve --stdio",
+        "hg -R ssh://-oProxyCommand=x/ serve --stdio",
+        "hg",
+        "hg -R",
+        "   ",
+        "hg -R 'r",
+        "hg -R r\\",
+        "foobar",
+        "hg serve",
+        "hg -R repo log",
+        "hg -R repo serve --debugger",
+        "hg -R nowhere serve --stdio",
+        &long,
+        &many,
+    ] {
+        let said = fleet.ssh(line);
+        let shown: String = line.chars().take(60).collect();
+        assert_eq!(said.status, 1, "{shown}: {said:?}");
+        assert_eq!(said.err.lines().count(), 1, "{shown}: {said:?}");
+        assert_eq!(said.out, "", "{shown}");
+    }
+    // One trailing slash is allowed, and nothing was broken.
+    fleet.hg(&["identify", &fleet.ssh_url("repo/")]).ok();
+    let banner = run(&mut fleet.ssh_command());
+    assert_eq!(banner.status, 1);
+    assert!(!banner.err.is_empty() || !banner.out.is_empty(), "a session without a command gets a banner");
+}
+
+#[test]
+fn no_terminal_no_forwarding_no_files() {
+    let fleet = Fleet::start();
+    let with = |options: &[&str], rest: &[&str]| run(fleet.ssh_command().args(options).args(rest));
+    let sftp = run(Command::new("ssh")
+        .args(["-p", &fleet.ssh_port.to_string(), "-s"])
+        .args(crate::support::fleet::ssh_options())
+        .arg("-i")
+        .arg(fleet.path("home/.ssh/id_ed25519"))
+        .args(["hg@127.0.0.1", "sftp"]));
+    assert_ne!(sftp.status, 0, "{sftp:?}");
+    let remote = with(&["-oExitOnForwardFailure=yes", "-R", "0:127.0.0.1:1"], &["x"]);
+    assert_ne!(remote.status, 0, "{remote:?}");
+    let environment = with(&["-oSetEnv=HGRCPATH=/etc/passwd LD_PRELOAD=/tmp/x"], &["hg -R nowhere serve --stdio"]);
+    assert_eq!(environment.status, 1, "{environment:?}");
+}
+
+#[test]
+fn a_browser_gets_pages_and_plain_http_a_redirect() {
+    let fleet = Fleet::start();
+    fleet.hgfleet(&["repo", "create", "team/first"]).ok();
+    let work = fleet.init("work");
+    work.commit("a", "1\n", "a <script>alert(1)</script> message");
+    work.hg(&["bookmark", "mark"]).ok();
+    work.hg(&["tag", "v1"]).ok();
+    work.hg(&["push", "-q", "-B", "mark", &fleet.ssh_url("team/first")]).ok();
+    let ca = fleet.data().join("ca.pem");
+    let get = |url: &str| run(Command::new("curl").args(["-s", "-i", "--cacert"]).arg(&ca).arg(url)).ok().out;
+    let front = get(&format!("https://localhost:{}/", fleet.https_port));
+    assert!(front.starts_with("HTTP/1.1 200"), "{front}");
+    assert!(front.contains("team/first") && front.contains("hg clone"), "{front}");
+    let page = get(&fleet.https_url("team/first"));
+    assert!(page.contains("&lt;script&gt;") && !page.contains("<script>alert"), "{page}");
+    assert!(page.contains("v1") && page.contains("mark"), "{page}");
+    assert!(get(&fleet.https_url("nowhere")).starts_with("HTTP/1.1 404"));
+    assert!(get(&format!("https://localhost:{}/..%2f..%2fetc/passwd", fleet.https_port)).starts_with("HTTP/1.1 40"));
+
+    let moved = get(&format!("http://127.0.0.1:{}/team/first?x=1", fleet.http_port));
+    assert!(moved.starts_with("HTTP/1.1 301"), "{moved}");
+    assert!(moved.to_lowercase().contains(&format!(":{}/team/first?x=1", fleet.https_port)), "{moved}");
+}

@@ -1,0 +1,13 @@
+//! End to end: a real fleet, and the real `hg`, `ssh` and `curl` that people use with it.
+//!
+//! They need those programs on the PATH (`make client` puts `hg` into `.venv`; `make test` sets the PATH).
+
+#![allow(clippy::unwrap_used, reason = "a test that can't go on has failed")]
+
+mod support;
+
+mod doors;
+mod kills;
+mod one_picture;
+mod push_and_read;
+mod refusals;

@@ -1,0 +1,311 @@
+//! A fleet in a folder of its own, on ports of its own.
+
+use super::run::{Said, run};
+use super::store;
+use std::net::{TcpListener, TcpStream};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+use tempfile::TempDir;
+
+/// The binary under test.
+pub const HGFLEET: &str = env!("CARGO_BIN_EXE_hgfleet");
+
+/// How long anything that should happen soon may take on a busy machine.
+pub const SOON: Duration = Duration::from_secs(20);
+
+/// A running fleet; ended, with everything of it, when dropped.
+pub struct Fleet {
+    folder: TempDir,
+    process: Option<Child>,
+    /// Port of the SSH door
+    pub ssh_port: u16,
+    /// Port that redirects
+    pub http_port: u16,
+    /// Port of the HTTPS door
+    pub https_port: u16,
+}
+
+impl Fleet {
+    /// Starts a fleet with one account, whose key is in its home folder.
+    pub fn start() -> Fleet {
+        let folder = tempfile::Builder::new().prefix("hgfleet-test-").tempdir().expect("a folder");
+        let ssh = folder.path().join("home/.ssh");
+        std::fs::create_dir_all(&ssh).expect("made");
+        std::fs::set_permissions(&ssh, std::fs::Permissions::from_mode(0o700)).expect("ours");
+        run(Command::new("ssh-keygen").args(["-q", "-t", "ed25519", "-N", "", "-f"]).arg(ssh.join("id_ed25519"))).ok();
+        let mut fleet =
+            Fleet { folder, process: None, ssh_port: free_port(), http_port: free_port(), https_port: free_port() };
+        std::fs::write(fleet.path("hgrc"), fleet.hgrc("id_ed25519")).expect("written");
+        fleet.up(&[]);
+        fleet
+    }
+
+    /// Starts the fleet's processes, and waits until both doors answer.
+    pub fn up(&mut self, environment: &[(&str, &str)]) {
+        let log = std::fs::File::options().create(true).append(true).open(self.path("up.log")).expect("a log");
+        let address = |port: u16| format!("127.0.0.1:{port}");
+        let process = Command::new(HGFLEET)
+            .arg("up")
+            .arg("--data")
+            .arg(self.data())
+            .args(["--ssh", &address(self.ssh_port)])
+            .args(["--http", &address(self.http_port)])
+            .args(["--https", &address(self.https_port)])
+            .env("HOME", self.path("home"))
+            .envs(environment.iter().copied())
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().expect("a second handle"))
+            .stderr(log)
+            .spawn()
+            .expect("the fleet starts");
+        self.process = Some(process);
+        self.wait_until("every server is in its place", |fleet| {
+            let status = fleet.status();
+            let in_service = |role: &str| {
+                status["servers"].as_array().is_some_and(|servers| {
+                    servers.iter().filter(|server| server["role"] == role && server["state"] == "in-service").count()
+                        >= if role == "mirror" { 2 } else { 1 }
+                })
+            };
+            in_service("master") && in_service("mirror") && in_service("balancer")
+                && TcpStream::connect(("127.0.0.1", fleet.https_port)).is_ok()
+        });
+    }
+
+    /// Asks the fleet to end, as Ctrl-C does, and waits for it.
+    pub fn down(&mut self) {
+        let Some(mut process) = self.process.take() else { return };
+        run(Command::new("kill").args(["-TERM", &process.id().to_string()])).ok();
+        let start = Instant::now();
+        while process.try_wait().expect("ours").is_none() {
+            assert!(start.elapsed() < Duration::from_secs(15), "the fleet does not end: {}", self.log());
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    /// Kills the supervisor, which takes everything of the fleet with it.
+    pub fn kill(&mut self) {
+        if let Some(mut process) = self.process.take() {
+            drop(process.kill());
+            drop(process.wait());
+        }
+    }
+
+    /// A path in the test's folder.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// The data folder.
+    pub fn data(&self) -> PathBuf {
+        self.path("data")
+    }
+
+    /// What the fleet has logged so far.
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.path("up.log")).unwrap_or_default()
+    }
+
+    /// Runs `hgfleet ARGUMENTS --config …`.
+    #[track_caller]
+    pub fn hgfleet(&self, arguments: &[&str]) -> Said {
+        run(Command::new(HGFLEET).args(arguments).arg("--config").arg(self.data().join("hgfleet.toml")).env("HOME", self.path("home")))
+    }
+
+    /// `status --json`, or null where it can't be had yet.
+    pub fn status(&self) -> serde_json::Value {
+        if !self.data().join("hgfleet.toml").exists() {
+            return serde_json::Value::Null;
+        }
+        let said = self.hgfleet(&["status", "--json"]);
+        serde_json::from_str(&said.out).unwrap_or_default()
+    }
+
+    /// One server's entry in `status --json`.
+    #[track_caller]
+    pub fn server(&self, name: &str) -> serde_json::Value {
+        let status = self.status();
+        let servers = status["servers"].as_array().cloned().unwrap_or_default();
+        servers.into_iter().find(|server| server["name"] == name).unwrap_or_else(|| panic!("no {name} in {status}"))
+    }
+
+    /// Runs the stock client.
+    #[track_caller]
+    pub fn hg(&self, arguments: &[&str]) -> Said {
+        run(&mut self.hg_command(arguments))
+    }
+
+    /// The stock client, not yet started, in the test's folder.
+    pub fn hg_command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new("hg");
+        command
+            .args(arguments)
+            .current_dir(self.folder.path())
+            .env("HGRCPATH", self.path("hgrc"))
+            .env("HGPLAIN", "1")
+            .env("HGENCODING", "UTF-8")
+            .env("HOME", self.path("home"));
+        command
+    }
+
+    /// Runs OpenSSH's client with the account's key and this command line.
+    #[track_caller]
+    pub fn ssh(&self, command: &str) -> Said {
+        run(self.ssh_command().arg(command))
+    }
+
+    /// OpenSSH's client with the account's key, without a command.
+    pub fn ssh_command(&self) -> Command {
+        let mut ssh = Command::new("ssh");
+        ssh.args(["-p", &self.ssh_port.to_string()])
+            .args(ssh_options())
+            .arg("-i")
+            .arg(self.path("home/.ssh/id_ed25519"))
+            .arg("hg@127.0.0.1");
+        ssh
+    }
+
+    /// A configuration for the client, with a key from the home folder.
+    pub fn hgrc(&self, key: &str) -> String {
+        format!(
+            "[ui]\nusername = Test <test@example.org>\nssh = ssh {} -i {}\n[web]\ncacerts = {}\n[devel]\ndefault-date = 1700000000 0\n",
+            ssh_options().join(" "),
+            self.path("home/.ssh").join(key).display(),
+            self.data().join("ca.pem").display(),
+        )
+    }
+
+    /// Where one pushes.
+    pub fn ssh_url(&self, name: &str) -> String {
+        format!("ssh://hg@127.0.0.1:{}/{name}", self.ssh_port)
+    }
+
+    /// Where one pulls.
+    pub fn https_url(&self, name: &str) -> String {
+        format!("https://localhost:{}/{name}", self.https_port)
+    }
+
+    /// The copies of a repository: the master's and each mirror's.
+    pub fn copies(&self, name: &str) -> Vec<PathBuf> {
+        ["master", "mirror-1", "mirror-2"].iter().map(|server| self.data().join(server).join("repos").join(name)).collect()
+    }
+
+    /// Waits until every copy has the log's last record, then panics unless all are the same bytes and `hg verify` is clean.
+    #[track_caller]
+    pub fn assert_one_store(&self, name: &str) {
+        self.wait_until("every server is at the log's end", |fleet| {
+            let status = fleet.status();
+            let end = &status["log"]["sequence"];
+            !end.is_null()
+                && status["servers"].as_array().is_some_and(|servers| {
+                    servers.iter().filter(|server| server["role"] != "balancer").all(|server| &server["position"] == end)
+                })
+        });
+        let copies = self.copies(name);
+        for copy in &copies {
+            store::assert_equal(&copies[0].join(".hg"), &copy.join(".hg"));
+        }
+        for copy in &copies {
+            self.hg(&["verify", "-q", "-R", copy.to_str().expect("UTF-8")]).ok();
+        }
+    }
+
+    /// Waits, up to [`SOON`].
+    #[track_caller]
+    pub fn wait_until(&self, what: &str, mut holds: impl FnMut(&Fleet) -> bool) {
+        let start = Instant::now();
+        while !holds(self) {
+            assert!(start.elapsed() < SOON, "not within {SOON:?}: {what}\nstatus: {:#}\nlog: {}", self.status(), self.log());
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// A working copy of a fresh local repository in the test's folder.
+    pub fn init(&self, name: &str) -> WorkingCopy<'_> {
+        self.hg(&["init", name]).ok();
+        WorkingCopy { fleet: self, path: self.path(name) }
+    }
+
+    /// A working copy that is there already.
+    pub fn working_copy(&self, name: &str) -> WorkingCopy<'_> {
+        WorkingCopy { fleet: self, path: self.path(name) }
+    }
+}
+
+impl Drop for Fleet {
+    fn drop(&mut self) {
+        self.kill();
+        if std::thread::panicking() {
+            eprintln!("the fleet's log:\n{}", self.log());
+        }
+    }
+}
+
+/// A local repository that a developer works in.
+pub struct WorkingCopy<'f> {
+    fleet: &'f Fleet,
+    /// Its folder
+    pub path: PathBuf,
+}
+
+impl WorkingCopy<'_> {
+    /// Runs the stock client in it.
+    #[track_caller]
+    pub fn hg(&self, arguments: &[&str]) -> Said {
+        run(self.fleet.hg_command(arguments).current_dir(&self.path))
+    }
+
+    /// Writes a file and commits everything.
+    #[track_caller]
+    pub fn commit(&self, file: &str, content: impl AsRef<[u8]>, message: &str) {
+        write(&self.path.join(file), content.as_ref());
+        self.hg(&["commit", "-q", "-A", "-m", message]).ok();
+    }
+
+    /// Pushes everything over SSH.
+    #[track_caller]
+    pub fn push(&self, name: &str) -> Said {
+        self.hg(&["push", &self.fleet.ssh_url(name)])
+    }
+
+    /// Every changeset as `hg log --debug` shows it, by node and not by number.
+    pub fn log(&self) -> String {
+        history(self.fleet, &self.path)
+    }
+}
+
+/// Every changeset of a repository with all that a clone should carry over, sorted, free of revision numbers.
+pub fn history(fleet: &Fleet, repository: &Path) -> String {
+    let template = "{node} {p1node} {p2node} {manifest} {phase} {branch} {extras} {author} {date|hgdate} {files} {tags} {bookmarks} {desc|json}\n";
+    let said = fleet.hg(&["log", "-R", repository.to_str().expect("UTF-8"), "--debug", "-T", template]).ok();
+    let mut lines: Vec<String> = said
+        .out
+        .lines()
+        .map(|line| line.split(' ').map(|word| word.split_once(':').filter(|(rev, _)| rev.parse::<i64>().is_ok()).map_or(word, |(_, node)| node)).collect::<Vec<_>>().join(" "))
+        .collect();
+    lines.sort();
+    lines.join("\n")
+}
+
+fn write(path: &Path, content: &[u8]) {
+    std::fs::create_dir_all(path.parent().expect("in a folder")).expect("made");
+    std::fs::write(path, content).expect("written");
+}
+
+/// Options that make OpenSSH's client neither ask nor remember.
+pub fn ssh_options() -> Vec<&'static str> {
+    vec![
+        "-oStrictHostKeyChecking=no",
+        "-oUserKnownHostsFile=/dev/null",
+        "-oLogLevel=ERROR",
+        "-oIdentitiesOnly=yes",
+        "-oBatchMode=yes",
+    ]
+}
+
+/// A TCP port that was free a moment ago.
+pub fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a free port").port()
+}

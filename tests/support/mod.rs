@@ -1,0 +1,5 @@
+//! A fleet of its own for each test, and the real clients that talk to it.
+
+pub mod fleet;
+pub mod run;
+pub mod store;
