@@ -19,6 +19,7 @@ mod log;
 pub mod membership;
 mod name;
 mod record;
+pub mod stop_at;
 pub mod stream;
 
 pub use embedded::EmbeddedLog;
@@ -29,4 +30,5 @@ pub use log::{
 };
 pub use membership::{DiskUse, Member, MirrorInView, Role, ServerState, View};
 pub use name::{NameError, RepositoryName};
+pub use stop_at::stop_at;
 pub use record::{Body, ChangePayload, Record, RecordError, StoreKind, StoreRecord, limits};
