@@ -25,9 +25,7 @@ pub mod stream;
 pub use embedded::EmbeddedLog;
 pub use follower::{Divergence, Follower};
 pub use ids::{ChainHash, Epoch, Incarnation, LogId, NotHex, OutOfRange, RecordId, Sequence};
-pub use log::{
-    AppendError, Draft, Lease, LeaseError, Log, LogError, Payload, Refusal, Tail, ViewError,
-};
+pub use log::{AppendError, Draft, Lease, LeaseError, Log, LogError, Payload, Refusal, Tail, ViewError};
 pub use membership::{DiskUse, Member, MirrorInView, Role, ServerState, View};
 pub use name::{NameError, RepositoryName};
 pub use stop_at::stop_at;

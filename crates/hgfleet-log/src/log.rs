@@ -99,12 +99,7 @@ pub trait Log: Send + Sync {
     ///
     /// # Errors
     /// [`LeaseError::Lost`] where somebody else renewed it, and where the log fails.
-    async fn renew_lease(
-        &self,
-        holder: &str,
-        epoch: Option<Epoch>,
-        counter: Option<u64>,
-    ) -> Result<Lease, LeaseError>;
+    async fn renew_lease(&self, holder: &str, epoch: Option<Epoch>, counter: Option<u64>) -> Result<Lease, LeaseError>;
 
     /// Returns the view; none before the first.
     ///
@@ -156,13 +151,7 @@ pub struct Draft {
 
 impl Draft {
     /// Returns a draft that follows `tail`.
-    pub fn following(
-        tail: Option<&Tail>,
-        epoch: Epoch,
-        id: RecordId,
-        time_ms: u64,
-        body: Body,
-    ) -> Draft {
+    pub fn following(tail: Option<&Tail>, epoch: Epoch, id: RecordId, time_ms: u64, body: Body) -> Draft {
         Draft {
             id,
             epoch,
@@ -182,25 +171,9 @@ impl Draft {
     }
 
     pub(crate) fn seal_encoded(self, log: LogId) -> Result<(Record, Vec<u8>), RecordError> {
-        let Draft {
-            id,
-            epoch,
-            expected,
-            previous,
-            time_ms,
-            body,
-        } = self;
+        let Draft { id, epoch, expected, previous, time_ms, body } = self;
         let sequence = Sequence::after(expected).ok_or(RecordError::Field("sequence"))?;
-        let mut record = Record {
-            log,
-            sequence,
-            epoch,
-            previous,
-            id,
-            time_ms,
-            body,
-            hash: ChainHash::NONE,
-        };
+        let mut record = Record { log, sequence, epoch, previous, id, time_ms, body, hash: ChainHash::NONE };
         let bytes = record.encode()?;
         record.hash = encoded_hash(&bytes);
         Ok((record, bytes))
@@ -209,9 +182,7 @@ impl Draft {
 
 /// The digest at a record's end, which covers all before it.
 fn encoded_hash(record: &[u8]) -> ChainHash {
-    record
-        .last_chunk()
-        .map_or(ChainHash::NONE, |digest| ChainHash::from_bytes(*digest))
+    record.last_chunk().map_or(ChainHash::NONE, |digest| ChainHash::from_bytes(*digest))
 }
 
 /// A change's bytes on their way into the log.
@@ -260,11 +231,7 @@ pub struct Tail {
 impl Tail {
     /// Returns the end of a log whose last record this is.
     pub fn of(record: &Record) -> Tail {
-        Tail {
-            sequence: record.sequence,
-            hash: record.chain_hash(),
-            epoch: record.epoch,
-        }
+        Tail { sequence: record.sequence, hash: record.chain_hash(), epoch: record.epoch }
     }
 }
 

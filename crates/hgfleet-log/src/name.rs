@@ -94,9 +94,7 @@ impl RepositoryName {
     ///
     /// No repository may lie inside another: `team/first` could be a page of `team`.
     pub fn is_inside(&self, other: &RepositoryName) -> bool {
-        self.0
-            .strip_prefix(other.as_str())
-            .is_some_and(|rest| rest.starts_with('/'))
+        self.0.strip_prefix(other.as_str()).is_some_and(|rest| rest.starts_with('/'))
     }
 }
 
@@ -108,10 +106,7 @@ fn check_component(component: &str) -> Result<(), NameError> {
     if bytes.len() > RepositoryName::COMPONENT_BYTES_MAX {
         return Err(NameError::ComponentTooLong);
     }
-    if !bytes
-        .iter()
-        .all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(byte))
-    {
+    if !bytes.iter().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(byte)) {
         return Err(NameError::Character);
     }
     if !first.is_ascii_alphanumeric() {
@@ -128,10 +123,7 @@ fn check_component(component: &str) -> Result<(), NameError> {
 }
 
 fn is_device(stem: &str) -> bool {
-    let numbered = |prefix| {
-        stem.strip_prefix(prefix)
-            .is_some_and(|rest| matches!(rest.as_bytes(), [b'1'..=b'9']))
-    };
+    let numbered = |prefix| stem.strip_prefix(prefix).is_some_and(|rest| matches!(rest.as_bytes(), [b'1'..=b'9']));
     DEVICES.contains(&stem) || numbered("com") || numbered("lpt")
 }
 
@@ -190,10 +182,7 @@ mod tests {
         ] {
             assert_eq!(RepositoryName::parse(name).expect(name).as_str(), name);
         }
-        assert_eq!(
-            RepositoryName::parse("reponame/").expect("slash").as_str(),
-            "reponame"
-        );
+        assert_eq!(RepositoryName::parse("reponame/").expect("slash").as_str(), "reponame");
     }
 
     /// Rows S6 to S11 of the list of bad input.

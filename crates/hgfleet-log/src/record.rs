@@ -107,10 +107,7 @@ pub struct ChangePayload {
 impl ChangePayload {
     /// Returns the description of these bytes.
     pub fn of(bytes: &[u8]) -> ChangePayload {
-        ChangePayload {
-            bytes: bytes.len() as u64,
-            digest: *blake3::hash(bytes).as_bytes(),
-        }
+        ChangePayload { bytes: bytes.len() as u64, digest: *blake3::hash(bytes).as_bytes() }
     }
 }
 
@@ -132,9 +129,7 @@ pub enum RecordError {
     #[error("not a record: wrong magic")]
     Magic,
     /// Made by a version of hgfleet that this one doesn't know.
-    #[error(
-        "record format version {0} is unknown here; this server is older than the one that wrote it"
-    )]
+    #[error("record format version {0} is unknown here; this server is older than the one that wrote it")]
     Version(u16),
     /// Of a kind that this version doesn't know.
     #[error("record kind {0} is unknown here; this server is older than the one that wrote it")]

@@ -131,10 +131,7 @@ pub async fn read_async<M: for<'de> Deserialize<'de>>(
 ///
 /// # Errors
 /// See [`StreamError`].
-pub async fn write_async<M: Serialize>(
-    output: &mut (impl AsyncWrite + Unpin),
-    message: &M,
-) -> Result<(), StreamError> {
+pub async fn write_async<M: Serialize>(output: &mut (impl AsyncWrite + Unpin), message: &M) -> Result<(), StreamError> {
     let _ = (output, message);
     todo!()
 }

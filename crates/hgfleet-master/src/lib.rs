@@ -5,12 +5,11 @@
 //! `hgfleet repo` calls.
 
 pub mod client;
+pub mod commit;
 mod options;
 pub mod session;
 
-pub use options::{
-    MasterError, MasterOptions, SessionLimits, SshLimits, SshListener, StoreFormatName,
-};
+pub use options::{MasterError, MasterOptions, SessionLimits, SshLimits, SshListener, StoreFormatName};
 
 use std::future::Future;
 
@@ -18,9 +17,6 @@ use std::future::Future;
 ///
 /// Takes the next epoch of the log, redoes what the log has and the stores lack, and then serves. Returns an error
 /// where it could not start, and where it must not go on (a newer epoch, a failed fsync of the log).
-pub async fn run(
-    _options: MasterOptions,
-    _shutdown: impl Future<Output = ()> + Send,
-) -> Result<(), MasterError> {
+pub async fn run(_options: MasterOptions, _shutdown: impl Future<Output = ()> + Send) -> Result<(), MasterError> {
     todo!()
 }

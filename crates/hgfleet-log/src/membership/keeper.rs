@@ -16,10 +16,7 @@ pub struct KeeperTimes {
 
 impl Default for KeeperTimes {
     fn default() -> KeeperTimes {
-        KeeperTimes {
-            drop_after: Duration::from_secs(5),
-            told_wait: Duration::from_secs(5),
-        }
+        KeeperTimes { drop_after: Duration::from_secs(5), told_wait: Duration::from_secs(5) }
     }
 }
 
@@ -60,12 +57,7 @@ pub struct ViewKeeper {}
 impl ViewKeeper {
     /// Takes over the view under a new epoch: the first thing it wants written is the same view in that epoch.
     /// The mirrors in it are kept and have `drop_after` from `now` on to renew.
-    pub fn take_over(
-        epoch: Epoch,
-        current: Option<View>,
-        times: KeeperTimes,
-        now: Duration,
-    ) -> ViewKeeper {
+    pub fn take_over(epoch: Epoch, current: Option<View>, times: KeeperTimes, now: Duration) -> ViewKeeper {
         let _ = (epoch, current, times, now);
         todo!()
     }

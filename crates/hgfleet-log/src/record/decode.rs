@@ -1,8 +1,8 @@
 //! A record's bytes, read. Nothing is believed before the digest over all of it was compared.
 
 use super::encode::{
-    DIGEST_BYTES, HAS_AFTER, HAS_BEFORE, HEADER_BYTES, KIND_EMPTY, KIND_EPOCH, KIND_STORE, MAGIC,
-    STORE_ALTER, STORE_BYTES, STORE_CREATE, STORE_DELETE, VERSION, bound, check_store,
+    DIGEST_BYTES, HAS_AFTER, HAS_BEFORE, HEADER_BYTES, KIND_EMPTY, KIND_EPOCH, KIND_STORE, MAGIC, STORE_ALTER,
+    STORE_BYTES, STORE_CREATE, STORE_DELETE, VERSION, bound, check_store,
 };
 use super::limits::*;
 use super::*;
@@ -16,10 +16,7 @@ impl Record {
     pub fn decode(bytes: &[u8]) -> Result<Record, RecordError> {
         let need = HEADER_BYTES + DIGEST_BYTES;
         if bytes.len() < need {
-            return Err(RecordError::Short {
-                have: bytes.len(),
-                need,
-            });
+            return Err(RecordError::Short { have: bytes.len(), need });
         }
         bound("record", bytes.len() as u64, RECORD_BYTES_MAX as u64)?;
         let mut head = Fields(bytes);
@@ -34,10 +31,7 @@ impl Record {
         let kind = head.u16()?;
         let length = head.u32()? as usize;
         if length > bytes.len() {
-            return Err(RecordError::Short {
-                have: bytes.len(),
-                need: length,
-            });
+            return Err(RecordError::Short { have: bytes.len(), need: length });
         }
         if length < bytes.len() {
             return Err(RecordError::Trailing(bytes.len() - length));
@@ -55,9 +49,7 @@ impl Record {
         let id = RecordId::from_bytes(fields.array()?);
         let time_ms = fields.u64()?;
         let body = match kind {
-            KIND_EPOCH => Body::Epoch {
-                holder: fields.text("holder", HOLDER_BYTES_MAX)?,
-            },
+            KIND_EPOCH => Body::Epoch { holder: fields.text("holder", HOLDER_BYTES_MAX)? },
             KIND_EMPTY => Body::Empty,
             KIND_STORE => Body::Store(decode_store(&mut fields)?),
             unknown => return Err(RecordError::Kind(unknown)),
@@ -66,25 +58,13 @@ impl Record {
             return Err(RecordError::Trailing(fields.0.len()));
         }
         let hash = ChainHash::from_bytes(hash);
-        Ok(Record {
-            log,
-            sequence,
-            epoch,
-            previous,
-            id,
-            time_ms,
-            body,
-            hash,
-        })
+        Ok(Record { log, sequence, epoch, previous, id, time_ms, body, hash })
     }
 }
 
 fn decode_store(fields: &mut Fields<'_>) -> Result<StoreRecord, RecordError> {
     if fields.0.len() < STORE_BYTES {
-        return Err(RecordError::Short {
-            have: fields.0.len(),
-            need: STORE_BYTES,
-        });
+        return Err(RecordError::Short { have: fields.0.len(), need: STORE_BYTES });
     }
     let [kind, flags, reserved @ ..] = fields.array::<4>()?;
     let kind = match kind {
@@ -98,10 +78,7 @@ fn decode_store(fields: &mut Fields<'_>) -> Result<StoreRecord, RecordError> {
     }
     let before = digest(fields.array()?, flags & HAS_BEFORE != 0)?;
     let after = digest(fields.array()?, flags & HAS_AFTER != 0)?;
-    let change = ChangePayload {
-        bytes: fields.u64()?,
-        digest: fields.array()?,
-    };
+    let change = ChangePayload { bytes: fields.u64()?, digest: fields.array()? };
     let repository = fields.text("repository", RepositoryName::BYTES_MAX)?;
     let store = StoreRecord {
         repository: RepositoryName::try_from(repository)?,
@@ -131,19 +108,13 @@ struct Fields<'a>(&'a [u8]);
 
 impl<'a> Fields<'a> {
     fn take(&mut self, need: usize) -> Result<&'a [u8], RecordError> {
-        let (taken, rest) = self.0.split_at_checked(need).ok_or(RecordError::Short {
-            have: self.0.len(),
-            need,
-        })?;
+        let (taken, rest) = self.0.split_at_checked(need).ok_or(RecordError::Short { have: self.0.len(), need })?;
         self.0 = rest;
         Ok(taken)
     }
 
     fn array<const N: usize>(&mut self) -> Result<[u8; N], RecordError> {
-        let (array, rest) = self.0.split_first_chunk().ok_or(RecordError::Short {
-            have: self.0.len(),
-            need: N,
-        })?;
+        let (array, rest) = self.0.split_first_chunk().ok_or(RecordError::Short { have: self.0.len(), need: N })?;
         self.0 = rest;
         Ok(*array)
     }
@@ -163,8 +134,7 @@ impl<'a> Fields<'a> {
     fn text(&mut self, field: &'static str, max: usize) -> Result<String, RecordError> {
         let length = self.u16()?;
         bound(field, length.into(), max as u64)?;
-        let text = std::str::from_utf8(self.take(length.into())?)
-            .map_err(|_| RecordError::Field(field))?;
+        let text = std::str::from_utf8(self.take(length.into())?).map_err(|_| RecordError::Field(field))?;
         if text.chars().any(char::is_control) {
             return Err(RecordError::Field(field));
         }

@@ -72,19 +72,10 @@ fn encode_store(out: &mut Vec<u8>, store: &StoreRecord) -> Result<(), RecordErro
     out.extend_from_slice(&store.after.unwrap_or_default());
     out.extend_from_slice(&store.change.bytes.to_be_bytes());
     out.extend_from_slice(&store.change.digest);
-    text(
-        out,
-        "repository",
-        store.repository.as_str(),
-        RepositoryName::BYTES_MAX,
-    )?;
+    text(out, "repository", store.repository.as_str(), RepositoryName::BYTES_MAX)?;
     text(out, "who", &store.who, WHO_BYTES_MAX)?;
     text(out, "source", &store.source, SOURCE_BYTES_MAX)?;
-    bound(
-        "summary",
-        store.summary.len() as u64,
-        SUMMARY_BYTES_MAX as u64,
-    )?;
+    bound("summary", store.summary.len() as u64, SUMMARY_BYTES_MAX as u64)?;
     out.extend_from_slice(&(store.summary.len() as u32).to_be_bytes());
     out.extend_from_slice(&store.summary);
     Ok(())
@@ -94,9 +85,9 @@ fn encode_store(out: &mut Vec<u8>, store: &StoreRecord) -> Result<(), RecordErro
 pub(super) fn check_store(store: &StoreRecord) -> Result<(), RecordError> {
     bound("change", store.change.bytes, CHANGE_BYTES_MAX)?;
     match (store.kind, store.before, store.after) {
-        (StoreKind::Create, None, Some(_))
-        | (StoreKind::Alter, Some(_), Some(_))
-        | (StoreKind::Delete, _, None) => Ok(()),
+        (StoreKind::Create, None, Some(_)) | (StoreKind::Alter, Some(_), Some(_)) | (StoreKind::Delete, _, None) => {
+            Ok(())
+        }
         _ => Err(RecordError::Field("digest before or after")),
     }
 }
@@ -114,9 +105,5 @@ fn text(out: &mut Vec<u8>, field: &'static str, text: &str, max: usize) -> Resul
 }
 
 pub(super) fn bound(field: &'static str, value: u64, max: u64) -> Result<(), RecordError> {
-    if value > max {
-        Err(RecordError::TooLarge { field, value, max })
-    } else {
-        Ok(())
-    }
+    if value > max { Err(RecordError::TooLarge { field, value, max }) } else { Ok(()) }
 }
