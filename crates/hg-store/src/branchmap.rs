@@ -1,6 +1,6 @@
 //! Heads of each named branch.
 
-use crate::Revision;
+use crate::{Revision, Snapshot, StoreError};
 
 /// One head of a branch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,6 +39,10 @@ pub struct Branchmap {
 }
 
 impl Branchmap {
+    pub(crate) fn read(_: &Snapshot) -> Result<Branchmap, StoreError> {
+        todo!()
+    }
+
     /// All branches, sorted by name.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = &Branch> {
         self.branches.iter()
@@ -46,10 +50,7 @@ impl Branchmap {
 
     /// One branch.
     pub fn get(&self, name: &[u8]) -> Option<&Branch> {
-        let at = self
-            .branches
-            .binary_search_by(|branch| branch.name.as_slice().cmp(name))
-            .ok()?;
+        let at = self.branches.binary_search_by(|branch| branch.name.as_slice().cmp(name)).ok()?;
         Some(&self.branches[at])
     }
 }

@@ -5,7 +5,14 @@
 /// Sections, keys and values in the order of the file.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Config {
-    _private: (),
+    items: Vec<Item>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Item {
+    section: Vec<u8>,
+    key: Vec<u8>,
+    value: Vec<u8>,
 }
 
 /// A line that isn't one of the grammar.
@@ -19,25 +26,120 @@ pub struct ConfigError {
 impl Config {
     /// Parses a file's content.
     pub fn parse(bytes: &[u8]) -> Result<Config, ConfigError> {
-        let _ = bytes;
-        todo!()
+        let mut config = Config::default();
+        let mut section = Vec::new();
+        // Whether an indented line goes on with the last item.
+        let mut open = false;
+        for (number, line) in bytes.split(|byte| *byte == b'\n').enumerate() {
+            let text = line.trim_ascii();
+            let comment = line.starts_with(b"#") || line.starts_with(b";");
+            if open && comment {
+                continue;
+            }
+            if open && line.first().is_some_and(u8::is_ascii_whitespace) && !text.is_empty() {
+                if let Some(item) = config.items.last_mut() {
+                    item.value.push(b'\n');
+                    item.value.extend_from_slice(text);
+                }
+                continue;
+            }
+            open = false;
+            if comment || text.is_empty() || directive(line, b"%include").is_some() {
+                continue;
+            }
+            if let Some(name) = line.strip_prefix(b"[").and_then(section_name) {
+                section = name.to_vec();
+            } else if let Some((key, value)) = split_item(line) {
+                config.items.push(Item { section: section.clone(), key: key.to_vec(), value: value.to_vec() });
+                open = true;
+            } else if let Some(key) = directive(line, b"%unset") {
+                config.items.retain(|item| item.section != section || item.key != key);
+            } else {
+                return Err(ConfigError { line: number + 1 });
+            }
+        }
+        Ok(config)
     }
 
     /// The last value of a key.
     pub fn get(&self, section: &[u8], key: &[u8]) -> Option<&[u8]> {
-        let _ = (section, key);
-        todo!()
+        let found = self.items.iter().rfind(|item| item.section == section && item.key == key)?;
+        Some(&found.value)
     }
 
-    /// A truth value: `yes`, `on`, `true`, `1`, `always` and their opposites, of any case; else `None`.
+    /// A truth value: `1`, `yes`, `true`, `on`, `always` and their opposites, of any case; else `None`.
     pub fn get_bool(&self, section: &[u8], key: &[u8]) -> Option<bool> {
-        let _ = (section, key);
-        todo!()
+        match self.get(section, key)?.to_ascii_lowercase().as_slice() {
+            b"1" | b"yes" | b"true" | b"on" | b"always" => Some(true),
+            b"0" | b"no" | b"false" | b"off" | b"never" => Some(false),
+            _ => None,
+        }
     }
 
-    /// All keys of a section with their values.
+    /// A whole number; else `None`.
+    pub fn get_number(&self, section: &[u8], key: &[u8]) -> Option<i64> {
+        std::str::from_utf8(self.get(section, key)?).ok()?.parse().ok()
+    }
+
+    /// All keys of a section with their values, in the order of the file; a key given twice is there twice.
     pub fn section(&self, section: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
-        let _ = section;
-        std::iter::from_fn(|| todo!())
+        let items = self.items.iter().filter(move |item| item.section == section);
+        items.map(|item| (item.key.as_slice(), item.value.as_slice()))
+    }
+
+    /// The sections that have a key, in the order of the file, each once.
+    pub fn sections(&self) -> Vec<&[u8]> {
+        let mut names: Vec<&[u8]> = Vec::new();
+        for item in &self.items {
+            if !names.contains(&item.section.as_slice()) {
+                names.push(&item.section);
+            }
+        }
+        names
+    }
+}
+
+/// The argument of a `%` line.
+fn directive<'a>(line: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
+    let rest = line.strip_prefix(name)?;
+    let argument = rest.trim_ascii();
+    (rest.first()?.is_ascii_whitespace() && !argument.is_empty()).then_some(argument)
+}
+
+fn section_name(rest: &[u8]) -> Option<&[u8]> {
+    let end = rest.iter().rposition(|byte| *byte == b']')?;
+    let name = &rest[..end];
+    (!name.is_empty() && !name.contains(&b'[')).then_some(name)
+}
+
+fn split_item(line: &[u8]) -> Option<(&[u8], &[u8])> {
+    let at = line.iter().position(|byte| *byte == b'=')?;
+    let key = line[..at].trim_ascii_end();
+    let starts = key.first().is_some_and(|first| !first.is_ascii_whitespace());
+    starts.then(|| (key, line[at + 1..].trim_ascii()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn grammar() {
+        let text = b"# c\n[web]\nname = a b \ndescription=x\n  y\n# between\n  z\n\n[phases]\npublish = False\n%include /etc/passwd\n\
+            [web]\nname=second\nempty=\n[x:y]\na=b=c\n%unset a\n";
+        let config = Config::parse(text).expect("parsed");
+        assert_eq!(config.get(b"web", b"name"), Some(b"second".as_slice()));
+        assert_eq!(config.get(b"web", b"description"), Some(b"x\ny\nz".as_slice()));
+        assert_eq!(config.get(b"web", b"empty"), Some(b"".as_slice()));
+        assert_eq!(config.get_bool(b"phases", b"publish"), Some(false));
+        assert_eq!(config.get(b"x:y", b"a"), None);
+        assert_eq!(config.sections(), [b"web".as_slice(), b"phases"]);
+    }
+
+    #[test]
+    fn other_lines_are_refused() {
+        for (text, line) in [("[a]\n x=1\n", 2), ("words\n", 1), ("[a]\nb=1\n\n  c\n", 4), ("=x", 1), ("[", 1)] {
+            assert_eq!(Config::parse(text.as_bytes()), Err(ConfigError { line }), "{text}");
+        }
     }
 }

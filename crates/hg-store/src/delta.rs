@@ -1,5 +1,11 @@
 //! Mercurial's deltas: hunks of (start, end, length: 4 bytes each, big-endian) and the bytes that replace `start..end`.
 
+mod apply;
+mod diff;
+
+pub use apply::{Hunk, apply, apply_chain, hunks};
+pub use diff::diff;
+
 /// A delta can't be applied to its base.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum DeltaError {
@@ -7,33 +13,15 @@ pub enum DeltaError {
     #[error("delta ends within a hunk")]
     Cut,
     /// A hunk starts before the one before has ended, or ends before it starts.
-    #[error("hunks out of order")]
+    #[error("delta has hunks out of order")]
     Order,
     /// A hunk ends past the text that it changes.
-    #[error("hunk ends past its base")]
+    #[error("delta has a hunk that ends past its base")]
     PastEnd,
     /// The text would be longer than the bound.
-    #[error("text is longer than {bound} bytes")]
+    #[error("delta makes a text of more than {bound} bytes")]
     TooLong {
         /// Bytes that were allowed.
         bound: usize,
     },
-}
-
-/// Applies one delta. The result may have at most `bound` bytes.
-pub fn apply(base: &[u8], delta: &[u8], bound: usize) -> Result<Vec<u8>, DeltaError> {
-    let _ = (base, delta, bound);
-    todo!()
-}
-
-/// Applies deltas one after the other, without building the texts between. Each text may have at most `bound` bytes.
-pub fn apply_chain(base: &[u8], deltas: &[&[u8]], bound: usize) -> Result<Vec<u8>, DeltaError> {
-    let _ = (base, deltas, bound);
-    todo!()
-}
-
-/// A delta that makes `new` from `old`, hunks at line ends. Empty when they are equal.
-pub fn diff(old: &[u8], new: &[u8]) -> Vec<u8> {
-    let _ = (old, new);
-    todo!()
 }

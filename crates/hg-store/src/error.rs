@@ -51,29 +51,15 @@ impl StoreError {
         matches!(self, StoreError::Unsupported { .. })
     }
 
-    pub(crate) fn io(
-        action: &'static str,
-        path: impl Into<PathBuf>,
-        source: io::Error,
-    ) -> StoreError {
-        StoreError::Io {
-            action,
-            path: path.into(),
-            source,
-        }
+    pub(crate) fn io(action: &'static str, path: impl Into<PathBuf>, source: io::Error) -> StoreError {
+        StoreError::Io { action, path: path.into(), source }
     }
 
     pub(crate) fn corrupt(path: impl AsRef<Path>, what: impl Into<String>) -> StoreError {
-        StoreError::Corrupt {
-            path: path.as_ref().to_owned(),
-            what: what.into(),
-        }
+        StoreError::Corrupt { path: path.as_ref().to_owned(), what: what.into() }
     }
 
     pub(crate) fn unsupported(path: impl AsRef<Path>, what: impl Into<String>) -> StoreError {
-        StoreError::Unsupported {
-            path: path.as_ref().to_owned(),
-            what: what.into(),
-        }
+        StoreError::Unsupported { path: path.as_ref().to_owned(), what: what.into() }
     }
 }

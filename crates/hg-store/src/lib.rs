@@ -16,6 +16,7 @@ pub mod delta;
 pub mod digest;
 pub mod error;
 pub mod fncache;
+mod folder;
 pub mod lookup;
 pub mod manifest;
 pub mod node;

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
+use sha1::{Digest, Sha1};
 
 /// A revision's name: SHA-1 over its parents' names, the smaller one first, and its text.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -48,6 +49,16 @@ impl Node {
             pair[1] = DIGITS[usize::from(byte & 15)];
         }
         hex
+    }
+
+    /// The name of a revision with these parents and this text.
+    pub fn of(first: &Node, second: &Node, text: &[u8]) -> Node {
+        let (lower, higher) = if first < second { (first, second) } else { (second, first) };
+        let mut hash = Sha1::new();
+        hash.update(lower.0);
+        hash.update(higher.0);
+        hash.update(text);
+        Node(hash.finalize().into())
     }
 
     /// Whether this is [`Node::NULL`].

@@ -1,6 +1,6 @@
 //! Obsolescence markers: `store/obsstore`, versions 0 and 1.
 
-use crate::Node;
+use crate::{Node, Snapshot, StoreError};
 
 /// One marker: a changeset was replaced by others, or by none.
 #[derive(Clone, Debug, PartialEq)]
@@ -63,6 +63,10 @@ pub struct Obsstore {
 }
 
 impl Obsstore {
+    pub(crate) fn read(_: &Snapshot) -> Result<Obsstore, StoreError> {
+        todo!()
+    }
+
     /// The file's version byte; `None` where there is no file, or an empty one.
     pub fn version(&self) -> Option<u8> {
         self.version

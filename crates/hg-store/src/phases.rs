@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Node, Revision};
+use crate::{Node, Revision, Snapshot, StoreError};
 
 /// How far a changeset has been made known. Ordered: public is the lowest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -45,6 +45,10 @@ pub struct Phases {
 }
 
 impl Phases {
+    pub(crate) fn read(_: &Snapshot) -> Result<Phases, StoreError> {
+        todo!()
+    }
+
     /// The changeset's phase.
     pub fn phase(&self, revision: Revision) -> Phase {
         let _ = revision;

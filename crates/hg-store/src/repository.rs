@@ -1,56 +1,120 @@
 //! A repository's folder.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::{Requirements, Snapshot, SnapshotState, StoreError};
+use crate::folder::Folder;
+use crate::requirements::Requirements;
+use crate::revlog::index::Links;
+use crate::{Revlog, RevlogExtent, Snapshot, SnapshotState, StoreError};
 
-/// Which stores a new repository makes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-pub enum StoreFormat {
-    /// As `hg init` of Mercurial 7.x: `share-safe`, zstd; 5.8 and later open it.
-    #[default]
-    Current,
-    /// Opened by every Mercurial since 4.9: no `share-safe`, zlib.
-    Since49,
-}
+mod create;
+mod journal;
+
+pub use create::StoreFormat;
+
+/// Phase roots and bookmarks are read whole; a million of either fits.
+const SMALL_FILE_BYTES_MAX: u64 = 128 << 20;
+const HGRC_BYTES_MAX: u64 = 1 << 20;
+/// How often a length is looked at again when it changes under the reader's eyes.
+const LOOKS_MAX: usize = 8;
 
 /// One working folder with `.hg`, its requirements known and checked.
 pub struct Repository {
-    _private: (),
+    root: PathBuf,
+    hg: Folder,
+    store: Folder,
+    requirements: Requirements,
 }
 
 impl Repository {
     /// Opens the folder that holds `.hg`. Requirements that aren't known here are refused by name.
     pub fn open(root: &Path) -> Result<Arc<Repository>, StoreError> {
-        let _ = root;
-        todo!()
+        let no_repository = || StoreError::NoRepository { path: root.to_owned() };
+        if !root.join(".hg").exists() {
+            return Err(no_repository());
+        }
+        let hg = Folder::open(root, true)?.folder(".hg")?.ok_or_else(no_repository)?;
+        let store = hg.folder("store")?;
+        let requirements = Requirements::read(&hg, store.as_ref())?;
+        let store = store.ok_or_else(|| StoreError::corrupt(hg.path().join("store"), "missing"))?;
+        Ok(Arc::new(Repository { root: root.to_owned(), hg, store, requirements }))
     }
 
     /// The folder that holds `.hg`.
     pub fn root(&self) -> &Path {
-        todo!()
+        &self.root
     }
 
     /// What the repository asks of its reader.
     pub fn requirements(&self) -> &Requirements {
-        todo!()
+        &self.requirements
+    }
+
+    pub(crate) fn store(&self) -> &Folder {
+        &self.store
     }
 
     /// The state from disk, as of now: for stand-alone use and for start-up.
+    ///
+    /// While a writer's journal is there, the changelog is as long as the journal says it was before.
     pub fn current_state(&self) -> Result<SnapshotState, StoreError> {
-        todo!()
+        // The other way round from the order in which a change is applied: what is read later may be newer, and then
+        // it only knows more than is asked of it.
+        let (bookmarks_folder, bookmarks) = self.bookmarks_file();
+        let bookmarks = bookmarks_folder.read(bookmarks, SMALL_FILE_BYTES_MAX)?;
+        let obsstore_bytes = self.bytes_before_writer(b"obsstore")?;
+        let changelog = self.changelog_extent()?;
+        let phaseroots = self.store.read(b"phaseroots", SMALL_FILE_BYTES_MAX)?;
+        let manifest = Revlog::open_linked(&self.store, b"00manifest.i", changelog.revisions)?
+            .map_or(RevlogExtent::default(), |log| log.extent());
+        let fncache_bytes = self.store.file(b"fncache")?.map_or(0, |(_, bytes)| bytes);
+        let hgrc = self.hg.read(b"hgrc", HGRC_BYTES_MAX)?;
+        Ok(SnapshotState { changelog, manifest, obsstore_bytes, fncache_bytes, phaseroots, bookmarks, hgrc })
     }
 
     /// The repository as this state says. Nothing beyond its lengths is ever read.
     pub fn snapshot(self: &Arc<Self>, state: SnapshotState) -> Result<Snapshot, StoreError> {
-        let _ = state;
-        todo!()
+        Snapshot::open(self.clone(), state)
     }
 
-    /// The files of a new, empty repository: path below `.hg` and content.
-    pub fn create_files(format: StoreFormat, hgrc: Option<&[u8]>) -> Vec<(Vec<u8>, Vec<u8>)> {
-        let _ = (format, hgrc);
-        todo!()
+    fn bookmarks_file(&self) -> (&Folder, &'static [u8]) {
+        let folder = if self.requirements.bookmarks_in_store() { &self.store } else { &self.hg };
+        (folder, b"bookmarks")
+    }
+
+    /// The bookmarks file, for messages.
+    pub(crate) fn bookmarks_path(&self) -> PathBuf {
+        let (folder, name) = self.bookmarks_file();
+        folder.path_of(name)
+    }
+
+    /// The hgrc file, for messages.
+    pub(crate) fn hgrc_path(&self) -> PathBuf {
+        self.hg.path_of(b"hgrc")
+    }
+
+    fn changelog_extent(&self) -> Result<RevlogExtent, StoreError> {
+        const PATH: &[u8] = b"00changelog.i";
+        let bytes = self.bytes_before_writer(PATH)?;
+        Revlog::measure(&self.store, PATH, bytes, Links::Own)
+    }
+
+    /// The length of a file that grows, or the one that the journal remembers.
+    fn bytes_before_writer(&self, path: &[u8]) -> Result<u64, StoreError> {
+        let mut bytes = self.store.file(path)?.map_or(0, |(_, bytes)| bytes);
+        for _ in 0..LOOKS_MAX {
+            // The journal is there before the first byte is added and goes after the last: looked at between two looks
+            // at the length, it tells whether that was a whole one.
+            if let Some(before) = journal::bytes_before(&self.store, path)? {
+                return Ok(bytes.min(before));
+            }
+            let again = self.store.file(path)?.map_or(0, |(_, bytes)| bytes);
+            if again == bytes {
+                break;
+            }
+            bytes = again;
+        }
+        Ok(bytes)
     }
 }

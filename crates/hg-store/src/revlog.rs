@@ -1,10 +1,25 @@
 //! One revlog, version 1: an index and its chunks, as long as a snapshot says.
+//!
+//! Format: `.i` has one entry of 64 bytes for each revision, followed by the revision's chunk when inline; else the
+//! chunks lie one after the other in `.d`. See [`index`] for the entry.
 
 use std::borrow::Cow;
+use std::path::PathBuf;
+use std::sync::OnceLock;
 
 use serde::{Deserialize, Serialize};
 
+use crate::folder::{FileBytes, Folder};
 use crate::{Node, Revision, StoreError};
+
+mod chunk;
+pub(crate) mod index;
+mod node_map;
+mod texts;
+
+use index::{Entry, Header};
+use node_map::NodeMap;
+pub use texts::Texts;
 
 /// How much of a revlog belongs to a snapshot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -29,130 +44,352 @@ pub enum PrefixMatch {
 }
 
 /// A revlog, version 1, inline or split, limited to its snapshot's length.
+///
+/// Every entry was checked when it was opened: parents and delta bases are lower than their revision, chunks follow
+/// each other and lie within the file.
 pub struct Revlog {
-    _private: (),
+    path: PathBuf,
+    header: Header,
+    index: FileBytes,
+    /// Where each entry starts in an inline `.i`; empty when split.
+    inline_starts: Vec<u32>,
+    data: FileBytes,
+    extent: RevlogExtent,
+    nodes: OnceLock<NodeMap>,
 }
 
 impl Revlog {
     /// Number of revisions.
     pub fn len(&self) -> usize {
-        todo!()
+        self.extent.revisions as usize
     }
 
     /// Whether there is no revision.
     pub fn is_empty(&self) -> bool {
-        self.len() == 0
+        self.extent.revisions == 0
     }
 
     /// The revision with this number, if there is one.
     pub fn revision(&self, number: u32) -> Option<Revision> {
-        let _ = number;
-        todo!()
+        (number < self.extent.revisions).then(|| Revision::new(number))
     }
 
     /// All revisions, lowest first.
-    pub fn revisions(
-        &self,
-    ) -> impl DoubleEndedIterator<Item = Revision> + ExactSizeIterator + use<> {
-        (0..self.len() as u32).map(Revision::new)
+    pub fn revisions(&self) -> impl DoubleEndedIterator<Item = Revision> + ExactSizeIterator + use<> {
+        (0..self.extent.revisions).map(Revision::new)
+    }
+
+    /// The highest revision.
+    pub fn tip(&self) -> Option<Revision> {
+        self.extent.revisions.checked_sub(1).map(Revision::new)
     }
 
     /// The revision of this name. The null node has none.
     pub fn revision_of(&self, node: &Node) -> Option<Revision> {
-        let _ = node;
-        todo!()
+        if self.len() <= node_map::SCANNED_MAX {
+            return self.revisions().rev().find(|revision| self.entry(*revision).node() == node.as_bytes());
+        }
+        self.nodes.get_or_init(|| NodeMap::of(self)).get(self, node)
     }
 
     /// The revision's name.
     pub fn node(&self, revision: Revision) -> Node {
-        let _ = revision;
-        todo!()
+        Node::new(*self.entry(revision).node())
     }
 
     /// First and second parent, both lower than the revision.
     pub fn parents(&self, revision: Revision) -> [Option<Revision>; 2] {
-        let _ = revision;
-        todo!()
+        // Only -1 (none) and lower numbers passed the check.
+        self.entry(revision).parents().map(|number| u32::try_from(number).ok().map(Revision::new))
     }
 
     /// The number of the changeset that brought it.
     pub fn link(&self, revision: Revision) -> u32 {
-        let _ = revision;
-        todo!()
+        self.entry(revision).link() as u32
     }
 
     /// The flag bits of the index entry.
     pub fn flags(&self, revision: Revision) -> u16 {
-        let _ = revision;
-        todo!()
+        self.entry(revision).flags()
     }
 
     /// Bytes of the full text.
     pub fn text_bytes(&self, revision: Revision) -> u32 {
-        let _ = revision;
-        todo!()
+        self.entry(revision).text_bytes() as u32
     }
 
     /// Bytes of the chunk as stored.
     pub fn chunk_bytes(&self, revision: Revision) -> u32 {
-        let _ = revision;
-        todo!()
+        self.entry(revision).chunk_bytes() as u32
     }
 
     /// Where the chunk starts: the sum of the lengths of all chunks before, index entries not counted, even inline.
     pub fn chunk_offset(&self, revision: Revision) -> u64 {
-        let _ = revision;
-        todo!()
+        if revision.get() == 0 { 0 } else { self.entry(revision).offset() }
     }
 
     /// The revision to whose text the chunk is a delta; `None` when the chunk is a full text.
     pub fn delta_base(&self, revision: Revision) -> Option<Revision> {
-        let _ = revision;
-        todo!()
+        let base = self.entry(revision).base() as u32;
+        if base == revision.get() {
+            None
+        } else if self.header.generaldelta {
+            Some(Revision::new(base))
+        } else {
+            Some(Revision::new(revision.get() - 1))
+        }
+    }
+
+    /// The revisions from this one down to the full text that begins its chain, both included.
+    pub fn chain(&self, revision: Revision) -> Vec<Revision> {
+        let mut chain = vec![revision];
+        let mut at = revision;
+        while let Some(base) = self.delta_base(at) {
+            chain.push(base);
+            at = base;
+        }
+        chain
     }
 
     /// How much of the revlog's files belongs to the snapshot.
     pub fn extent(&self) -> RevlogExtent {
-        todo!()
+        self.extent
     }
 
     /// Whether the chunks lie between the index entries.
     pub fn is_inline(&self) -> bool {
-        todo!()
+        self.header.inline
     }
 
     /// Whether a delta's base is told by the index, not always the revision before.
     pub fn is_generaldelta(&self) -> bool {
-        todo!()
+        self.header.generaldelta
+    }
+
+    /// The `.i` file, for messages.
+    pub fn path(&self) -> &std::path::Path {
+        &self.path
+    }
+
+    /// The chunk as it lies in the file, compressed or not.
+    pub fn raw_chunk(&self, revision: Revision) -> &[u8] {
+        let bytes = self.chunk_bytes(revision) as usize;
+        if self.header.inline {
+            let start = self.inline_starts[revision.index()] as usize + index::ENTRY_BYTES;
+            &self.index[start..start + bytes]
+        } else {
+            let start = self.chunk_offset(revision) as usize;
+            &self.data[start..start + bytes]
+        }
     }
 
     /// The chunk, decompressed: the stored delta, or a full text.
     pub fn chunk(&self, revision: Revision) -> Result<Cow<'_, [u8]>, StoreError> {
-        let _ = revision;
-        todo!()
-    }
-
-    /// The chunk as it lies in the file, compressed or not.
-    pub fn raw_chunk(&self, revision: Revision) -> Result<&[u8], StoreError> {
-        let _ = revision;
-        todo!()
+        let bound = match self.delta_base(revision) {
+            None => self.text_bytes(revision) as usize,
+            Some(base) => chunk::delta_bytes_max(self.text_bytes(base), self.text_bytes(revision)),
+        };
+        chunk::decompress(self.raw_chunk(revision), bound).map_err(|what| self.corrupt(revision, what))
     }
 
     /// The full text, rebuilt; its hash is checked.
     pub fn text(&self, revision: Revision) -> Result<Vec<u8>, StoreError> {
-        let _ = revision;
-        todo!()
+        let text = self.text_unchecked(revision)?;
+        self.check(revision, &text)?;
+        Ok(text)
     }
 
     /// The full text, rebuilt, for callers that check it themselves.
     pub fn text_unchecked(&self, revision: Revision) -> Result<Vec<u8>, StoreError> {
-        let _ = revision;
-        todo!()
+        self.rebuild(revision, |_| None::<&[u8]>)
+    }
+
+    /// Texts one after the other, where the ones before help. Keeps about `kept_bytes` of them.
+    pub fn texts(&self, kept_bytes: usize) -> Texts<'_> {
+        Texts::new(self, kept_bytes)
+    }
+
+    /// Checks a text against the revision's name. A censored one (its text was taken away) passes.
+    pub fn check(&self, revision: Revision, text: &[u8]) -> Result<(), StoreError> {
+        if self.flags(revision) & index::FLAG_CENSORED != 0 {
+            return Ok(());
+        }
+        let [first, second] =
+            self.parents(revision).map(|parent| parent.map_or(Node::NULL, |parent| self.node(parent)));
+        if Node::of(&first, &second, text) != self.node(revision) {
+            return Err(self.corrupt(revision, "text doesn't match its hash"));
+        }
+        Ok(())
     }
 
     /// The revisions whose names start with these hexadecimal digits.
     pub fn lookup_prefix(&self, hex: &str) -> PrefixMatch {
-        let _ = hex;
-        todo!()
+        self.lookup_prefix_in(hex, |_| true)
     }
+
+    /// As [`lookup_prefix`](Self::lookup_prefix), among the revisions that pass a filter.
+    pub fn lookup_prefix_in(&self, hex: &str, has: impl Fn(Revision) -> bool) -> PrefixMatch {
+        let Some(prefix) = index::Prefix::parse(hex.as_bytes()) else { return PrefixMatch::None };
+        let mut found = PrefixMatch::None;
+        for revision in self.revisions() {
+            if prefix.matches(self.entry(revision).node()) && has(revision) {
+                if found != PrefixMatch::None {
+                    return PrefixMatch::Ambiguous;
+                }
+                found = PrefixMatch::One(revision);
+            }
+        }
+        found
+    }
+
+    fn entry(&self, revision: Revision) -> Entry<'_> {
+        let start = if self.header.inline {
+            self.inline_starts[revision.index()] as usize
+        } else {
+            assert!(revision.get() < self.extent.revisions, "a revision of another revlog");
+            revision.index() * index::ENTRY_BYTES
+        };
+        Entry::at(&self.index, start)
+    }
+
+    fn corrupt(&self, revision: Revision, what: impl std::fmt::Display) -> StoreError {
+        StoreError::corrupt(&self.path, format!("revision {revision}: {what}"))
+    }
+
+    /// Rebuilds a text from the nearest revision of its chain whose text `known` has, or from the full text.
+    fn rebuild<T: AsRef<[u8]>>(
+        &self,
+        revision: Revision,
+        mut known: impl FnMut(Revision) -> Option<T>,
+    ) -> Result<Vec<u8>, StoreError> {
+        let bytes = self.text_bytes(revision) as usize;
+        let mut chunks = Vec::new();
+        let mut at = revision;
+        let mut start = None;
+        while let Some(base) = self.delta_base(at) {
+            chunks.push(self.chunk(at)?);
+            at = base;
+            start = known(at);
+            if start.is_some() {
+                break;
+            }
+        }
+        let full;
+        let base = match &start {
+            Some(text) => text.as_ref(),
+            None => {
+                full = self.chunk(at)?;
+                if full.len() != self.text_bytes(at) as usize {
+                    return Err(self.corrupt(at, "text is not as long as the index says"));
+                }
+                if chunks.is_empty() {
+                    return Ok(full.into_owned());
+                }
+                &full
+            }
+        };
+        let deltas: Vec<&[u8]> = chunks.iter().rev().map(|chunk| &**chunk).collect();
+        let text = crate::delta::apply_chain(base, &deltas, index::TEXT_BYTES_MAX)
+            .map_err(|error| self.corrupt(revision, error))?;
+        if text.len() != bytes {
+            return Err(self.corrupt(revision, "text is not as long as the index says"));
+        }
+        Ok(text)
+    }
+}
+
+/// Opening.
+impl Revlog {
+    /// A revlog of which a snapshot says how much belongs to it. `path` is that of the `.i` file, below `folder`.
+    /// Links must be lower than `changesets`; for the changelog itself, each is the revision's own number.
+    pub(crate) fn open_extent(
+        folder: &Folder,
+        path: &[u8],
+        extent: RevlogExtent,
+        links: index::Links,
+    ) -> Result<Revlog, StoreError> {
+        let index_bytes = folder.map(path, extent.index_bytes)?;
+        let header = Header::parse(&index_bytes, &folder.path_of(path))?;
+        let data = if header.inline {
+            FileBytes::Read(Vec::new())
+        } else {
+            folder.map(&data_path(path), extent.data_bytes)?
+        };
+        let mut log = Revlog {
+            path: folder.path_of(path),
+            header,
+            index: index_bytes,
+            inline_starts: Vec::new(),
+            data,
+            extent,
+            nodes: OnceLock::new(),
+        };
+        let found = index::scan(&log.index, header, links, &log.path)?;
+        log.inline_starts = found.inline_starts;
+        if found.extent != extent {
+            let what = format!("{:?}, but {:?} is expected", found.extent, extent);
+            return Err(StoreError::corrupt(&log.path, what));
+        }
+        Ok(log)
+    }
+
+    /// How much of a revlog there is in the first `bytes` bytes of its index.
+    pub(crate) fn measure(
+        folder: &Folder,
+        path: &[u8],
+        bytes: u64,
+        links: index::Links,
+    ) -> Result<RevlogExtent, StoreError> {
+        let index_bytes = folder.map(path, bytes)?;
+        let name = folder.path_of(path);
+        let header = Header::parse(&index_bytes, &name)?;
+        Ok(index::scan(&index_bytes, header, links, &name)?.extent)
+    }
+
+    /// The revlog of a tracked file, or of the manifest where no snapshot says its extent: as much of it as links below
+    /// `changesets`. `None` when there is no such file.
+    pub(crate) fn open_linked(folder: &Folder, path: &[u8], changesets: u32) -> Result<Option<Revlog>, StoreError> {
+        let Some((file, bytes)) = folder.file(path)? else { return Ok(None) };
+        let mut index_bytes = folder.map_file(path, file, bytes)?;
+        let name = folder.path_of(path);
+        let header = Header::parse(&index_bytes, &name)?;
+        let mut found = index::scan(&index_bytes, header, index::Links::Below(changesets), &name)?;
+        if found.torn && !tail_may_be_unfinished(folder) {
+            // An append that ended just now has left a whole entry: look again.
+            let Some((file, bytes)) = folder.file(path)? else { return Ok(None) };
+            index_bytes = folder.map_file(path, file, bytes)?;
+            found = index::scan(&index_bytes, header, index::Links::Below(changesets), &name)?;
+            if found.torn {
+                return Err(StoreError::corrupt(name, "ends within an index entry"));
+            }
+        }
+        let data = if header.inline {
+            FileBytes::Read(Vec::new())
+        } else {
+            folder.map(&data_path(path), found.extent.data_bytes)?
+        };
+        Ok(Some(Revlog {
+            path: name,
+            header,
+            index: index_bytes,
+            inline_starts: found.inline_starts,
+            data,
+            extent: found.extent,
+            nodes: OnceLock::new(),
+        }))
+    }
+}
+
+/// Whether a writer may be in the middle of an append to the store.
+fn tail_may_be_unfinished(folder: &Folder) -> bool {
+    matches!(folder.file(b"journal"), Ok(Some(_)))
+}
+
+/// `x.d` for `x.i`.
+pub(crate) fn data_path(path: &[u8]) -> Vec<u8> {
+    let mut path = path.to_vec();
+    if let Some(last) = path.last_mut() {
+        *last = b'd';
+    }
+    path
 }

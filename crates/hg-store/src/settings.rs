@@ -9,59 +9,116 @@ pub struct Settings {
 }
 
 impl Settings {
+    /// The settings in a parsed `hgrc`.
+    pub fn new(config: Config) -> Settings {
+        Settings { config }
+    }
+
     /// `phases.publish`: pushed changesets become public. Default: yes.
     pub fn publishing(&self) -> bool {
-        todo!()
+        self.config.get_bool(b"phases", b"publish").unwrap_or(true)
     }
 
-    /// Whether obsolescence markers are exchanged: `experimental.evolution` (`all`, or with `exchange`),
-    /// `experimental.evolution.exchange`. Default: no.
+    /// Whether obsolescence markers are exchanged: `experimental.evolution.exchange`, else `experimental.evolution`.
+    /// Never where none may be created. Default: no.
     pub fn exchanges_markers(&self) -> bool {
-        todo!()
+        self.creates_markers() && self.evolution(b"exchange")
     }
 
-    /// Whether markers may be created: `experimental.evolution`, `experimental.evolution.createmarkers`. Default: no.
+    /// Whether markers may be created: `experimental.evolution.createmarkers`, else `experimental.evolution`. Default: no.
     pub fn creates_markers(&self) -> bool {
-        todo!()
+        self.evolution(b"createmarkers")
+    }
+
+    fn evolution(&self, option: &[u8]) -> bool {
+        const SECTION: &[u8] = b"experimental";
+        let own = [b"evolution.", option].concat();
+        if let Some(value) = self.config.get_bool(SECTION, &own) {
+            return value;
+        }
+        if let Some(value) = self.config.get_bool(SECTION, b"evolution") {
+            return value;
+        }
+        let list = self.config.get(SECTION, b"evolution").unwrap_or_default();
+        let mut words = list.split(|byte| *byte == b',' || byte.is_ascii_whitespace());
+        words.any(|word| word == b"all" || word == option)
     }
 
     /// `web.name`.
     pub fn name(&self) -> Option<&[u8]> {
-        todo!()
+        self.config.get(b"web", b"name")
     }
 
     /// `web.description`.
     pub fn description(&self) -> Option<&[u8]> {
-        todo!()
+        self.config.get(b"web", b"description")
     }
 
     /// `web.contact`, else `ui.username`.
     pub fn contact(&self) -> Option<&[u8]> {
-        todo!()
+        self.config.get(b"web", b"contact").or_else(|| self.config.get(b"ui", b"username"))
     }
 
     /// `server.uncompressed`: stream clones are allowed. Default: yes.
     pub fn stream_clones(&self) -> bool {
-        todo!()
+        self.config.get_bool(b"server", b"uncompressed").unwrap_or(true)
     }
 
     /// `server.preferuncompressed`: clients are asked to take a stream clone. Default: no.
     pub fn prefers_stream_clones(&self) -> bool {
-        todo!()
+        self.config.get_bool(b"server", b"preferuncompressed").unwrap_or(false)
     }
 
     /// `server.zstdlevel`: 1 to 22. Default: 3.
     pub fn zstd_level(&self) -> i32 {
-        todo!()
+        self.level(b"zstdlevel", 1..=22).unwrap_or(3)
     }
 
-    /// `server.zliblevel`: -1 to 9, -1 being zlib's own default. Default: -1.
+    /// `server.zliblevel`: 0 to 9, or -1, zlib's own default. Default: -1.
     pub fn zlib_level(&self) -> i32 {
-        todo!()
+        self.level(b"zliblevel", -1..=9).unwrap_or(-1)
+    }
+
+    fn level(&self, key: &[u8], range: std::ops::RangeInclusive<i32>) -> Option<i32> {
+        let level = i32::try_from(self.config.get_number(b"server", key)?).ok()?;
+        range.contains(&level).then_some(level)
     }
 
     /// All that the file says.
     pub fn config(&self) -> &Config {
         &self.config
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn settings(text: &str) -> Settings {
+        Settings::new(Config::parse(text.as_bytes()).expect("parsed"))
+    }
+
+    #[test]
+    fn defaults_are_stock_s() {
+        let settings = settings("");
+        assert!(settings.publishing() && settings.stream_clones());
+        assert!(!settings.exchanges_markers() && !settings.creates_markers());
+        assert_eq!((settings.zstd_level(), settings.zlib_level()), (3, -1));
+    }
+
+    #[test]
+    fn evolution_in_all_its_forms() {
+        let of = |lines: &str| {
+            let settings = settings(&format!("[experimental]\n{lines}\n"));
+            (settings.creates_markers(), settings.exchanges_markers())
+        };
+        assert_eq!(of("evolution = all"), (true, true));
+        assert_eq!(of("evolution = true"), (true, true));
+        assert_eq!(of("evolution = createmarkers, exchange"), (true, true));
+        assert_eq!(of("evolution = createmarkers"), (true, false));
+        assert_eq!(of("evolution = exchange"), (false, false));
+        assert_eq!(of("evolution.exchange = yes"), (false, false));
+        assert_eq!(of("evolution.createmarkers = yes\nevolution.exchange = yes"), (true, true));
+        assert_eq!(of("evolution = all\nevolution.exchange = no"), (true, false));
     }
 }

@@ -1,12 +1,14 @@
 //! A repository as it was at one moment.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use serde::{Deserialize, Serialize};
 
+use crate::config::Config;
+use crate::revlog::index::Links;
 use crate::{
-    Bookmarks, Branchmap, Changeset, Fncache, Obsstore, Phases, Repository, Revision, Revlog,
-    RevlogExtent, Settings, StoreError, Tags, View,
+    Bookmarks, Branchmap, Changeset, Fncache, Obsstore, Phases, Repository, Revision, Revlog, RevlogExtent, Settings,
+    StoreError, Tags, View, path_encoding,
 };
 
 /// Lengths of the files that grow, and the small files: what a server keeps and hands out for each request.
@@ -30,81 +32,132 @@ pub struct SnapshotState {
 
 /// A repository as a [`SnapshotState`] says. Cheap to share; parts are read when first asked for.
 pub struct Snapshot {
-    _private: (),
+    repository: Arc<Repository>,
+    state: SnapshotState,
+    settings: Settings,
+    changelog: Revlog,
+    manifest: Revlog,
+    phases: OnceLock<Phases>,
+    bookmarks: OnceLock<Bookmarks>,
+    obsstore: OnceLock<Obsstore>,
+    served: OnceLock<View>,
+    branchmap: OnceLock<Branchmap>,
 }
 
 impl Snapshot {
+    pub(crate) fn open(repository: Arc<Repository>, state: SnapshotState) -> Result<Snapshot, StoreError> {
+        let config = match &state.hgrc {
+            Some(hgrc) => {
+                Config::parse(hgrc).map_err(|error| StoreError::corrupt(repository.hgrc_path(), error.to_string()))?
+            }
+            None => Config::default(),
+        };
+        let store = repository.store();
+        let changelog = Revlog::open_extent(store, b"00changelog.i", state.changelog, Links::Own)?;
+        let links = Links::Below(state.changelog.revisions);
+        let manifest = Revlog::open_extent(store, b"00manifest.i", state.manifest, links)?;
+        Ok(Snapshot {
+            repository,
+            state,
+            settings: Settings::new(config),
+            changelog,
+            manifest,
+            phases: OnceLock::new(),
+            bookmarks: OnceLock::new(),
+            obsstore: OnceLock::new(),
+            served: OnceLock::new(),
+            branchmap: OnceLock::new(),
+        })
+    }
+
     /// The repository that this is of.
     pub fn repository(&self) -> &Arc<Repository> {
-        todo!()
+        &self.repository
     }
 
     /// The lengths and small files from which it was made.
     pub fn state(&self) -> &SnapshotState {
-        todo!()
+        &self.state
     }
 
     /// What the repository's `hgrc` says.
     pub fn settings(&self) -> &Settings {
-        todo!()
+        &self.settings
     }
 
     /// The changesets.
     pub fn changelog(&self) -> &Revlog {
-        todo!()
+        &self.changelog
     }
 
     /// The manifests.
     pub fn manifest(&self) -> &Revlog {
-        todo!()
+        &self.manifest
     }
 
     /// The revisions of one tracked file; `None` when it has none.
     ///
     /// Revisions that link at or above the changelog's length don't exist for it.
     pub fn filelog(&self, path: &[u8]) -> Result<Option<Revlog>, StoreError> {
-        let _ = path;
-        todo!()
+        self.revlog_at(&[b"data/", path, b".i"].concat())
+    }
+
+    /// The revlog of a store path such as `data/x.i`; `None` when it has no revision.
+    pub(crate) fn revlog_at(&self, path: &[u8]) -> Result<Option<Revlog>, StoreError> {
+        let name = path_encoding::encode(path);
+        let changesets = self.state.changelog.revisions;
+        let log = Revlog::open_linked(self.repository.store(), &name, changesets)?;
+        Ok(log.filter(|log| !log.is_empty()))
     }
 
     /// The list of tracked files' store paths.
     pub fn fncache(&self) -> Result<Fncache, StoreError> {
-        todo!()
+        Fncache::read(self.repository.store(), self.state.fncache_bytes)
     }
 
     /// Phases of the changesets.
     pub fn phases(&self) -> Result<&Phases, StoreError> {
-        todo!()
+        once(&self.phases, || Phases::read(self))
     }
 
     /// Bookmarks on changesets that exist.
     pub fn bookmarks(&self) -> Result<&Bookmarks, StoreError> {
-        todo!()
+        once(&self.bookmarks, || Bookmarks::read(self))
     }
 
     /// Obsolescence markers.
     pub fn obsstore(&self) -> Result<&Obsstore, StoreError> {
-        todo!()
+        once(&self.obsstore, || Obsstore::read(self))
     }
 
     /// The changesets that a server shows: no secret ones, no hidden ones.
     pub fn served(&self) -> Result<&View, StoreError> {
-        todo!()
+        once(&self.served, || View::served(self))
     }
 
     /// One changeset, parsed; its hash is checked.
     pub fn changeset(&self, revision: Revision) -> Result<Changeset, StoreError> {
-        let _ = revision;
-        todo!()
+        let text = self.changelog.text(revision)?;
+        Changeset::parse(&text)
+            .map_err(|error| StoreError::corrupt(self.changelog.path(), format!("revision {revision}: {error}")))
     }
 
     /// Heads of each branch over the served view.
     pub fn branchmap(&self) -> Result<&Branchmap, StoreError> {
-        todo!()
+        once(&self.branchmap, || Branchmap::read(self))
     }
 
     /// Tags as the `.hgtags` of the served heads say.
     pub fn tags(&self) -> Result<Tags, StoreError> {
-        todo!()
+        Tags::read(self)
     }
+}
+
+/// The kept value, or a new one, kept. Two threads may both make it; one of the two is kept.
+fn once<T>(kept: &OnceLock<T>, make: impl FnOnce() -> Result<T, StoreError>) -> Result<&T, StoreError> {
+    if let Some(value) = kept.get() {
+        return Ok(value);
+    }
+    let value = make()?;
+    Ok(kept.get_or_init(|| value))
 }

@@ -1,6 +1,6 @@
 //! The changesets that a server shows.
 
-use crate::Revision;
+use crate::{Revision, Snapshot, StoreError};
 
 /// Stock's filter `served`: no secret changesets, no hidden ones (obsolete, and nothing visible builds on them).
 pub struct View {
@@ -8,6 +8,10 @@ pub struct View {
 }
 
 impl View {
+    pub(crate) fn served(_: &Snapshot) -> Result<View, StoreError> {
+        todo!()
+    }
+
     /// Whether the view has this changeset.
     pub fn contains(&self, revision: Revision) -> bool {
         let _ = revision;
