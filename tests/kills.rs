@@ -4,12 +4,34 @@ use crate::support::fleet::Fleet;
 use crate::support::run::run;
 use std::process::Command;
 
-fn kill(fleet: &Fleet, server: &str) {
-    let pid = fleet.server(server)["pid"].to_string();
-    run(Command::new("kill").args(["-KILL", &pid])).ok();
-    fleet.wait_until("it was started again", |fleet| {
-        let entry = fleet.server(server);
-        entry["pid"].to_string() != pid && entry["state"] == "in-service"
+/// Where a session may die: nothing is in the log yet, but for the last, where the daemon owns the change.
+const SESSION_STEPS: [&str; 4] = ["session.received", "session.locked", "session.prepared", "session.handed-over"];
+
+/// Where the daemon may die.
+const MASTER_STEPS: [&str; 8] = [
+    "master.before-append",
+    "master.appended",
+    "master.apply.intent",
+    "master.apply.begun",
+    "master.apply.middle",
+    "master.apply.done",
+    "master.applied",
+    "master.told",
+];
+
+/// Where a mirror may die.
+const MIRROR_STEPS: [&str; 6] = [
+    "mirror-1.staging",
+    "mirror-1.staged",
+    "mirror-1.apply.intent",
+    "mirror-1.apply.begun",
+    "mirror-1.apply.middle",
+    "mirror-1.apply.done",
+];
+
+fn whole(fleet: &Fleet) {
+    fleet.wait_until("every server is in service", |fleet| {
+        ["master", "mirror-1", "mirror-2", "balancer"].iter().all(|name| fleet.server(name)["state"] == "in-service")
     });
 }
 
@@ -21,7 +43,13 @@ fn killed_servers_come_back_by_themselves() {
     for (n, server) in ["master", "mirror-1", "balancer", "mirror-2", "master"].iter().enumerate() {
         work.commit("a", format!("{n}\n"), &n.to_string());
         work.push("robust").ok();
-        kill(&fleet, server);
+        let pid = fleet.server(server)["pid"].to_string();
+        run(Command::new("kill").args(["-KILL", &pid])).ok();
+        fleet.wait_until("it was started again", |fleet| {
+            let entry = fleet.server(server);
+            entry["pid"].to_string() != pid && entry["state"] == "in-service"
+        });
+        whole(&fleet);
     }
     work.commit("a", "last\n", "last");
     work.push("robust").ok();
@@ -31,22 +59,49 @@ fn killed_servers_come_back_by_themselves() {
 }
 
 #[test]
+fn a_process_that_dies_at_any_step_of_a_push_loses_nothing() {
+    let mut fleet = Fleet::start();
+    fleet.down();
+    let steps = fleet.path("stop-at");
+    std::fs::create_dir(&steps).expect("made");
+    fleet.up(&[("HGFLEET_STOP_AT", steps.to_str().expect("UTF-8"))]);
+    fleet.hgfleet(&["repo", "create", "robust"]).ok();
+    let work = fleet.init("work");
+    work.commit("a", "0\n", "0");
+    work.push("robust").ok();
+    for step in SESSION_STEPS.iter().chain(&MASTER_STEPS).chain(&MIRROR_STEPS) {
+        work.commit("a", step, step);
+        work.commit(&format!("files/{step}"), step, step);
+        std::fs::write(steps.join(step), "KILL").expect("armed");
+        let said = work.push("robust");
+        assert!(!steps.join(step).exists(), "{step} was never reached: {said:#?}");
+        let stored = said.out.contains("remote: stored as ");
+        whole(&fleet);
+        if stored {
+            // What the client was told is so: nothing is left to push.
+            assert_eq!(work.push("robust").status, 1, "{step}: stored, and then not there; first it said {said:#?}");
+        } else {
+            fleet.wait_until("the push goes through", |_| [0, 1].contains(&work.push("robust").status));
+        }
+        fleet.assert_one_store("robust");
+    }
+    fleet.hg(&["clone", "-q", &fleet.https_url("robust"), "clone"]).ok();
+    assert_eq!(fleet.working_copy("clone").log(), work.log());
+}
+
+#[test]
 fn a_fleet_that_is_killed_whole_starts_again_with_everything() {
     let mut fleet = Fleet::start();
     fleet.hgfleet(&["repo", "create", "robust"]).ok();
-    let work_path = fleet.init("work").path;
-    let acknowledged = |fleet: &Fleet, n: u32| {
+    fleet.init("work");
+    for n in 0..3 {
         let work = fleet.working_copy("work");
         work.commit("a", format!("{n}\n"), &n.to_string());
         work.push("robust").ok();
-    };
-    for n in 0..3 {
-        acknowledged(&fleet, n);
         fleet.kill();
         fleet.up(&[]);
         fleet.assert_one_store("robust");
     }
     fleet.hg(&["clone", "-q", &fleet.https_url("robust"), "clone"]).ok();
     assert_eq!(fleet.working_copy("clone").log(), fleet.working_copy("work").log());
-    drop(work_path);
 }

@@ -45,10 +45,13 @@ fn a_client_that_alternates_between_mirrors_never_sees_history_go_back() {
         done.store(true, Ordering::Relaxed);
         readers.into_iter().map(|reader| reader.join().expect("reads")).collect::<Vec<_>>()
     });
-    let order: Vec<String> = work.hg(&["log", "-r", "all()", "-T", "{node}\n"]).ok().out.lines().map(str::to_owned).collect();
+    let order: Vec<String> =
+        work.hg(&["log", "-r", "all()", "-T", "{node}\n"]).ok().out.lines().map(str::to_owned).collect();
     for seen in seen {
-        let positions: Vec<usize> =
-            seen.iter().map(|node| order.iter().position(|known| known == node).expect("a changeset of ours")).collect();
+        let positions: Vec<usize> = seen
+            .iter()
+            .map(|node| order.iter().position(|known| known == node).expect("a changeset of ours"))
+            .collect();
         assert!(positions.is_sorted(), "history went back: {positions:?}");
     }
     fleet.assert_one_store("moving");

@@ -96,10 +96,19 @@ fn everything_that_a_push_can_carry_arrives() {
     fleet.hg(&["verify", "-q", "-R", "clone"]).ok();
     let clone = fleet.working_copy("clone");
     assert_eq!(clone.log(), work.log());
-    assert_eq!(clone.hg(&["manifest", "--debug", "-r", "default"]).ok().out, work.hg(&["manifest", "--debug", "-r", "default"]).ok().out);
-    assert_eq!(clone.hg(&["branches", "-c", "-T", "{branch} {closed}\n"]).ok().out, work.hg(&["branches", "-c", "-T", "{branch} {closed}\n"]).ok().out);
+    assert_eq!(
+        clone.hg(&["manifest", "--debug", "-r", "default"]).ok().out,
+        work.hg(&["manifest", "--debug", "-r", "default"]).ok().out
+    );
+    assert_eq!(
+        clone.hg(&["branches", "-c", "-T", "{branch} {closed}\n"]).ok().out,
+        work.hg(&["branches", "-c", "-T", "{branch} {closed}\n"]).ok().out
+    );
     fleet.hg(&["clone", "-q", "-r", "v1", &fleet.https_url("all"), "part"]).ok();
-    assert_eq!(work.hg(&["identify", "-r", "v1", "--id", &fleet.https_url("all")]).ok().out, work.hg(&["identify", "-r", "v1", "--id"]).ok().out);
+    assert_eq!(
+        work.hg(&["identify", "-r", "v1", "--id", &fleet.https_url("all")]).ok().out,
+        work.hg(&["identify", "-r", "v1", "--id"]).ok().out
+    );
 }
 
 #[test]
@@ -159,7 +168,9 @@ fn a_deleted_repository_is_gone_from_every_door_and_its_name_is_free() {
     work.commit("a", "1\n", "first");
     work.push("gone").ok();
     fleet.hgfleet(&["repo", "delete", "gone"]).ok();
-    fleet.wait_until("the mirrors no longer serve it", |fleet| fleet.hg(&["identify", &fleet.https_url("gone")]).status != 0);
+    fleet.wait_until("the mirrors no longer serve it", |fleet| {
+        fleet.hg(&["identify", &fleet.https_url("gone")]).status != 0
+    });
     assert_ne!(work.push("gone").status, 0);
     fleet.hgfleet(&["repo", "create", "gone"]).ok();
     work.push("gone").ok();

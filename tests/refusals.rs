@@ -28,7 +28,14 @@ fn what_is_wrong_on_the_command_line_is_refused_in_one_line() {
     let data = fleet.data();
     let address = || format!("127.0.0.1:{}", free_port());
     let up = |data: &std::path::Path, ssh: &str| {
-        run(Command::new(HGFLEET).arg("up").arg("--data").arg(data).args(["--ssh", ssh, "--http", &address(), "--https", &address()]))
+        run(Command::new(HGFLEET).arg("up").arg("--data").arg(data).args([
+            "--ssh",
+            ssh,
+            "--http",
+            &address(),
+            "--https",
+            &address(),
+        ]))
     };
     assert!(up(&data, &address()).refused().err.contains("another fleet"));
     let other = fleet.path("other");
@@ -90,9 +97,13 @@ fn keys_decide_who_gets_in() {
     let sha1 = login(&rsa, &["-oPubkeyAcceptedAlgorithms=ssh-rsa"]);
     assert_eq!(sha1.status, 255, "SHA-1 signatures are refused: {sha1:#?}");
     let weak = key("weak", &["-t", "rsa", "-b", "1024"]);
-    fleet.hgfleet(&["account", "add", "weak@example.org", "--key", weak.with_extension("pub").to_str().unwrap()]).refused();
+    fleet
+        .hgfleet(&["account", "add", "weak@example.org", "--key", weak.with_extension("pub").to_str().unwrap()])
+        .refused();
     let ecdsa = key("ecdsa", &["-t", "ecdsa"]);
-    fleet.hgfleet(&["account", "add", "ecdsa@example.org", "--key", ecdsa.with_extension("pub").to_str().unwrap()]).refused();
+    fleet
+        .hgfleet(&["account", "add", "ecdsa@example.org", "--key", ecdsa.with_extension("pub").to_str().unwrap()])
+        .refused();
 }
 
 #[test]
@@ -101,7 +112,12 @@ fn garbage_on_a_port_hurts_nobody() {
     let fleet = Fleet::start();
     fleet.hgfleet(&["repo", "create", "team/first"]).ok();
     for port in [fleet.ssh_port, fleet.http_port, fleet.https_port] {
-        for garbage in [&b"\xff\xff\xff\xff\0\0\0\0"[..], b"SSH-1.5-x\r\n\x7f\xff\xff\xff", b"GET / HTTP/1.1\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n", b"\n\n\n"] {
+        for garbage in [
+            &b"\xff\xff\xff\xff\0\0\0\0"[..],
+            b"SSH-1.5-x\r\n\x7f\xff\xff\xff",
+            b"GET / HTTP/1.1\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n",
+            b"\n\n\n",
+        ] {
             let mut stream = std::net::TcpStream::connect(("127.0.0.1", port)).expect("the door is open");
             stream.set_read_timeout(Some(Duration::from_millis(300))).expect("set");
             drop(stream.write_all(garbage));
@@ -113,7 +129,12 @@ fn garbage_on_a_port_hurts_nobody() {
     work.push("team/first").ok();
     fleet.hg(&["clone", "-q", &fleet.https_url("team/first"), "clone"]).ok();
     // A wire conversation that breaks off or makes no sense.
-    for input in [&b"hello\nunbundle\nheads 10\n666f726365"[..], b"heads 9999999999\n", b"batch\n* 1000000\n", b"unbundle\nheads -5\n"] {
+    for input in [
+        &b"hello\nunbundle\nheads 10\n666f726365"[..],
+        b"heads 9999999999\n",
+        b"batch\n* 1000000\n",
+        b"unbundle\nheads -5\n",
+    ] {
         run_with(fleet.ssh_command().arg("hg -R team/first serve --stdio"), input, Duration::from_secs(20));
     }
     work.commit("a", "2\n", "second");

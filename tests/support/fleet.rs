@@ -69,7 +69,9 @@ impl Fleet {
                         >= if role == "mirror" { 2 } else { 1 }
                 })
             };
-            in_service("master") && in_service("mirror") && in_service("balancer")
+            in_service("master")
+                && in_service("mirror")
+                && in_service("balancer")
                 && TcpStream::connect(("127.0.0.1", fleet.https_port)).is_ok()
         });
     }
@@ -111,7 +113,11 @@ impl Fleet {
     /// Runs `hgfleet ARGUMENTS --config …`.
     #[track_caller]
     pub fn hgfleet(&self, arguments: &[&str]) -> Said {
-        run(Command::new(HGFLEET).args(arguments).arg("--config").arg(self.data().join("hgfleet.toml")).env("HOME", self.path("home")))
+        run(Command::new(HGFLEET)
+            .args(arguments)
+            .arg("--config")
+            .arg(self.data().join("hgfleet.toml"))
+            .env("HOME", self.path("home")))
     }
 
     /// `status --json`, or null where it can't be had yet.
@@ -189,7 +195,10 @@ impl Fleet {
 
     /// The copies of a repository: the master's and each mirror's.
     pub fn copies(&self, name: &str) -> Vec<PathBuf> {
-        ["master", "mirror-1", "mirror-2"].iter().map(|server| self.data().join(server).join("repos").join(name)).collect()
+        ["master", "mirror-1", "mirror-2"]
+            .iter()
+            .map(|server| self.data().join(server).join("repos").join(name))
+            .collect()
     }
 
     /// Waits until every copy has the log's last record, then panics unless all are the same bytes and `hg verify` is clean.
@@ -200,7 +209,10 @@ impl Fleet {
             let end = &status["log"]["sequence"];
             !end.is_null()
                 && status["servers"].as_array().is_some_and(|servers| {
-                    servers.iter().filter(|server| server["role"] != "balancer").all(|server| &server["position"] == end)
+                    servers
+                        .iter()
+                        .filter(|server| server["role"] != "balancer")
+                        .all(|server| &server["position"] == end)
                 })
         });
         let copies = self.copies(name);
@@ -217,7 +229,12 @@ impl Fleet {
     pub fn wait_until(&self, what: &str, mut holds: impl FnMut(&Fleet) -> bool) {
         let start = Instant::now();
         while !holds(self) {
-            assert!(start.elapsed() < SOON, "not within {SOON:?}: {what}\nstatus: {:#}\nlog: {}", self.status(), self.log());
+            assert!(
+                start.elapsed() < SOON,
+                "not within {SOON:?}: {what}\nstatus: {:#}\nlog: {}",
+                self.status(),
+                self.log()
+            );
             std::thread::sleep(Duration::from_millis(20));
         }
     }
@@ -283,7 +300,14 @@ pub fn history(fleet: &Fleet, repository: &Path) -> String {
     let mut lines: Vec<String> = said
         .out
         .lines()
-        .map(|line| line.split(' ').map(|word| word.split_once(':').filter(|(rev, _)| rev.parse::<i64>().is_ok()).map_or(word, |(_, node)| node)).collect::<Vec<_>>().join(" "))
+        .map(|line| {
+            line.split(' ')
+                .map(|word| {
+                    word.split_once(':').filter(|(rev, _)| rev.parse::<i64>().is_ok()).map_or(word, |(_, node)| node)
+                })
+                .collect::<Vec<_>>()
+                .join(" ")
+        })
         .collect();
     lines.sort();
     lines.join("\n")
