@@ -34,7 +34,7 @@ check-dependencies:
 	tools/check-dependencies
 
 bench: build client ## speed, as ratios against stock in the same run
-	benches/run
+	PATH="$(CURDIR)/.venv/bin:$$PATH" cargo bench --locked --package hgfleet --bench ratios
 
 soak: client ## the long runs that `make test` leaves out
 	PATH="$(CURDIR)/.venv/bin:$$PATH" cargo test --release --locked --workspace --features soak

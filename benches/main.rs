@@ -1,0 +1,31 @@
+//! Speed, as ratios against stock Mercurial in the same run: `cargo bench --bench ratios [-- NAME ...]`.
+//!
+//! The input is `cargo.hg` and `vct.hg`, two real repositories as bundles, in the folder that `HGFLEET_BENCH_DATA` names
+//! (default `../shared/data` beside the checkout). Machines are noisy: each figure is the median of paired runs.
+
+mod clone;
+mod input;
+mod measure;
+mod prepare;
+mod push;
+mod start;
+
+use input::Input;
+
+/// The benchmarks, by name.
+const BENCHMARKS: [(&str, fn(&Input)); 4] =
+    [("start", start::run), ("clone", clone::run), ("prepare", prepare::run), ("push", push::run)];
+
+fn main() {
+    let asked: Vec<String> = std::env::args().skip(1).filter(|argument| !argument.starts_with("--")).collect();
+    let Some(input) = Input::find() else {
+        println!("skipped: neither cargo.hg nor vct.hg is where HGFLEET_BENCH_DATA says (default ../shared/data)");
+        return;
+    };
+    for (name, run) in BENCHMARKS {
+        if asked.is_empty() || asked.iter().any(|asked| asked == name) {
+            println!("## {name}");
+            run(&input);
+        }
+    }
+}

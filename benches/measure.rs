@@ -1,0 +1,59 @@
+//! Clocks, medians, and the programs that are measured.
+
+use std::process::{Command, Stdio};
+use std::time::Instant;
+
+/// The binary under test.
+pub const HGFLEET: &str = env!("CARGO_BIN_EXE_hgfleet");
+/// The peer.
+pub const HG: &str = "hg";
+
+/// A program with stock's defaults and nobody's configuration.
+pub fn command(program: &str) -> Command {
+    let mut command = Command::new(program);
+    command.env("HGRCPATH", "/dev/null").env("HGPLAIN", "1").env("HGUSER", "bench").stdin(Stdio::null());
+    command
+}
+
+/// Runs a program that must succeed.
+pub fn stock(program: &str, arguments: &[&str]) {
+    let output =
+        command(program).args(arguments).output().unwrap_or_else(|error| panic!("cannot start {program}: {error}"));
+    assert!(output.status.success(), "{program} {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+}
+
+/// How long `work` takes, in milliseconds.
+pub fn milliseconds(work: impl FnOnce()) -> f64 {
+    let start = Instant::now();
+    work();
+    start.elapsed().as_secs_f64() * 1000.0
+}
+
+/// The median.
+pub fn median(figures: &[f64]) -> f64 {
+    let mut sorted = figures.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    sorted[sorted.len() / 2]
+}
+
+/// CPU time that a process has used so far, in milliseconds (`proc_pid_stat(5)`, fields 14 and 15).
+pub fn cpu_milliseconds(pid: u32) -> f64 {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).expect("a process of ours");
+    let after_name = stat.rsplit_once(')').expect("a name in parentheses").1;
+    let ticks: f64 =
+        after_name.split_whitespace().skip(11).take(2).map(|ticks| ticks.parse::<f64>().expect("a number")).sum();
+    // The kernel counts in hundredths of a second for user space, whatever its own tick is.
+    ticks * 10.0
+}
+
+/// One line: ours, stock's, and how many times stock's takes as long, from paired runs.
+pub fn report(what: &str, ours: &[f64], peer: &[f64]) {
+    let ratios: Vec<f64> = ours.iter().zip(peer).map(|(ours, peer)| peer / ours).collect();
+    println!(
+        "{what}: hgfleet {:.1} ms, stock {:.1} ms, stock / hgfleet {:.2} (medians of {} pairs)",
+        median(ours),
+        median(peer),
+        median(&ratios),
+        ours.len()
+    );
+}
