@@ -9,6 +9,7 @@
 //! What is advertised ([`capabilities`]) equals what works.
 
 pub mod arguments;
+mod base85;
 pub mod bundle2_reader;
 pub mod bundle2_writer;
 pub mod capabilities;
@@ -25,6 +26,7 @@ pub mod http;
 pub mod limits;
 pub mod outgoing;
 pub mod pushkey;
+mod quoting;
 pub mod ssh;
 pub mod standalone;
 pub mod unbundle;

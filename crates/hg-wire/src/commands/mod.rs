@@ -1,1 +1,78 @@
-//! The commands that read.
+//! The commands that read, over either transport.
+
+mod batch;
+mod discovery;
+pub mod listkeys;
+mod names;
+
+use crate::CommandError;
+use crate::arguments::{self, Arguments};
+use crate::capabilities::{Transport, capabilities};
+use crate::changegroup_writer::{self, Version};
+use crate::command::CommandName;
+use crate::getbundle::{Bundle, GetbundleArguments};
+use crate::outgoing::Outgoing;
+use hg_store::Snapshot;
+use std::io::Write;
+use std::sync::Arc;
+
+/// Writes an answer that is made while it is sent.
+pub type StreamAnswer = Box<dyn FnOnce(&mut dyn Write) -> Result<(), CommandError> + Send>;
+
+/// The answer to a command that reads.
+pub enum Answer {
+    /// One string.
+    Text(Vec<u8>),
+    /// Something that tells its end itself, and may be compressed.
+    Stream(StreamAnswer),
+}
+
+/// Answers a command that reads. Everything that can be wrong with the request is found here, before the first byte.
+pub fn answer(
+    command: CommandName,
+    arguments: &Arguments,
+    snapshot: &Arc<Snapshot>,
+    transport: Transport,
+) -> Result<Answer, CommandError> {
+    let text = match command {
+        CommandName::Batch => batch::batch(arguments.required("cmds")?, snapshot, transport)?,
+        CommandName::Getbundle => {
+            let bundle = Bundle::new(snapshot.clone(), &GetbundleArguments::parse(arguments)?)?;
+            return Ok(Answer::Stream(Box::new(|output| bundle.write(output))));
+        }
+        CommandName::Changegroup => {
+            let roots = arguments::nodes(arguments.required("roots")?)?;
+            return legacy_changegroup(snapshot, discovery::descending_from(snapshot, &roots, None)?);
+        }
+        CommandName::Changegroupsubset => {
+            let bases = arguments::nodes(arguments.required("bases")?)?;
+            let heads = arguments::nodes(arguments.required("heads")?)?;
+            return legacy_changegroup(snapshot, discovery::descending_from(snapshot, &bases, Some(&heads))?);
+        }
+        CommandName::Between => discovery::between(snapshot, arguments.required("pairs")?)?,
+        CommandName::Branches => discovery::branches(snapshot, arguments.required("nodes")?)?,
+        CommandName::Branchmap => names::branchmap(snapshot)?,
+        CommandName::Capabilities => capabilities(snapshot, transport).into_bytes(),
+        CommandName::Heads => names::heads(snapshot)?,
+        CommandName::Hello => format!("capabilities: {}\n", capabilities(snapshot, transport)).into_bytes(),
+        CommandName::Known => names::known(snapshot, arguments.required("nodes")?)?,
+        CommandName::Listkeys => listkeys::listkeys(snapshot, arguments.required("namespace")?)?,
+        CommandName::Lookup => names::lookup(snapshot, arguments.required("key")?)?,
+        CommandName::Protocaps => {
+            arguments.required("caps")?;
+            b"OK".to_vec()
+        }
+        CommandName::Pushkey | CommandName::Unbundle => {
+            return Err(CommandError::Refused(format!("'{}' is not possible here", command.as_str())));
+        }
+    };
+    Ok(Answer::Text(text))
+}
+
+/// Answers the commands that are older than `getbundle`.
+fn legacy_changegroup(snapshot: &Arc<Snapshot>, mut outgoing: Outgoing) -> Result<Answer, CommandError> {
+    let snapshot = snapshot.clone();
+    Ok(Answer::Stream(Box::new(move |output| {
+        changegroup_writer::write(&snapshot, &mut outgoing, Version::V01, output)
+    })))
+}

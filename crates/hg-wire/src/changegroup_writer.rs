@@ -1,1 +1,0 @@
-//! Changegroups going out.

@@ -1,0 +1,68 @@
+//! Changegroups going out, versions 01, 02 and 03.
+//!
+//! ```text
+//! changelog group, manifest group, (03: an empty chunk: no tree manifests), for each file: a chunk with its path and
+//! its group; an empty chunk
+//! group:    revisions, an empty chunk
+//! chunk:    length (4, BE, itself included), data; length 0 is the empty chunk
+//! revision: node, p1, p2, (02, 03: delta base), changeset, (03: flags (2, BE)), delta
+//! ```
+//!
+//! In version 01 the base is the revision before in the group, for the first one its first parent. A delta that the
+//! store has is sent as it is stored, whenever the client has its base or gets it earlier in the group.
+
+mod contents;
+mod group;
+
+pub use group::Version;
+
+use crate::CommandError;
+use crate::outgoing::Outgoing;
+use contents::Contents;
+use group::GroupWriter;
+use hg_store::{Snapshot, StoreError};
+use std::io::Write;
+
+/// Writes the changesets that go out, with the manifests and files that the client lacks to have them whole.
+pub fn write(
+    snapshot: &Snapshot,
+    outgoing: &mut Outgoing,
+    version: Version,
+    output: &mut dyn Write,
+) -> Result<(), CommandError> {
+    if outgoing.has_others() {
+        outgoing.mark_all_common(snapshot.changelog());
+    }
+    let outgoing = &*outgoing;
+    let mut contents = Contents::new(snapshot, outgoing);
+    let mut writer = GroupWriter::new(version, snapshot, outgoing, output);
+
+    writer.changelog(|revision, text| contents.take_changeset(revision, text))?;
+    writer.end_of_group()?;
+
+    let manifests = contents.manifests();
+    writer.revlog(snapshot.manifest(), &manifests)?;
+    writer.end_of_group()?;
+    if version == Version::V03 {
+        writer.end_of_group()?;
+    }
+
+    let shared = contents.shared_files(&manifests)?;
+    let mut revisions = Vec::new();
+    for path in contents.paths() {
+        let Some(filelog) = snapshot.filelog(&path)? else {
+            return Err(CommandError::Store(StoreError::Corrupt {
+                path: snapshot.repository().root().join(".hg/store/data"),
+                what: format!("nothing of the tracked file '{}'", crate::error::shown(&path)),
+            }));
+        };
+        contents::file_revisions(&filelog, outgoing, shared.get(&path), &mut revisions);
+        if revisions.is_empty() {
+            continue;
+        }
+        writer.path(&path)?;
+        writer.revlog(&filelog, &revisions)?;
+        writer.end_of_group()?;
+    }
+    writer.end_of_group()
+}

@@ -1,0 +1,122 @@
+//! `batch`: several reads in one request, answered from one snapshot.
+//!
+//! `name arguments;name arguments`, arguments `key=value,key=value`. In keys, values and answers `:` is written `:c`,
+//! `,` `:o`, `;` `:s` and `=` `:e`. The blank after a name is there even without arguments.
+
+use super::{Answer, answer};
+use crate::CommandError;
+use crate::arguments::Arguments;
+use crate::capabilities::Transport;
+use crate::command::CommandName;
+use crate::error::shown;
+use crate::limits;
+use hg_store::Snapshot;
+use std::sync::Arc;
+
+fn malformed(what: &[u8]) -> CommandError {
+    CommandError::Malformed(format!("not a command of a batch: '{}'", shown(what)))
+}
+
+fn unescape(bytes: &[u8]) -> Result<Vec<u8>, CommandError> {
+    let mut plain = Vec::with_capacity(bytes.len());
+    let mut rest = bytes.iter();
+    while let Some(byte) = rest.next() {
+        plain.push(match byte {
+            b':' => match rest.next() {
+                Some(b'c') => b':',
+                Some(b'o') => b',',
+                Some(b's') => b';',
+                Some(b'e') => b'=',
+                _ => return Err(malformed(bytes)),
+            },
+            other => *other,
+        });
+    }
+    Ok(plain)
+}
+
+fn escape(bytes: &[u8], output: &mut Vec<u8>) {
+    for byte in bytes {
+        match byte {
+            b':' => output.extend_from_slice(b":c"),
+            b',' => output.extend_from_slice(b":o"),
+            b';' => output.extend_from_slice(b":s"),
+            b'=' => output.extend_from_slice(b":e"),
+            other => output.push(*other),
+        }
+    }
+}
+
+fn parse(pair: &[u8]) -> Result<(CommandName, Arguments), CommandError> {
+    let blank = memchr::memchr(b' ', pair).ok_or_else(|| malformed(pair))?;
+    let name = CommandName::parse(&pair[..blank]).ok_or_else(|| malformed(pair))?;
+    let batched = matches!(
+        name,
+        CommandName::Between
+            | CommandName::Branches
+            | CommandName::Branchmap
+            | CommandName::Capabilities
+            | CommandName::Heads
+            | CommandName::Known
+            | CommandName::Listkeys
+            | CommandName::Lookup
+    );
+    if !batched {
+        return Err(CommandError::Malformed(format!("'{}' can't be part of a batch", name.as_str())));
+    }
+    let mut arguments = Arguments::default();
+    for argument in pair[blank + 1..].split(|byte| *byte == b',').filter(|argument| !argument.is_empty()) {
+        let equals = memchr::memchr(b'=', argument).ok_or_else(|| malformed(pair))?;
+        arguments.add(unescape(&argument[..equals])?, unescape(&argument[equals + 1..])?)?;
+    }
+    Ok((name, arguments))
+}
+
+/// Answers a batch. The first command that fails is the answer to all.
+pub(super) fn batch(commands: &[u8], snapshot: &Arc<Snapshot>, transport: Transport) -> Result<Vec<u8>, CommandError> {
+    if memchr::memchr_iter(b';', commands).count() >= limits::BATCH_COMMANDS_MAX {
+        return Err(CommandError::TooLarge(format!("more than {} commands in a batch", limits::BATCH_COMMANDS_MAX)));
+    }
+    let mut text = Vec::new();
+    for (n, pair) in commands.split(|byte| *byte == b';').enumerate() {
+        if n > 0 {
+            text.push(b';');
+        }
+        let (name, arguments) = parse(pair)?;
+        if let Answer::Text(answer) = answer(name, &arguments, snapshot, transport)? {
+            escape(&answer, &mut text);
+        }
+        if text.len() > limits::BATCH_ANSWER_BYTES_MAX {
+            return Err(CommandError::TooLarge("the answer to the batch is too long".to_owned()));
+        }
+    }
+    Ok(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn batch_of_a_clone_is_understood() {
+        assert_eq!(parse(b"heads ").expect("recorded").0, CommandName::Heads);
+        let (name, arguments) = parse(b"lookup key=a:cb:o:s:e").expect("escaped");
+        assert_eq!((name, arguments.get(b"key")), (CommandName::Lookup, Some(b"a:b,;=".as_slice())));
+        assert_eq!(parse(b"known nodes=").expect("recorded").1.get(b"nodes"), Some(b"".as_slice()));
+    }
+
+    #[test]
+    fn what_is_no_batched_read_is_refused() {
+        let bad = ["", "heads", "nope ", "batch cmds=heads ", "unbundle heads=", "pushkey namespace=x", "lookup key=:x", "lookup key=:", "lookup key", "lookup key=a,key=b"];
+        for pair in bad {
+            assert!(matches!(parse(pair.as_bytes()), Err(CommandError::Malformed(_))), "{pair:?}");
+        }
+    }
+
+    #[test]
+    fn escapes_are_undone() {
+        let mut escaped = Vec::new();
+        escape(b"1;a:b,=", &mut escaped);
+        assert_eq!(unescape(&escaped).expect("own"), b"1;a:b,=");
+    }
+}

@@ -1,1 +1,0 @@
-//! `getbundle`: changesets and whatever else a pull takes, as one bundle.

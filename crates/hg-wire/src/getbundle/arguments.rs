@@ -1,0 +1,72 @@
+//! The arguments of `getbundle`.
+
+use crate::CommandError;
+use crate::arguments::{self, Arguments};
+use crate::capabilities::BundleCapabilities;
+use crate::error::shown;
+use hg_store::Node;
+
+/// Namespaces that one request may ask for.
+const NAMESPACES_MAX: usize = 16;
+
+/// What a client asks for.
+#[derive(Debug, Clone)]
+pub struct GetbundleArguments {
+    /// Wanted heads; none means all.
+    pub heads: Vec<Node>,
+    /// What the client has.
+    pub common: Vec<Node>,
+    /// What it understands.
+    pub capabilities: BundleCapabilities,
+    /// It wants changesets.
+    pub changegroup: bool,
+    /// It wants the part with bookmarks.
+    pub bookmarks: bool,
+    /// It wants the part with phases.
+    pub phases: bool,
+    /// It wants the part with obsolescence markers.
+    pub obsmarkers: bool,
+    /// Namespaces of which it wants a part each.
+    pub listkeys: Vec<Vec<u8>>,
+}
+
+impl GetbundleArguments {
+    /// Parses the arguments. Those that no version of Mercurial's protocol knows are ignored, as stock does; those that
+    /// ask for what is not served are refused.
+    pub fn parse(arguments: &Arguments) -> Result<GetbundleArguments, CommandError> {
+        let nodes = |name: &str| arguments::nodes(arguments.get(name.as_bytes()).unwrap_or_default());
+        let boolean = |name: &str, default: bool| match arguments.get(name.as_bytes()) {
+            None => Ok(default),
+            Some(value) => arguments::boolean(name, value),
+        };
+        for name in ["includepats", "excludepats"] {
+            if arguments.get(name.as_bytes()).is_some_and(|value| !value.is_empty()) {
+                return Err(CommandError::Refused("narrow clones are not served".to_owned()));
+            }
+        }
+        if boolean("stream", false)? {
+            return Err(CommandError::Refused("stream clones are not served".to_owned()));
+        }
+        boolean("cbattempted", false)?;
+        let listkeys: Vec<Vec<u8>> = match arguments.get(b"listkeys") {
+            None | Some(b"") => Vec::new(),
+            Some(list) => list.split(|byte| *byte == b',').map(<[u8]>::to_vec).collect(),
+        };
+        if listkeys.len() > NAMESPACES_MAX {
+            return Err(CommandError::TooLarge(format!("more than {NAMESPACES_MAX} namespaces")));
+        }
+        if let Some(long) = listkeys.iter().find(|name| name.len() > 255) {
+            return Err(CommandError::Malformed(format!("not a namespace: '{}'", shown(long))));
+        }
+        Ok(GetbundleArguments {
+            heads: nodes("heads")?,
+            common: nodes("common")?,
+            capabilities: BundleCapabilities::parse(arguments.get(b"bundlecaps").unwrap_or_default())?,
+            changegroup: boolean("cg", true)?,
+            bookmarks: boolean("bookmarks", false)?,
+            phases: boolean("phases", false)?,
+            obsmarkers: boolean("obsmarkers", false)?,
+            listkeys,
+        })
+    }
+}

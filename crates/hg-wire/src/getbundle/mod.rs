@@ -1,0 +1,161 @@
+//! `getbundle`: changesets and whatever else a pull takes, as one bundle.
+//!
+//! Everything that can be wrong with a request is found before the first byte: the small parts are made at once, only
+//! the changegroup is made while it is sent.
+
+mod arguments;
+mod markers;
+mod phase_heads;
+
+pub use arguments::GetbundleArguments;
+
+use crate::CommandError;
+use crate::bundle2_writer::{Bundle2Writer, PartHeader};
+use crate::changegroup_writer::{self, Version};
+use crate::commands;
+use crate::outgoing::Outgoing;
+use hg_store::{Revision, Snapshot};
+use std::io::Write;
+use std::sync::Arc;
+
+/// A bundle that is ready to be sent.
+pub struct Bundle {
+    snapshot: Arc<Snapshot>,
+    changegroup: Option<(Version, Outgoing)>,
+    /// `None`: a raw changegroup of version 01.
+    parts: Option<Vec<(PartHeader, Vec<u8>)>>,
+}
+
+impl Bundle {
+    /// Finds what goes out, and makes all parts but the changegroup.
+    pub fn new(snapshot: Arc<Snapshot>, arguments: &GetbundleArguments) -> Result<Bundle, CommandError> {
+        let heads = wanted_heads(&snapshot, arguments)?;
+        let changesets: Vec<Revision> = heads.iter().copied().flatten().collect();
+        let capabilities = &arguments.capabilities;
+        if !capabilities.bundle2 {
+            let outgoing = outgoing(&snapshot, arguments, &changesets)?;
+            return Ok(Bundle { snapshot, changegroup: Some((Version::V01, outgoing)), parts: None });
+        }
+        let mut changegroup = None;
+        if arguments.changegroup && !capabilities.is_empty() {
+            let version = changegroup_version(arguments)?;
+            let outgoing = outgoing(&snapshot, arguments, &changesets)?;
+            changegroup = Some((version, outgoing)).filter(|(_, outgoing)| !outgoing.missing().is_empty());
+        }
+        let mut parts = Vec::new();
+        if arguments.bookmarks {
+            if capabilities.get("bookmarks").is_none() {
+                return Err(CommandError::Refused("no common bookmarks exchange method".to_owned()));
+            }
+            let payload = commands::listkeys::bookmarks_binary(&snapshot)?;
+            if !payload.is_empty() {
+                parts.push((PartHeader::new("BOOKMARKS"), payload));
+            }
+        }
+        for namespace in &arguments.listkeys {
+            let header = PartHeader::new("LISTKEYS").mandatory("namespace", namespace.clone());
+            parts.push((header, commands::listkeys::listkeys(&snapshot, namespace)?));
+        }
+        if arguments.obsmarkers
+            && snapshot.settings().exchanges_markers()
+            && let Some(payload) = markers::payload(&snapshot, &changesets, capabilities)?
+        {
+            parts.push((PartHeader::new("OBSMARKERS"), payload));
+        }
+        if arguments.phases {
+            if !capabilities.get("phases").is_some_and(|values| values.iter().any(|value| value == b"heads")) {
+                return Err(CommandError::Refused("no common phases exchange method".to_owned()));
+            }
+            parts.push((PartHeader::new("PHASE-HEADS"), phase_heads::payload(&snapshot, &heads)?));
+        }
+        Ok(Bundle { snapshot, changegroup, parts: Some(parts) })
+    }
+
+    /// Writes the bundle. When the store fails in the middle, a bundle2 stream ends with an error that the client
+    /// prints; the error is returned in either case.
+    pub fn write(self, output: &mut dyn Write) -> Result<(), CommandError> {
+        let Bundle { snapshot, changegroup, parts } = self;
+        let Some(parts) = parts else {
+            let Some((version, mut outgoing)) = changegroup else { return Ok(()) };
+            return changegroup_writer::write(&snapshot, &mut outgoing, version, output);
+        };
+        let mut bundle = Bundle2Writer::new(output)?;
+        if let Some((version, mut outgoing)) = changegroup {
+            let header = PartHeader::new("CHANGEGROUP")
+                .mandatory("version", version.as_str())
+                .advisory("nbchanges", outgoing.missing().len().to_string());
+            let mut part = bundle.begin(&header)?;
+            match changegroup_writer::write(&snapshot, &mut outgoing, version, &mut part) {
+                Ok(()) => part.finish()?,
+                Err(CommandError::Output(error)) => return Err(error.into()),
+                Err(error) => {
+                    part.abort(&error.client_text())?;
+                    bundle.finish()?;
+                    return Err(error);
+                }
+            }
+        }
+        for (header, payload) in &parts {
+            bundle.part(header, payload)?;
+        }
+        bundle.finish()?;
+        Ok(())
+    }
+}
+
+/// Returns a bundle2 stream that says only why there is no other.
+pub fn error_bundle(text: &str) -> Result<Vec<u8>, CommandError> {
+    let mut bundle = Bundle2Writer::new(Vec::new())?;
+    bundle.part(&PartHeader::new("ERROR:ABORT").mandatory("message", text), b"")?;
+    Ok(bundle.finish()?)
+}
+
+/// Returns the heads that are asked for; all of them when none is named. `None` is the null revision.
+fn wanted_heads(snapshot: &Snapshot, arguments: &GetbundleArguments) -> Result<Vec<Option<Revision>>, CommandError> {
+    let served = snapshot.served()?;
+    if arguments.heads.is_empty() {
+        return Ok(served.heads().iter().copied().map(Some).collect());
+    }
+    let changelog = snapshot.changelog();
+    let mut heads = Vec::with_capacity(arguments.heads.len());
+    for node in &arguments.heads {
+        if node.is_null() {
+            heads.push(None);
+            continue;
+        }
+        match changelog.revision_of(node).filter(|revision| served.contains(*revision)) {
+            Some(revision) => heads.push(Some(revision)),
+            None => return Err(CommandError::Refused(format!("unknown revision '{node}'"))),
+        }
+    }
+    heads.sort_unstable();
+    heads.dedup();
+    Ok(heads)
+}
+
+/// Returns the highest changegroup version in common.
+fn changegroup_version(arguments: &GetbundleArguments) -> Result<Version, CommandError> {
+    match arguments.capabilities.get("changegroup") {
+        // Mercurial 3.1 and 3.2 name no version.
+        None | Some([]) => Ok(Version::V01),
+        Some(versions) => versions
+            .iter()
+            .filter_map(|version| Version::parse(version))
+            .max()
+            .ok_or_else(|| CommandError::Refused("no common changegroup version".to_owned())),
+    }
+}
+
+/// Finds the changesets that go out. Of what the client has, only what is served counts.
+fn outgoing(snapshot: &Snapshot, arguments: &GetbundleArguments, wanted: &[Revision]) -> Result<Outgoing, CommandError> {
+    let served = snapshot.served()?;
+    let changelog = snapshot.changelog();
+    let common: Vec<Revision> = arguments
+        .common
+        .iter()
+        .filter_map(|node| changelog.revision_of(node))
+        .filter(|revision| served.contains(*revision))
+        .collect();
+    let all_heads = served.excluded().is_empty().then(|| served.heads());
+    Ok(Outgoing::new(changelog, &common, wanted, all_heads))
+}
