@@ -26,7 +26,7 @@ mod tests {
     #[test]
     fn encodes_as_python_does() {
         // base64.b85encode(b"hello\0\xff")
-        assert_eq!(encode(b"hello\0\xff"), b"Xk~0{Zv_q");
+        assert_eq!(encode(b"hello\0\xff"), b"Xk~0{Zvg)");
         assert_eq!(encode(b""), b"");
     }
 }

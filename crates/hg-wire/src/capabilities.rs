@@ -93,7 +93,8 @@ impl BundleCapabilities {
                     }
                     let mut halves = line.splitn(2, |byte| *byte == b'=');
                     let name = unquote(halves.next().unwrap_or_default());
-                    let values = halves.next().unwrap_or_default().split(|byte| *byte == b',').filter(|v| !v.is_empty());
+                    let values =
+                        halves.next().unwrap_or_default().split(|byte| *byte == b',').filter(|v| !v.is_empty());
                     let values: Vec<_> = values.take(limits::BUNDLECAPS_MAX).map(unquote).collect();
                     parsed.names.push((name, values));
                 }
@@ -119,8 +120,9 @@ mod tests {
 
     #[test]
     fn capabilities_of_a_recorded_client_are_understood() {
-        let caps = BundleCapabilities::parse(b"HG20,bundle2=HG20%0Abookmarks%0Achangegroup%3D01%2C02%2C03%0Aphases%3Dheads")
-            .expect("well-formed");
+        let caps =
+            BundleCapabilities::parse(b"HG20,bundle2=HG20%0Abookmarks%0Achangegroup%3D01%2C02%2C03%0Aphases%3Dheads")
+                .expect("well-formed");
         assert!(caps.bundle2);
         assert_eq!(caps.get("changegroup").map(<[_]>::len), Some(3));
         assert_eq!(caps.get("phases"), Some([b"heads".to_vec()].as_slice()));

@@ -1,7 +1,26 @@
 //! The session's loop over SSH: commands and their arguments in, answers out.
+//!
+//! ```text
+//! C: command LF, for each declared argument: name SP length LF value; `*` SP count LF, then that many of the same
+//! S: length LF answer, or a stream that tells its end itself; unknown command: 0 LF
+//! S: error: text LF - LF on stderr, LF on stdout
+//! ```
 
+use crate::CommandError;
+use crate::arguments::Arguments;
+use crate::capabilities::{BundleCapabilities, Transport};
+use crate::command::CommandName;
+use crate::commands::{self, Answer};
+use crate::error::shown;
+use crate::getbundle;
 use crate::host::Host;
-use std::io::{self, Read, Write};
+use crate::limits;
+use crate::pushkey;
+use crate::unbundle::{self, AfterPush, PushIoError};
+use std::io::{self, BufRead, BufReader, BufWriter, Read, Write};
+
+/// Bytes of input and output that are held back for larger reads and writes.
+const BUFFER_BYTES: usize = 64 * 1024;
 
 /// How a session ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -12,6 +31,8 @@ pub enum SessionOutcome {
     Malformed,
     /// A write ended such that no later command may be answered here.
     EndedAfterWrite,
+    /// A stream broke off; the client sees no end of it.
+    BrokenStream,
 }
 
 /// Why a session broke off.
@@ -28,10 +49,290 @@ pub enum SshError {
 /// Serves one session. `input`, `output` and `messages` are the client's stdin, stdout and stderr as it sees the
 /// remote command; input may come in any pieces.
 pub fn serve(
-    _input: impl Read,
-    _output: impl Write,
-    _messages: impl Write,
-    _host: &mut dyn Host,
+    input: impl Read,
+    output: impl Write,
+    messages: impl Write,
+    host: &mut dyn Host,
 ) -> Result<SessionOutcome, SshError> {
-    todo!()
+    Session {
+        input: BufReader::with_capacity(BUFFER_BYTES, input),
+        output: BufWriter::with_capacity(BUFFER_BYTES, output),
+        messages,
+        host,
+    }
+    .run()
+}
+
+/// A command's arguments can't be read.
+enum ArgumentsError {
+    /// They are wrong, and where the next command begins is not known.
+    Malformed(String),
+    Input(io::Error),
+}
+
+impl From<io::Error> for ArgumentsError {
+    fn from(error: io::Error) -> ArgumentsError {
+        ArgumentsError::Input(error)
+    }
+}
+
+impl From<CommandError> for ArgumentsError {
+    fn from(error: CommandError) -> ArgumentsError {
+        ArgumentsError::Malformed(error.client_text())
+    }
+}
+
+struct Session<'h, R: Read, W: Write, M: Write> {
+    input: BufReader<R>,
+    output: BufWriter<W>,
+    messages: M,
+    host: &'h mut dyn Host,
+}
+
+impl<R: Read, W: Write, M: Write> Session<'_, R, W, M> {
+    fn run(mut self) -> Result<SessionOutcome, SshError> {
+        loop {
+            let line = match read_line(&mut self.input) {
+                Ok(line) => line,
+                Err(ArgumentsError::Input(error)) => return Err(SshError::Input(error)),
+                Err(ArgumentsError::Malformed(text)) => return self.end_malformed(&text),
+            };
+            // The empty line and the end of the input both end the session.
+            let Some(line) = line.filter(|line| !line.is_empty()) else {
+                return self.output.flush().map(|()| SessionOutcome::Closed).map_err(SshError::Output);
+            };
+            let ended = match CommandName::parse(&line) {
+                None => self.text(b"").map(|()| None),
+                Some(command) => match read_arguments(&mut self.input, command) {
+                    Ok(arguments) => self.command(command, &arguments),
+                    Err(ArgumentsError::Input(error)) => return Err(SshError::Input(error)),
+                    Err(ArgumentsError::Malformed(text)) => return self.end_malformed(&text),
+                },
+            };
+            match ended.and_then(|ended| self.output.flush().map(|()| ended)) {
+                Ok(None) => {}
+                Ok(Some(outcome)) => return Ok(outcome),
+                Err(error) => return Err(SshError::Output(error)),
+            }
+        }
+    }
+
+    fn command(&mut self, command: CommandName, arguments: &Arguments) -> io::Result<Option<SessionOutcome>> {
+        if command.writes() {
+            return self.write_command(command, arguments);
+        }
+        let answer = match self.host.snapshot() {
+            Ok(snapshot) => commands::answer(command, arguments, &snapshot, Transport::Ssh),
+            Err(error) => Err(error.into()),
+        };
+        match answer {
+            Ok(Answer::Text(text)) => self.text(&text).map(|()| None),
+            Ok(Answer::Stream(stream)) => match stream(&mut self.output) {
+                Ok(()) => Ok(None),
+                Err(CommandError::Output(error)) => Err(error),
+                Err(error) => {
+                    self.report(&error);
+                    self.messages.write_all(format!("{}\n", error.client_text()).as_bytes())?;
+                    Ok(Some(SessionOutcome::BrokenStream))
+                }
+            },
+            Err(CommandError::Output(error)) => Err(error),
+            Err(error) => {
+                self.report(&error);
+                self.refuse(command, arguments, &error.client_text())
+            }
+        }
+    }
+
+    /// Says why there is no answer. A client that waits for a stream would take the usual form for its beginning: it
+    /// gets a bundle that says so or, when it wants another kind of stream, the end of the session.
+    fn refuse(
+        &mut self,
+        command: CommandName,
+        arguments: &Arguments,
+        text: &str,
+    ) -> io::Result<Option<SessionOutcome>> {
+        match command {
+            CommandName::Getbundle | CommandName::Changegroup | CommandName::Changegroupsubset => {
+                let capabilities = arguments.get(b"bundlecaps").map(BundleCapabilities::parse);
+                if capabilities.is_some_and(|capabilities| capabilities.is_ok_and(|capabilities| capabilities.bundle2))
+                {
+                    let bundle = getbundle::error_bundle(text).map_err(io::Error::other)?;
+                    return self.output.write_all(&bundle).map(|()| None);
+                }
+                self.messages.write_all(format!("{text}\n").as_bytes())?;
+                Ok(Some(SessionOutcome::BrokenStream))
+            }
+            _ => {
+                self.messages.write_all(format!("{text}\n-\n").as_bytes())?;
+                self.messages.flush()?;
+                self.output.write_all(b"\n").map(|()| None)
+            }
+        }
+    }
+
+    fn write_command(&mut self, command: CommandName, arguments: &Arguments) -> io::Result<Option<SessionOutcome>> {
+        let value = |name: &str| arguments.get(name.as_bytes()).unwrap_or_default();
+        let after = if command == CommandName::Pushkey {
+            let arguments = pushkey::Arguments {
+                namespace: value("namespace"),
+                key: value("key"),
+                old: value("old"),
+                new: value("new"),
+            };
+            pushkey::serve(&arguments, &mut self.output, &mut self.messages, self.host)
+        } else {
+            unbundle::serve(value("heads"), &mut self.input, &mut self.output, &mut self.messages, self.host)
+        };
+        match after {
+            Ok(AfterPush::Continue) => Ok(None),
+            Ok(AfterPush::End) => Ok(Some(SessionOutcome::EndedAfterWrite)),
+            Err(PushIoError::Io(error)) => Err(error),
+            Err(error @ PushIoError::Framing(_)) => {
+                self.messages.write_all(format!("{error}\n").as_bytes())?;
+                Ok(Some(SessionOutcome::Malformed))
+            }
+        }
+    }
+
+    fn text(&mut self, text: &[u8]) -> io::Result<()> {
+        writeln!(self.output, "{}", text.len())?;
+        self.output.write_all(text)
+    }
+
+    /// Tells the client what is wrong, in the form of an error, and ends the session.
+    fn end_malformed(mut self, text: &str) -> Result<SessionOutcome, SshError> {
+        let told = self.messages.write_all(format!("{text}\n-\n").as_bytes()).and_then(|()| self.messages.flush());
+        told.and_then(|()| self.output.write_all(b"\n"))
+            .and_then(|()| self.output.flush())
+            .map(|()| SessionOutcome::Malformed)
+            .map_err(SshError::Output)
+    }
+
+    fn report(&self, error: &CommandError) {
+        if error.is_ours() {
+            tracing::error!(%error, "a command over SSH can't be answered");
+        }
+    }
+}
+
+/// Reads a line of bounded length, without its newline. `None`: the input ends before it begins.
+fn read_line(input: &mut impl BufRead) -> Result<Option<Vec<u8>>, ArgumentsError> {
+    let mut line = Vec::new();
+    let bytes = input.by_ref().take(limits::LINE_BYTES_MAX as u64 + 1).read_until(b'\n', &mut line)?;
+    if bytes == 0 {
+        return Ok(None);
+    }
+    if line.pop_if(|last| *last == b'\n').is_some() {
+        return Ok(Some(line));
+    }
+    if bytes > limits::LINE_BYTES_MAX {
+        return Err(ArgumentsError::Malformed(format!("a line of more than {} bytes", limits::LINE_BYTES_MAX)));
+    }
+    Err(io::Error::from(io::ErrorKind::UnexpectedEof).into())
+}
+
+/// Reads a line `name number`.
+fn read_name(input: &mut impl BufRead) -> Result<(Vec<u8>, usize), ArgumentsError> {
+    let line = read_line(input)?.ok_or_else(|| io::Error::from(io::ErrorKind::UnexpectedEof))?;
+    let malformed = || ArgumentsError::Malformed(format!("not an argument: '{}'", shown(&line)));
+    let blank = memchr::memchr(b' ', &line).ok_or_else(malformed)?;
+    let digits = &line[blank + 1..];
+    if digits.is_empty() || digits.len() > 9 || !digits.iter().all(u8::is_ascii_digit) {
+        return Err(malformed());
+    }
+    let number = digits.iter().fold(0usize, |number, digit| number * 10 + usize::from(digit - b'0'));
+    Ok((line[..blank].to_vec(), number))
+}
+
+fn read_value(input: &mut impl BufRead, bytes: usize) -> Result<Vec<u8>, ArgumentsError> {
+    if bytes > limits::ARGUMENT_BYTES_MAX {
+        return Err(ArgumentsError::Malformed(format!("an argument of {bytes} bytes")));
+    }
+    // Grows with what really comes, not with what was announced.
+    let mut value = Vec::new();
+    if input.by_ref().take(bytes as u64).read_to_end(&mut value)? < bytes {
+        return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
+    }
+    Ok(value)
+}
+
+/// Reads the arguments that the command declares, in any order.
+fn read_arguments(input: &mut impl BufRead, command: CommandName) -> Result<Arguments, ArgumentsError> {
+    let declared = command.declared();
+    let unexpected = |name: &[u8]| ArgumentsError::Malformed(format!("unexpected parameter '{}'", shown(name)));
+    let mut arguments = Arguments::default();
+    let mut stars = 0;
+    for _ in declared {
+        let (name, number) = read_name(input)?;
+        if !declared.iter().any(|other| other.as_bytes() == name) {
+            return Err(unexpected(&name));
+        }
+        if name != b"*" {
+            let value = read_value(input, number)?;
+            arguments.add(name, value)?;
+            continue;
+        }
+        stars += 1;
+        if stars > 1 {
+            return Err(unexpected(&name));
+        }
+        if number > limits::ARGUMENTS_MAX {
+            return Err(ArgumentsError::Malformed(format!("{number} arguments")));
+        }
+        for _ in 0..number {
+            let (name, bytes) = read_name(input)?;
+            let value = read_value(input, bytes)?;
+            arguments.add(name, value)?;
+        }
+    }
+    Ok(arguments)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn arguments(command: CommandName, input: &[u8]) -> Result<Arguments, String> {
+        read_arguments(&mut &input[..], command).map_err(|error| match error {
+            ArgumentsError::Malformed(text) => text,
+            ArgumentsError::Input(error) => format!("input: {error}"),
+        })
+    }
+
+    #[test]
+    fn declared_and_further_arguments_come_in_any_order() {
+        let one = arguments(CommandName::Batch, b"* 0\ncmds 6\nheads ").expect("recorded");
+        let two = arguments(CommandName::Batch, b"cmds 6\nheads * 1\nx 1\ny").expect("any order");
+        assert_eq!(one.get(b"cmds"), two.get(b"cmds"));
+        assert_eq!(two.get(b"x"), Some(b"y".as_slice()));
+    }
+
+    #[test]
+    fn wrong_arguments_are_refused_with_a_text() {
+        for (input, text) in [
+            (b"key 9999999999\nx".as_slice(), "not an argument"),
+            (b"key -5\n", "not an argument"),
+            (b"key xyz\n", "not an argument"),
+            (b"key\n", "not an argument"),
+            (b"node 1\nx", "unexpected parameter"),
+            (b"* 1\n", "unexpected parameter"),
+            (b"key 99999999\nx", "an argument of 99999999 bytes"),
+            (b"key 9\nx", "input: "),
+            (b"", "input: "),
+        ] {
+            let error = arguments(CommandName::Lookup, input).expect_err("wrong");
+            assert!(error.starts_with(text), "{error}");
+        }
+        for input in [b"* 1000000\n".as_slice(), b"* 2\na 1\nxa 1\nx"] {
+            assert!(arguments(CommandName::Getbundle, input).is_err());
+        }
+        assert!(arguments(CommandName::Known, b"* 0\n* 0\n").expect_err("twice").starts_with("unexpected"));
+    }
+
+    #[test]
+    fn line_without_end_is_cut() {
+        let endless = vec![b'x'; 1 << 20];
+        assert!(matches!(read_line(&mut endless.as_slice()), Err(ArgumentsError::Malformed(_))));
+    }
 }

@@ -84,7 +84,10 @@ impl<'a> Contents<'a> {
     }
 
     /// Finds the shared revisions, by path.
-    pub(super) fn shared_files(&self, manifests: &[(Revision, u32)]) -> Result<FxHashMap<Vec<u8>, Shared>, CommandError> {
+    pub(super) fn shared_files(
+        &self,
+        manifests: &[(Revision, u32)],
+    ) -> Result<FxHashMap<Vec<u8>, Shared>, CommandError> {
         let mut candidates: FxHashMap<Vec<u8>, Shared> = FxHashMap::default();
         if !self.outgoing.has_others() {
             return Ok(candidates);
@@ -112,8 +115,9 @@ impl<'a> Contents<'a> {
             let has = |base: Revision| sent.contains(&base) || self.outgoing.is_common(revlog.link(base));
             let mut whole = true;
             if revlog.delta_base(revision).is_some_and(has) {
+                let chunk = revlog.chunk(revision)?;
                 let mut lines = Vec::new();
-                if lines_of_delta(&revlog.chunk(revision)?, &mut lines) {
+                if lines_of_delta(&chunk, &mut lines) {
                     whole = false;
                     for (path, node) in lines {
                         note(&mut candidates, path, node, changeset);
@@ -121,7 +125,9 @@ impl<'a> Contents<'a> {
                 }
             }
             if whole {
-                for line in revlog.text_unchecked(revision)?.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
+                for line in
+                    revlog.text_unchecked(revision)?.split(|byte| *byte == b'\n').filter(|line| !line.is_empty())
+                {
                     let Some((path, node)) = line_parts(line) else {
                         return Err(CommandError::Store(StoreError::Corrupt {
                             path: self.snapshot.repository().root().join(".hg/store/00manifest.i"),

@@ -107,7 +107,18 @@ mod tests {
 
     #[test]
     fn what_is_no_batched_read_is_refused() {
-        let bad = ["", "heads", "nope ", "batch cmds=heads ", "unbundle heads=", "pushkey namespace=x", "lookup key=:x", "lookup key=:", "lookup key", "lookup key=a,key=b"];
+        let bad = [
+            "",
+            "heads",
+            "nope ",
+            "batch cmds=heads ",
+            "unbundle heads=",
+            "pushkey namespace=x",
+            "lookup key=:x",
+            "lookup key=:",
+            "lookup key",
+            "lookup key=a,key=b",
+        ];
         for pair in bad {
             assert!(matches!(parse(pair.as_bytes()), Err(CommandError::Malformed(_))), "{pair:?}");
         }

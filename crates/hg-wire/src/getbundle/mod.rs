@@ -147,7 +147,11 @@ fn changegroup_version(arguments: &GetbundleArguments) -> Result<Version, Comman
 }
 
 /// Finds the changesets that go out. Of what the client has, only what is served counts.
-fn outgoing(snapshot: &Snapshot, arguments: &GetbundleArguments, wanted: &[Revision]) -> Result<Outgoing, CommandError> {
+fn outgoing(
+    snapshot: &Snapshot,
+    arguments: &GetbundleArguments,
+    wanted: &[Revision],
+) -> Result<Outgoing, CommandError> {
     let served = snapshot.served()?;
     let changelog = snapshot.changelog();
     let common: Vec<Revision> = arguments

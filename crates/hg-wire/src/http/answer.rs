@@ -1,9 +1,22 @@
 //! A command over HTTP is answered.
 
-use super::{Request, Response};
+use super::parse::add_form;
+use super::{Body, Refusal, Request, Response};
+use crate::CommandError;
+use crate::capabilities::Transport;
+use crate::command::CommandName;
+use crate::commands::{self, Answer, StreamAnswer};
+use crate::compression::Engine;
 use hg_store::Snapshot;
-use std::io::Read;
+use std::io::{self, Read};
 use std::sync::Arc;
+
+/// Bytes of a refused push that are read, so that the client gets to the answer instead of to a broken connection.
+const DRAINED_BYTES_MAX: u64 = 1 << 30;
+
+const TEXT: &str = "application/mercurial-0.1";
+const COMPRESSED: &str = "application/mercurial-0.2";
+const ERROR: &str = "application/hg-error";
 
 /// What the server that answers is told to say.
 #[derive(Debug, Clone, Default)]
@@ -13,6 +26,93 @@ pub struct HttpOptions {
 }
 
 /// Answers a command. `body` is the request's body; of a refused push it is drained up to a bound.
-pub fn answer(_request: Request, _body: &mut dyn Read, _snapshot: &Arc<Snapshot>, _options: &HttpOptions) -> Response {
-    todo!()
+pub fn answer(request: Request, body: &mut dyn Read, snapshot: &Arc<Snapshot>, options: &HttpOptions) -> Response {
+    let Request { command, mut arguments, posted_argument_bytes, engine, is_post } = request;
+    let Some(command) = command else {
+        return Refusal { status: 400, text: "no such command".to_owned() }.into();
+    };
+    if command.writes() {
+        if !is_post {
+            return Refusal { status: 405, text: "push requires POST request".to_owned() }.into();
+        }
+        return refuse_write(body, options);
+    }
+    if matches!(command, CommandName::Hello | CommandName::Protocaps) {
+        return hg_error("requested wire protocol command is not available over HTTP");
+    }
+    if posted_argument_bytes > 0 {
+        let mut form = Vec::new();
+        match body.take(posted_argument_bytes as u64).read_to_end(&mut form) {
+            Ok(bytes) if bytes == posted_argument_bytes => {}
+            _ => return Refusal { status: 400, text: "the body ends within the arguments".to_owned() }.into(),
+        }
+        if let Err(error) = add_form(&mut arguments, &form) {
+            return error_response(command, error);
+        }
+    }
+    match commands::answer(command, &arguments, snapshot, Transport::Http) {
+        Ok(Answer::Text(text)) => ok(TEXT, Body::Bytes(text)),
+        Ok(Answer::Stream(stream)) => stream_response(snapshot.clone(), engine, stream),
+        Err(error) => error_response(command, error),
+    }
+}
+
+fn ok(media_type: &'static str, body: Body) -> Response {
+    Response {
+        status: 200,
+        reason: "Script output follows".to_owned(),
+        headers: vec![("content-type", media_type.to_owned())],
+        body,
+    }
+}
+
+/// An error of which a client prints the whole text.
+fn hg_error(text: &str) -> Response {
+    ok(ERROR, Body::Bytes(format!("{text}\n").into_bytes()))
+}
+
+fn stream_response(snapshot: Arc<Snapshot>, engine: Option<Engine>, stream: StreamAnswer) -> Response {
+    let media_type = if engine.is_some() { COMPRESSED } else { TEXT };
+    let body = Body::Stream(Box::new(move |output| {
+        if let Some(engine) = engine {
+            let name = engine.as_str().as_bytes();
+            output.write_all(&[name.len() as u8])?;
+            output.write_all(name)?;
+        }
+        engine.unwrap_or(Engine::Zlib).compress(snapshot.settings(), output, stream)
+    }));
+    ok(media_type, body)
+}
+
+fn error_response(command: CommandName, error: CommandError) -> Response {
+    if error.is_ours() {
+        tracing::error!(%error, command = command.as_str(), "a command over HTTP can't be answered");
+    }
+    match error {
+        error @ (CommandError::Malformed(_) | CommandError::TooLarge(_)) => Refusal::from(error).into(),
+        error => hg_error(&error.client_text()),
+    }
+}
+
+/// Says where pushes go. The body is read only to keep the connection in order; nothing of it is believed or kept.
+fn refuse_write(body: &mut dyn Read, options: &HttpOptions) -> Response {
+    // Whether the client sends all of it or breaks off, there is nothing more to tell it.
+    let _ = io::copy(&mut body.take(DRAINED_BYTES_MAX), &mut io::sink());
+    match &options.push_address {
+        Some(address) => hg_error(&format!("this server is read-only over HTTP; push to {address}")),
+        None => hg_error("this server is read-only"),
+    }
+}
+
+impl From<Refusal> for Response {
+    /// A client prints the reason phrase of such a status, so it holds the text, too.
+    fn from(refusal: Refusal) -> Response {
+        let printable = refusal.text.chars().map(|c| if c.is_ascii_graphic() || c == ' ' { c } else { '?' });
+        Response {
+            status: refusal.status,
+            reason: printable.take(200).collect(),
+            headers: vec![("content-type", ERROR.to_owned())],
+            body: Body::Bytes(format!("{}\n", refusal.text).into_bytes()),
+        }
+    }
 }

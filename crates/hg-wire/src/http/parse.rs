@@ -1,8 +1,20 @@
 //! A request's head becomes a command with its arguments.
+//!
+//! Arguments are one form-encoded string, which comes in the query, in headers `X-HgArg-1`, `X-HgArg-2`..., which are
+//! joined before they are decoded, or as the first `X-HgArgs-Post` bytes of the body.
 
 use super::Refusal;
+use crate::CommandError;
 use crate::arguments::Arguments;
 use crate::command::CommandName;
+use crate::compression::Engine;
+use crate::error::shown;
+use crate::limits;
+use http::HeaderMap;
+use http::header::CONTENT_LENGTH;
+
+/// All `X-HgProto-N` together, in bytes; a longer one counts as absent.
+const PROTOCOL_BYTES_MAX: usize = 16 * 1024;
 
 /// A command as it came over HTTP.
 #[derive(Debug)]
@@ -11,11 +23,215 @@ pub struct Request {
     pub command: Option<CommandName>,
     /// Arguments from the query and from headers.
     pub arguments: Arguments,
-    /// Bytes of the body that are arguments (`X-HgArgs-Post`).
+    /// Bytes at the beginning of the body that are arguments (`X-HgArgs-Post`).
     pub posted_argument_bytes: usize,
+    /// How a stream is sent: compressed in media type 0.2; `None` is media type 0.1.
+    pub engine: Option<Engine>,
+    /// Whether the method is `POST`.
+    pub is_post: bool,
+}
+
+impl From<CommandError> for Refusal {
+    fn from(error: CommandError) -> Refusal {
+        let status = if matches!(error, CommandError::TooLarge(_)) { 413 } else { 400 };
+        Refusal { status, text: error.client_text() }
+    }
+}
+
+fn malformed(text: String) -> Refusal {
+    Refusal { status: 400, text }
 }
 
 /// Reads a request's head. `None`: it names no command (`?cmd=`), so it asks for a page.
-pub fn parse(_head: &http::request::Parts) -> Result<Option<Request>, Refusal> {
-    todo!()
+pub fn parse(head: &http::request::Parts) -> Result<Option<Request>, Refusal> {
+    let mut command = None;
+    let mut arguments = Arguments::default();
+    let query = head.uri.query().unwrap_or_default().as_bytes();
+    // A page's query may be anything: it is looked at only when there is a command in it.
+    if !form_urlencoded::parse(query).any(|(name, _)| name == "cmd") {
+        return Ok(None);
+    }
+    for (name, value) in form_pairs(query) {
+        if name == b"cmd" {
+            if command.replace(value).is_some() {
+                return Err(malformed("more than one command".to_owned()));
+            }
+        } else {
+            arguments.add(name, value)?;
+        }
+    }
+    let name = command.unwrap_or_default();
+    if name.contains(&0) {
+        return Err(malformed(format!("not a command: '{}'", shown(&name))));
+    }
+    let posted_argument_bytes = posted_argument_bytes(head)?;
+    if posted_argument_bytes == 0 {
+        let joined = numbered_headers(&head.headers, "x-hgarg-", limits::ARGUMENTS_BYTES_MAX)?;
+        add_form(&mut arguments, &joined)?;
+    }
+    Ok(Some(Request {
+        command: CommandName::parse(&name),
+        arguments,
+        posted_argument_bytes,
+        engine: engine(&head.headers),
+        is_post: head.method == http::Method::POST,
+    }))
+}
+
+/// Adds the arguments of a form-encoded string.
+pub(super) fn add_form(arguments: &mut Arguments, form: &[u8]) -> Result<(), CommandError> {
+    for (name, value) in form_pairs(form) {
+        if name != b"cmd" {
+            arguments.add(name, value)?;
+        }
+    }
+    Ok(())
+}
+
+/// Splits and decodes a form; unlike a text's, its bytes need not be UTF-8.
+fn form_pairs(form: &[u8]) -> impl Iterator<Item = (Vec<u8>, Vec<u8>)> {
+    let decode = |bytes: &[u8]| -> Vec<u8> {
+        let spaced: Vec<u8> = bytes.iter().map(|byte| if *byte == b'+' { b' ' } else { *byte }).collect();
+        percent_encoding::percent_decode(&spaced).collect()
+    };
+    form.split(|byte| *byte == b'&').filter(|pair| !pair.is_empty()).map(move |pair| {
+        let mut halves = pair.splitn(2, |byte| *byte == b'=');
+        (decode(halves.next().unwrap_or_default()), decode(halves.next().unwrap_or_default()))
+    })
+}
+
+/// Joins headers with names `prefix1`, `prefix2`... Each may be there once, and none may be left out.
+fn numbered_headers(headers: &HeaderMap, prefix: &str, bytes_max: usize) -> Result<Vec<u8>, Refusal> {
+    let count = headers.iter().filter(|(name, _)| name.as_str().starts_with(prefix)).count();
+    let mut joined = Vec::new();
+    for n in 1..=count {
+        let mut values = headers.get_all(format!("{prefix}{n}")).iter();
+        let (Some(value), None) = (values.next(), values.next()) else {
+            return Err(malformed(format!("headers {prefix}1 to {prefix}{count} are not each there once")));
+        };
+        joined.extend_from_slice(value.as_bytes());
+        if joined.len() > bytes_max {
+            return Err(Refusal { status: 413, text: format!("more than {bytes_max} bytes in headers {prefix}N") });
+        }
+    }
+    Ok(joined)
+}
+
+/// Reads `X-HgArgs-Post`. Zero: there is none.
+fn posted_argument_bytes(head: &http::request::Parts) -> Result<usize, Refusal> {
+    let mut values = head.headers.get_all("x-hgargs-post").iter();
+    let value = match (values.next(), values.next()) {
+        (None, _) => return Ok(0),
+        (Some(value), None) => value.as_bytes(),
+        (Some(_), Some(_)) => return Err(malformed("X-HgArgs-Post is given twice".to_owned())),
+    };
+    let bytes = decimal(value).ok_or_else(|| malformed(format!("X-HgArgs-Post is no number: '{}'", shown(value))))?;
+    if bytes > limits::ARGUMENTS_BYTES_MAX {
+        return Err(Refusal { status: 413, text: format!("arguments of {bytes} bytes") });
+    }
+    let content = head.headers.get(CONTENT_LENGTH).and_then(|length| decimal(length.as_bytes()));
+    if content.is_some_and(|content| content < bytes) {
+        return Err(malformed("X-HgArgs-Post is more than Content-Length".to_owned()));
+    }
+    if head.method != http::Method::POST && bytes > 0 {
+        return Err(malformed("X-HgArgs-Post without POST".to_owned()));
+    }
+    Ok(bytes)
+}
+
+/// Parses digits only; no sign, no blank, at most 18 of them.
+fn decimal(digits: &[u8]) -> Option<usize> {
+    if digits.is_empty() || digits.len() > 18 || !digits.iter().all(u8::is_ascii_digit) {
+        return None;
+    }
+    std::str::from_utf8(digits).ok()?.parse().ok()
+}
+
+/// Chooses the engine: the first of ours that the client knows. Whatever is wrong with what it says it knows, it can
+/// read media type 0.1.
+fn engine(headers: &HeaderMap) -> Option<Engine> {
+    let said = numbered_headers(headers, "x-hgproto-", PROTOCOL_BYTES_MAX).ok()?;
+    let mut words = said.split(|byte| *byte == b' ');
+    if !words.clone().any(|word| word == b"0.2") {
+        return None;
+    }
+    let known = words.find_map(|word| word.strip_prefix(b"comp=")).unwrap_or(b"zlib,none");
+    let knows = |engine: &Engine| known.split(|byte| *byte == b',').any(|name| name == engine.as_str().as_bytes());
+    Engine::ALL.into_iter().find(knows)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn head(target: &str, headers: &[(&str, &str)]) -> http::request::Parts {
+        let method = if headers.iter().any(|(name, _)| *name == "content-length") { "POST" } else { "GET" };
+        let mut request = http::Request::builder().method(method).uri(target);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        request.body(()).expect("a request").into_parts().0
+    }
+
+    fn status(target: &str, headers: &[(&str, &str)]) -> u16 {
+        parse(&head(target, headers)).expect_err("refused").status
+    }
+
+    #[test]
+    fn header_arguments_are_joined_before_they_are_decoded() {
+        let head = head("/?cmd=batch", &[("X-HgArg-2", "3Bknown+nodes%3D"), ("X-HgArg-1", "cmds=heads+%")]);
+        let request = parse(&head).expect("good").expect("a command");
+        assert_eq!(request.command, Some(CommandName::Batch));
+        assert_eq!(request.arguments.get(b"cmds"), Some(b"heads ;known nodes=".as_slice()));
+        assert_eq!(request.engine, None);
+    }
+
+    #[test]
+    fn pages_have_no_command() {
+        assert!(parse(&head("/team/first?rev=1&rev=2&x=%00", &[])).expect("a page").is_none());
+        assert!(parse(&head("/?cmd=nope", &[])).expect("good").expect("a command").command.is_none());
+    }
+
+    #[test]
+    fn gaps_and_doubles_in_headers_are_refused() {
+        for headers in [
+            [("X-HgArg-1", "key=a"), ("X-HgArg-3", "b")],
+            [("X-HgArg-0", "key=a"), ("X-HgArg-1", "b")],
+            [("X-HgArg-01", "key=a"), ("X-HgArg-1", "b")],
+            [("X-HgArg-1", "key=a"), ("X-HgArg-1", "b")],
+        ] {
+            assert_eq!(status("/?cmd=lookup", &headers), 400);
+        }
+        assert_eq!(status("/?cmd=lookup&cmd=heads", &[]), 400);
+        assert_eq!(status("/?cmd=he%00ads", &[]), 400);
+        assert_eq!(status("/?cmd=lookup&key=a&key=b", &[]), 400);
+    }
+
+    #[test]
+    fn wrong_lengths_of_posted_arguments_are_refused() {
+        for (value, expected) in
+            [("abc", 400), ("-1", 400), ("", 400), ("6", 400), ("99999999999999999999", 400), ("99999999", 413)]
+        {
+            assert_eq!(
+                status("/?cmd=lookup", &[("X-HgArgs-Post", value), ("content-length", "5")]),
+                expected,
+                "{value}"
+            );
+        }
+        assert_eq!(status("/?cmd=lookup", &[("X-HgArgs-Post", "5")]), 400);
+    }
+
+    #[test]
+    fn engine_is_the_first_of_ours_that_the_client_knows() {
+        let engine_of = |said: &str| {
+            let head = head("/?cmd=heads", &[("X-HgProto-1", said)]);
+            parse(&head).expect("good").expect("a command").engine
+        };
+        assert_eq!(engine_of("0.1 0.2 comp=zstd,zlib,none,bzip2 partial-pull"), Some(Engine::Zstd));
+        assert_eq!(engine_of("0.1 0.2 comp=none,zlib"), Some(Engine::Zlib));
+        assert_eq!(engine_of("0.1 0.2"), Some(Engine::Zlib));
+        assert_eq!(engine_of("0.1 comp=zstd"), None);
+        assert_eq!(engine_of("0.2 comp=evil"), None);
+        assert_eq!(engine_of("0.3 0.9 comp=zstd,zstd,evil"), None);
+    }
 }
