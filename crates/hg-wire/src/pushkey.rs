@@ -1,13 +1,13 @@
 //! `pushkey`: moves one key of a namespace.
 
 use crate::host::Host;
-use crate::unbundle::{AfterPush, PushIoError};
+use crate::unbundle::{AfterPush, PushIoError, push_one_key};
 use std::io::Write;
 
 /// The arguments of a `pushkey`, as they came.
 #[derive(Debug, Clone, Copy)]
 pub struct Arguments<'a> {
-    /// `bookmarks` or `phases`; others are refused.
+    /// `bookmarks`, `phases` or `obsolete`; in others nothing moves.
     pub namespace: &'a [u8],
     /// What moves.
     pub key: &'a [u8],
@@ -17,12 +17,19 @@ pub struct Arguments<'a> {
     pub new: &'a [u8],
 }
 
-/// Serves a `pushkey` over SSH: moves the key, or not, and writes the framed reply.
+/// Serves a `pushkey` over SSH: moves the key, or not, and writes the framed reply. Words about it go to `messages`.
+///
+/// # Errors
+/// The client's pipe broke; whether the key moved is not told then.
 pub fn serve(
-    _arguments: &Arguments<'_>,
-    _output: &mut dyn Write,
-    _messages: &mut dyn Write,
-    _host: &mut dyn Host,
+    arguments: &Arguments<'_>,
+    output: &mut dyn Write,
+    messages: &mut dyn Write,
+    host: &mut dyn Host,
 ) -> Result<AfterPush, PushIoError> {
-    todo!()
+    let (moved, after) = push_one_key(arguments, messages, host);
+    messages.flush()?;
+    output.write_all(if moved { b"2\n1\n" } else { b"2\n0\n" })?;
+    output.flush()?;
+    Ok(after)
 }

@@ -1,6 +1,11 @@
 //! Why a push is not taken, in the forms that clients know.
 
+use super::receive::no_room;
 use crate::bundle2_reader::BundleError;
+use crate::error::CommandError;
+use crate::host::HostError;
+use hg_store::StoreError;
+use hg_store::prepare::{IncomingError, PrepareError};
 
 /// Why a push is not taken. Nothing of it was written.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -46,6 +51,18 @@ impl PushFailure {
         PushFailure::Abort { message: message.into(), hint: None }
     }
 
+    /// The repository can't be read.
+    pub(super) fn store(error: StoreError) -> PushFailure {
+        PushFailure::command(CommandError::from(error))
+    }
+
+    fn command(error: CommandError) -> PushFailure {
+        if error.is_ours() {
+            tracing::error!("a push failed: {error}");
+        }
+        PushFailure::abort(error.client_text())
+    }
+
     /// The race that stock reports when its checks of heads fail; `detail` follows in parentheses.
     pub(super) fn raced(detail: Option<String>) -> PushFailure {
         let text = "remote repository changed while pushing - please try again";
@@ -66,5 +83,27 @@ impl From<BundleError> for PushFailure {
             BundleError::SenderGaveUp { message, hint } => PushFailure::Abort { message, hint },
             other => PushFailure::abort(other.to_string()),
         }
+    }
+}
+
+impl From<PrepareError> for PushFailure {
+    /// What the client sent wrongly is named; what failed here is logged, and named without paths of this machine.
+    fn from(error: PrepareError) -> Self {
+        match error {
+            PrepareError::Refused { .. } => PushFailure::abort(format!("refused: {error}")),
+            PrepareError::Incoming(IncomingError::Malformed(text)) => PushFailure::abort(text),
+            PrepareError::Incoming(IncomingError::Io(error)) => BundleError::from(error).into(),
+            PrepareError::Store(error) => PushFailure::store(error),
+            PrepareError::Spool(error) => {
+                tracing::error!("a change could not be written: {error}");
+                PushFailure::abort(no_room(&error))
+            }
+        }
+    }
+}
+
+impl From<HostError> for PushFailure {
+    fn from(error: HostError) -> Self {
+        PushFailure::command(CommandError::from(error))
     }
 }

@@ -1,12 +1,31 @@
 //! A bundle comes in: checked, prepared, committed, answered.
+//!
+//! The order of events is stock's: the argument `heads`; `0\n`; the whole payload into a spool file; the write lock; what the client expects, against the snapshot that
+//! the lock protects; the parts as the stream has them; the commit; the reply. The store is not touched before the commit, so whatever goes wrong until then has
+//! changed nothing, and the client reads why.
 
+mod base85;
+mod bundle1;
+mod bundle2;
 mod failure;
+mod instability;
+mod keys;
+mod narrate;
+mod obsolescence;
+mod parts;
 mod payloads;
+mod race;
 mod receive;
+mod reply;
+mod summary;
+mod transaction;
 
 pub use failure::PushFailure;
+pub(crate) use transaction::push_one_key;
 
 use crate::host::Host;
+use race::ExpectedHeads;
+use receive::{Received, receive};
 use std::io::{self, BufRead, Write};
 
 /// Whether the session goes on after a write.
@@ -30,12 +49,64 @@ pub enum PushIoError {
 }
 
 /// Serves an `unbundle` over SSH from the argument `heads` on: asks for the payload, reads its chunks, writes the reply.
+///
+/// # Errors
+/// Only where the session can't go on. A push that is not taken is answered.
 pub fn serve(
-    _heads: &[u8],
-    _input: &mut dyn BufRead,
-    _output: &mut dyn Write,
-    _messages: &mut dyn Write,
-    _host: &mut dyn Host,
+    heads: &[u8],
+    input: &mut dyn BufRead,
+    output: &mut dyn Write,
+    messages: &mut dyn Write,
+    host: &mut dyn Host,
 ) -> Result<AfterPush, PushIoError> {
-    todo!()
+    let Some(expected) = ExpectedHeads::parse(heads) else {
+        return refuse_payload(output, "malformed heads: not hexadecimal");
+    };
+    // What fails before the payload comes is told after it, in the form that the payload has: clients show that best.
+    let spool = match early_check(&expected, host) {
+        Ok(true) => host.spool().map_err(|error| receive::no_room(&error)),
+        Ok(false) => return refuse_payload(output, bundle1::RACED_EARLY),
+        Err(failure) => Err(failure.to_string()),
+    };
+    output.write_all(b"0\n")?;
+    output.flush()?;
+    let received = receive(input, spool, host.push_limits().bundle_bytes_max)?;
+    let (reply, after) = take(received, &expected, messages, host)?;
+    messages.flush()?;
+    output.write_all(&reply)?;
+    output.flush()?;
+    Ok(after)
+}
+
+fn early_check(expected: &ExpectedHeads, host: &mut dyn Host) -> Result<bool, PushFailure> {
+    if *expected == ExpectedHeads::Any {
+        return Ok(true);
+    }
+    expected.hold(&*host.snapshot()?).map_err(PushFailure::store)
+}
+
+/// Answers a text where the invitation to send the payload was expected, so that none comes.
+fn refuse_payload(output: &mut dyn Write, text: &str) -> Result<AfterPush, PushIoError> {
+    output.write_all(&reply::text(text))?;
+    output.flush()?;
+    Ok(AfterPush::Continue)
+}
+
+/// Takes the bundle, or not, and returns the reply.
+fn take(
+    received: Received,
+    expected: &ExpectedHeads,
+    messages: &mut dyn Write,
+    host: &mut dyn Host,
+) -> io::Result<(Vec<u8>, AfterPush)> {
+    if received.start.starts_with(b"HG2") {
+        return bundle2::take(received.file, messages, host);
+    }
+    match bundle1::Form::of(&received.start) {
+        Ok(form) => bundle1::take(received.file, form, expected, messages, host),
+        Err(text) => {
+            writeln!(messages, "abort: {text}")?;
+            Ok((reply::bundle1(0), AfterPush::Continue))
+        }
+    }
 }

@@ -1,0 +1,96 @@
+//! One push under the write lock: from the snapshot that it is checked against to the commit.
+
+use super::parts::Application;
+use super::receive::no_room;
+use super::summary::Totals;
+use super::{AfterPush, PushFailure};
+use crate::changegroup_reader::ChangegroupLimits;
+use crate::host::{CommitError, Host};
+use crate::pushkey::Arguments;
+use hg_store::prepare::Preparation;
+use std::io::Write;
+
+/// A push that was not taken, and what the session does after saying so.
+pub(super) struct NotTaken {
+    pub failure: PushFailure,
+    pub after: AfterPush,
+}
+
+impl From<PushFailure> for NotTaken {
+    fn from(failure: PushFailure) -> Self {
+        NotTaken { failure, after: AfterPush::Continue }
+    }
+}
+
+/// A push that was taken.
+pub(super) struct Taken<T> {
+    pub value: T,
+    pub after: AfterPush,
+}
+
+/// Takes the lock, lets `work` apply a push to what is prepared, and commits it. What `work` makes of it is read out by `result` before the commit.
+pub(super) fn run<T>(
+    messages: &mut dyn Write,
+    host: &mut dyn Host,
+    work: impl FnOnce(&mut Application<'_>, &mut dyn Write) -> Result<T, PushFailure>,
+) -> Result<Taken<T>, NotTaken> {
+    let limits = host.push_limits();
+    let spool = host.spool().map_err(|error| PushFailure::abort(no_room(&error)))?;
+    let push = host.begin_push().map_err(PushFailure::from)?;
+    let snapshot = push.snapshot();
+    let chunk_limits = ChangegroupLimits { delta_bytes_max: limits.prepare.text_bytes, ..ChangegroupLimits::default() };
+    let mut application = Application {
+        preparation: Preparation::new(&snapshot, spool, limits.prepare).map_err(PushFailure::from)?,
+        snapshot: &snapshot,
+        limits: chunk_limits,
+        capabilities: None,
+        replies: Vec::new(),
+        totals: Totals::default(),
+        changed: false,
+    };
+    let prepared = work(&mut application, messages).and_then(|value| {
+        let lines = application.totals.lines(&snapshot, &application.preparation)?;
+        Ok((value, lines))
+    });
+    let Application { preparation, totals, .. } = application;
+    let prepared = prepared.and_then(|(value, lines)| Ok((value, lines, preparation.finish()?)));
+    let (value, lines, change) = match prepared {
+        Ok(prepared) => prepared,
+        Err(failure) => {
+            let _ = messages.write_all(totals.abort_lines().as_bytes());
+            return Err(failure.into());
+        }
+    };
+    let mut after = AfterPush::Continue;
+    if let Some(change) = change {
+        match push.commit(change, messages) {
+            Ok(()) => {}
+            Err(CommitError::Refused(text)) => return Err(PushFailure::abort(text).into()),
+            Err(CommitError::Unknown(text)) => {
+                return Err(NotTaken { failure: PushFailure::abort(text), after: AfterPush::End });
+            }
+            // It is stored for good, so it was taken; what this place could answer next would not show it.
+            Err(CommitError::Stored(text)) => {
+                let _ = writeln!(messages, "{}", text.trim_end());
+                after = AfterPush::End;
+            }
+        }
+    }
+    let _ = messages.write_all(lines.as_bytes());
+    Ok(Taken { value, after })
+}
+
+/// The command `pushkey`. Returns whether the key is where the client wants it, and what the session does then.
+pub(crate) fn push_one_key(
+    arguments: &Arguments<'_>,
+    messages: &mut dyn Write,
+    host: &mut dyn Host,
+) -> (bool, AfterPush) {
+    match run(messages, host, |application, messages| application.push_key(arguments, messages)) {
+        Ok(Taken { value, after }) => (value, after),
+        Err(NotTaken { failure, after }) => {
+            let _ = writeln!(messages, "abort: {}", failure.to_string().trim_end());
+            (false, after)
+        }
+    }
+}
