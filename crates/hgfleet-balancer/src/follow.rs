@@ -1,0 +1,172 @@
+//! How the balancer learns of the view: from the log, and sooner from the master.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use hgfleet_log::stream::{self, Down, Hello, StreamError, Up};
+use hgfleet_log::{DiskUse, EmbeddedLog, Log, LogError, Member, Role, ServerState};
+use tokio::net::UnixStream;
+use tokio::task::spawn_blocking;
+use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
+
+use crate::fleet::Fleet;
+use crate::mirror::Health;
+
+/// How often the log's view is read while the master tells of each new one.
+const POLL_TOLD: Duration = Duration::from_secs(1);
+/// How long the view may be unreadable before sockets are looked for.
+const VIEW_PATIENCE: Duration = Duration::from_secs(1);
+/// The pauses between attempts to reach the master.
+const FIRST_PAUSE: Duration = Duration::from_millis(50);
+const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+/// How long the master may take to answer a hello, or to take a message.
+const ANSWER_TIME: Duration = Duration::from_secs(5);
+
+/// Who follows, and from where.
+pub(crate) struct Following {
+    pub(crate) fleet: Arc<Fleet>,
+    pub(crate) log: PathBuf,
+    pub(crate) run: PathBuf,
+    pub(crate) name: String,
+    pub(crate) address: String,
+    pub(crate) poll: Duration,
+    pub(crate) heartbeat: Duration,
+    /// The master is connected and tells of each view.
+    pub(crate) told: AtomicBool,
+}
+
+impl Following {
+    /// Reads the view from the log, for ever. Where it can't be read, the mirrors' sockets tell at
+    /// least who is there.
+    pub(crate) async fn read_views(&self) {
+        let mut log = None;
+        let mut unread_since = tokio::time::Instant::now();
+        loop {
+            match read_view(&mut log, &self.log, &self.fleet).await {
+                Ok(()) => unread_since = tokio::time::Instant::now(),
+                Err(error) => {
+                    tracing::debug!(%error, "the view can't be read");
+                    log = None;
+                    if unread_since.elapsed() > VIEW_PATIENCE {
+                        self.fleet.discover();
+                        unread_since = tokio::time::Instant::now();
+                    }
+                }
+            }
+            let told = self.told.load(Ordering::Relaxed);
+            sleep(if told { POLL_TOLD } else { self.poll }).await;
+        }
+    }
+
+    /// Keeps a stream to the master, for ever: views come down, signs of life go up.
+    pub(crate) async fn stay_connected(&self) {
+        let mut pause = FIRST_PAUSE;
+        loop {
+            let connected = tokio::time::Instant::now();
+            if let Err(error) = self.converse().await {
+                tracing::debug!(%error, "no stream to the master");
+            }
+            self.told.store(false, Ordering::Relaxed);
+            if connected.elapsed() > LONGEST_PAUSE {
+                pause = FIRST_PAUSE;
+            }
+            sleep(pause).await;
+            pause = (pause * 2).min(LONGEST_PAUSE);
+        }
+    }
+
+    async fn converse(&self) -> Result<(), StreamError> {
+        let socket = UnixStream::connect(self.run.join("mirrors.sock")).await?;
+        let (mut input, mut output) = socket.into_split();
+        within(stream::write_async(&mut output, &Up::Hello(self.hello()))).await?;
+        let listen = async {
+            while let Some(message) = stream::read_async(&mut input).await? {
+                self.told.store(true, Ordering::Relaxed);
+                match message {
+                    Down::View(view) => self.fleet.follow(&view),
+                    Down::Visible(position) => self.fleet.floor.raise(Some(position)),
+                    Down::Refused(why) => tracing::warn!(why, "the master refuses this balancer"),
+                    Down::Welcome(_) | Down::Appended(_) | Down::HeartbeatAnswered(_) => {}
+                }
+            }
+            Ok(())
+        };
+        let speak = async {
+            let mut ticks = interval(self.heartbeat);
+            ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+            for number in 1.. {
+                ticks.tick().await;
+                let member = self.member();
+                within(stream::write_async(&mut output, &Up::Heartbeat { number, member })).await?;
+            }
+            Ok(())
+        };
+        tokio::select! {
+            heard = listen => heard,
+            spoken = speak => spoken,
+        }
+    }
+
+    fn hello(&self) -> Hello {
+        Hello {
+            version: stream::VERSION,
+            log: None,
+            role: Role::Balancer,
+            name: self.name.clone(),
+            incarnation: None,
+            address: self.address.clone(),
+            pid: std::process::id(),
+            staged: None,
+            position: None,
+        }
+    }
+
+    fn member(&self) -> Member {
+        let mirrors = self.fleet.order();
+        let serving = mirrors.iter().any(|m| m.health() == Health::Serving);
+        let answering = mirrors.iter().any(|m| m.health() < Health::Silent);
+        let (state, reason) = match (serving, answering) {
+            (true, _) => (ServerState::InService, ""),
+            (false, true) => (ServerState::InService, "no mirror says that it is in service"),
+            (false, false) => (ServerState::Out, "no mirror answers"),
+        };
+        Member {
+            name: self.name.clone(),
+            role: Role::Balancer,
+            state,
+            address: self.address.clone(),
+            pid: std::process::id(),
+            incarnation: None,
+            staged_position: None,
+            position: self.fleet.floor.get(),
+            lag_seconds: 0.0,
+            reason: reason.to_owned(),
+            at_ms: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64),
+            disk: DiskUse::default(),
+        }
+    }
+}
+
+async fn within(writing: impl Future<Output = Result<(), StreamError>>) -> Result<(), StreamError> {
+    timeout(ANSWER_TIME, writing).await.unwrap_or_else(|_| Err(StreamError::Io(std::io::ErrorKind::TimedOut.into())))
+}
+
+async fn read_view(log: &mut Option<EmbeddedLog>, folder: &Path, fleet: &Fleet) -> Result<(), LogError> {
+    let open = match log.take() {
+        Some(open) => open,
+        None => {
+            let folder = folder.to_owned();
+            match spawn_blocking(move || EmbeddedLog::open_reader(&folder)).await {
+                Ok(opened) => opened?,
+                Err(panicked) => std::panic::resume_unwind(panicked.into_panic()),
+            }
+        }
+    };
+    if let Some(view) = open.view().await? {
+        fleet.follow(&view);
+    }
+    *log = Some(open);
+    Ok(())
+}

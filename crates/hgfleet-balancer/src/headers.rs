@@ -1,0 +1,275 @@
+//! What of a request's and a reply's head goes on, and what is refused.
+
+use hgfleet_log::Sequence;
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use http::uri::Authority;
+use http::{Method, StatusCode, Uri, Version, request};
+
+/// The position that a request must be answered at, and the one that a reply was answered at. Its
+/// value is a sequence in decimal.
+pub static POSITION: HeaderName = HeaderName::from_static("x-hgfleet-position");
+/// On a reply of status 503: another mirror may well answer. Its value says why, in one word:
+/// `quarantined` when this mirror will not answer in a moment either.
+pub static RETRY: HeaderName = HeaderName::from_static("x-hgfleet-retry");
+/// On a reply: `lapsed`, when the mirror's membership has run out.
+pub static MEMBERSHIP: HeaderName = HeaderName::from_static("x-hgfleet-membership");
+
+/// The prefix that is the fleet's own, on requests and on replies.
+const OWN: &str = "x-hgfleet-";
+/// Longest header value, in bytes. Mercurial's own stay below 1 KiB.
+const VALUE_BYTES_MAX: usize = 16 * 1024;
+/// Longest path with query, in bytes.
+const TARGET_BYTES_MAX: usize = 16 * 1024;
+
+/// A request that is not passed on: the status, and one line for whoever sent it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Refused {
+    pub(crate) status: StatusCode,
+    pub(crate) text: &'static str,
+}
+
+const fn refused(status: StatusCode, text: &'static str) -> Refused {
+    Refused { status, text }
+}
+
+/// Checks what can be checked of a request before anybody is asked.
+pub(crate) fn check(head: &request::Parts) -> Result<(), Refused> {
+    const BAD: StatusCode = StatusCode::BAD_REQUEST;
+    if ![Method::GET, Method::HEAD, Method::POST].contains(&head.method) {
+        return Err(refused(StatusCode::METHOD_NOT_ALLOWED, "only GET, HEAD and POST are answered here"));
+    }
+    check_target(&head.uri)?;
+    let mut hosts = head.headers.get_all(header::HOST).iter();
+    match (hosts.next(), hosts.next()) {
+        (Some(host), None) => {
+            let valid = host
+                .to_str()
+                .is_ok_and(|host| !host.contains('@') && host.parse::<Authority>().is_ok_and(|a| port_is_sane(&a)));
+            if !valid {
+                return Err(refused(BAD, "the Host header holds no host"));
+            }
+        }
+        (None, _) if head.version == Version::HTTP_10 => {}
+        (None, _) => return Err(refused(BAD, "a Host header is missing")),
+        (Some(_), Some(_)) => return Err(refused(BAD, "more than one Host header")),
+    }
+    if head.headers.values().any(|v| v.len() > VALUE_BYTES_MAX) {
+        return Err(refused(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "a header is too long"));
+    }
+    Ok(())
+}
+
+/// Checks that a request's target is a plain path, as `GET /team/first?cmd=heads` has it.
+pub(crate) fn check_target(uri: &Uri) -> Result<(), Refused> {
+    let text = uri.path_and_query().map_or("", |target| target.as_str());
+    if uri.scheme().is_some() || uri.authority().is_some() || !text.starts_with('/') {
+        return Err(refused(StatusCode::BAD_REQUEST, "the request names another server, or no path"));
+    }
+    if text.len() > TARGET_BYTES_MAX {
+        return Err(refused(StatusCode::URI_TOO_LONG, "the address is too long"));
+    }
+    if text.to_ascii_lowercase().contains("%00") {
+        return Err(refused(StatusCode::BAD_REQUEST, "the address holds a NUL byte"));
+    }
+    Ok(())
+}
+
+fn port_is_sane(authority: &Authority) -> bool {
+    let host = authority.host();
+    let rest = &authority.as_str()[host.len()..];
+    !host.is_empty() && (rest.is_empty() || authority.port_u16().is_some())
+}
+
+/// Takes out what belongs to one connection alone: the standard's list, and what `Connection` names.
+fn remove_hop_by_hop(headers: &mut HeaderMap) {
+    let named: Vec<HeaderName> = headers
+        .get_all(header::CONNECTION)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .filter_map(|name| name.trim().parse().ok())
+        .collect();
+    for name in named {
+        headers.remove(name);
+    }
+    for name in [
+        header::CONNECTION,
+        header::PROXY_AUTHENTICATE,
+        header::PROXY_AUTHORIZATION,
+        header::TE,
+        header::TRAILER,
+        header::TRANSFER_ENCODING,
+        header::UPGRADE,
+        HeaderName::from_static("keep-alive"),
+        HeaderName::from_static("proxy-connection"),
+    ] {
+        headers.remove(name);
+    }
+}
+
+fn remove_where(headers: &mut HeaderMap, unwanted: impl Fn(&str) -> bool) {
+    let names: Vec<HeaderName> = headers.keys().filter(|name| unwanted(name.as_str())).cloned().collect();
+    for name in names {
+        headers.remove(name);
+    }
+}
+
+/// Makes a client's headers into those that a mirror gets.
+///
+/// `host` is what links in the answer are made from: the client's own where it is one of ours.
+pub(crate) fn prepare_request(headers: &mut HeaderMap, tag: Option<Sequence>, host: HeaderValue, peer: &str) {
+    remove_hop_by_hop(headers);
+    remove_where(headers, |name| {
+        name.starts_with(OWN)
+            || name.starts_with("x-forwarded-")
+            || name == "forwarded"
+            || name == "expect"
+            || name == "content-length"
+            || name.contains("-override")
+    });
+    headers.insert(header::HOST, host);
+    headers.insert(HeaderName::from_static("x-forwarded-proto"), HeaderValue::from_static("https"));
+    if let Ok(peer) = HeaderValue::from_str(peer) {
+        headers.insert(HeaderName::from_static("x-forwarded-for"), peer);
+    }
+    if let Some(tag) = tag {
+        headers.insert(POSITION.clone(), HeaderValue::from(tag.get()));
+    }
+}
+
+/// What a mirror's reply says of itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct ReplyMarks {
+    /// The position it was answered at.
+    pub(crate) position: Option<Sequence>,
+    /// The mirror's membership has run out.
+    pub(crate) lapsed: bool,
+    /// Another mirror is to be asked.
+    pub(crate) retry: Option<Retry>,
+}
+
+/// What a mirror that can't answer says of its chances.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Retry {
+    /// It may answer in a moment.
+    Soon,
+    /// It will not: the repository is damaged there.
+    Elsewhere,
+}
+
+/// Reads the marks of a reply, then takes out what is not for clients.
+pub(crate) fn prepare_reply(status: StatusCode, headers: &mut HeaderMap) -> ReplyMarks {
+    let marks = ReplyMarks {
+        position: headers.get(&POSITION).and_then(sequence),
+        lapsed: headers.contains_key(&MEMBERSHIP),
+        retry: headers.get(&RETRY).filter(|_| status == StatusCode::SERVICE_UNAVAILABLE).map(|why| {
+            match why.as_bytes() {
+                b"quarantined" => Retry::Elsewhere,
+                _ => Retry::Soon,
+            }
+        }),
+    };
+    let framed_by_length = headers.get(header::CONTENT_LENGTH).cloned();
+    remove_hop_by_hop(headers);
+    if let Some(length) = framed_by_length {
+        headers.insert(header::CONTENT_LENGTH, length);
+    }
+    remove_where(headers, |name| name.starts_with(OWN) && name != POSITION.as_str());
+    marks
+}
+
+fn sequence(value: &HeaderValue) -> Option<Sequence> {
+    Sequence::new(value.to_str().ok()?.parse().ok()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn head(method: &str, target: &str, hosts: &[&str]) -> request::Parts {
+        let mut request = http::Request::builder().method(method).uri(target);
+        for host in hosts {
+            request = request.header("host", *host);
+        }
+        request.body(()).expect("a request").into_parts().0
+    }
+
+    #[test]
+    fn requests_that_are_no_page_of_ours_are_refused() {
+        for (method, target, hosts, status) in [
+            ("GET", "http://other/", &["a"][..], 400),
+            ("GET", "/a%00b", &["a"], 400),
+            ("GET", "/", &[], 400),
+            ("GET", "/", &["a", "a"], 400),
+            ("GET", "/", &["evil\"><script>"], 400),
+            ("GET", "/", &["a:99999"], 400),
+            ("GET", "/", &["a:"], 400),
+            ("GET", "/", &["user@a"], 400),
+            ("GET", "/", &[""], 400),
+            ("OPTIONS", "*", &["a"], 405),
+            ("TRACE", "/", &["a"], 405),
+            ("CONNECT", "a:443", &["a"], 405),
+            ("DELETE", "/", &["a"], 405),
+        ] {
+            let refused = check(&head(method, target, hosts)).expect_err(target);
+            assert_eq!(refused.status.as_u16(), status, "{method} {target} {hosts:?}");
+        }
+        let long = format!("/{}", "x".repeat(TARGET_BYTES_MAX));
+        let refused = check(&head("GET", &long, &["a"])).expect_err("too long");
+        assert_eq!(refused.status, StatusCode::URI_TOO_LONG);
+    }
+
+    #[test]
+    fn plain_requests_pass() {
+        for host in ["localhost:8443", "127.0.0.1", "[::1]:8443", "hg.example.test"] {
+            assert_eq!(check(&head("POST", "/a?cmd=batch", &[host])), Ok(()), "{host}");
+        }
+    }
+
+    #[test]
+    fn a_clients_own_tags_and_hops_do_not_go_on() {
+        let mut headers = HeaderMap::new();
+        for (name, value) in [
+            ("x-hgfleet-position", "99"),
+            ("x-hgfleet-membership", "x"),
+            ("x-forwarded-host", "evil"),
+            ("x-http-method-override", "DELETE"),
+            ("connection", "close, x-secret"),
+            ("x-secret", "1"),
+            ("te", "trailers"),
+            ("upgrade", "h2c"),
+            ("x-hgarg-1", "cmds=heads"),
+        ] {
+            headers.append(name, HeaderValue::from_static(value));
+        }
+        let host = HeaderValue::from_static("localhost:8443");
+        prepare_request(&mut headers, Sequence::new(7), host, "192.0.2.1");
+        let mut left: Vec<_> = headers.iter().map(|(n, v)| format!("{n}: {}", v.to_str().expect("text"))).collect();
+        left.sort();
+        assert_eq!(
+            left,
+            [
+                "host: localhost:8443",
+                "x-forwarded-for: 192.0.2.1",
+                "x-forwarded-proto: https",
+                "x-hgarg-1: cmds=heads",
+                "x-hgfleet-position: 7",
+            ]
+        );
+    }
+
+    #[test]
+    fn a_reply_keeps_its_position_and_loses_the_rest() {
+        let mut headers = HeaderMap::new();
+        headers.insert(&POSITION, HeaderValue::from_static("7"));
+        headers.insert(&RETRY, HeaderValue::from_static("behind"));
+        headers.insert(&MEMBERSHIP, HeaderValue::from_static("lapsed"));
+        let marks = prepare_reply(StatusCode::SERVICE_UNAVAILABLE, &mut headers);
+        assert_eq!(marks, ReplyMarks { position: Sequence::new(7), lapsed: true, retry: Some(Retry::Soon) });
+        assert_eq!(headers.len(), 1);
+        headers.insert(&POSITION, HeaderValue::from_static("-1"));
+        headers.insert(&RETRY, HeaderValue::from_static("behind"));
+        let marks = prepare_reply(StatusCode::OK, &mut headers);
+        assert_eq!((marks.position, marks.retry), (None, None));
+    }
+}

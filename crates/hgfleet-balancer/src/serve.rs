@@ -1,0 +1,172 @@
+//! The three listeners and their connections.
+
+use std::convert::Infallible;
+use std::io;
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::Request;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use rustls::ServerConfig;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::{sleep, timeout};
+use tokio_rustls::TlsAcceptor;
+
+use crate::closing::Serving;
+use crate::forward::{self, Reply};
+use crate::guard::{Busy, BusyToken, Guarded};
+use crate::redirect;
+use crate::site::Site;
+use crate::ssh::{self, Door};
+
+/// Connections at a time, for each listener; more wait in the system's queue.
+const CONNECTIONS_MAX: usize = 4096;
+/// Header lines of a request. Mercurial sends a list of heads in as many as it takes.
+const HEADERS_MAX: usize = 512;
+/// All of a request's head, in bytes.
+const HEAD_BYTES_MAX: usize = 256 * 1024;
+/// The pause after a failed accept: out of file descriptors, usually.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Accepts connections for ever, one task each, and never more than the bound.
+async fn accept<F>(
+    listener: TcpListener,
+    what: &'static str,
+    serve: impl Fn(TcpStream, SocketAddr, OwnedSemaphorePermit) -> F,
+) -> Infallible
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    loop {
+        let Ok(place) = places.clone().acquire_owned().await else { std::future::pending().await };
+        match listener.accept().await {
+            Ok((stream, peer)) => {
+                if let Err(error) = stream.set_nodelay(true) {
+                    tracing::debug!(%peer, %error, "TCP_NODELAY");
+                }
+                tokio::spawn(serve(stream, peer, place));
+            }
+            Err(error) if is_about_one_connection(&error) => {}
+            Err(error) => {
+                tracing::error!(what, %error, "a connection could not be accepted");
+                sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}
+
+fn is_about_one_connection(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
+    matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset)
+}
+
+/// Serves HTTPS.
+pub(crate) async fn https(
+    listener: TcpListener,
+    config: Arc<ServerConfig>,
+    site: Arc<Site>,
+    serving: Serving,
+) -> Infallible {
+    let acceptor = TlsAcceptor::from(config);
+    accept(listener, "HTTPS", |stream, peer, place| {
+        let (acceptor, site, serving) = (acceptor.clone(), site.clone(), serving.clone());
+        async move {
+            let _place = place;
+            let stream = match timeout(site.times.header, acceptor.accept(stream)).await {
+                Ok(Ok(stream)) => stream,
+                Ok(Err(error)) => {
+                    tracing::debug!(%peer, %error, "TLS was not agreed on");
+                    return;
+                }
+                Err(_) => return,
+            };
+            let answer_site = site.clone();
+            speak(stream, peer, &site, serving, move |request, busy| {
+                let site = answer_site.clone();
+                async move { forward::answer(&site, peer, request, busy).await }
+            })
+            .await;
+        }
+    })
+    .await
+}
+
+/// Serves plain HTTP: redirects.
+pub(crate) async fn http(listener: TcpListener, site: Arc<Site>, serving: Serving) -> Infallible {
+    accept(listener, "HTTP", |stream, peer, place| {
+        let (site, serving) = (site.clone(), serving.clone());
+        async move {
+            let _place = place;
+            let answer_site = site.clone();
+            speak(stream, peer, &site, serving, move |request, busy| {
+                std::future::ready(redirect::answer(&answer_site, &request, busy))
+            })
+            .await;
+        }
+    })
+    .await
+}
+
+async fn speak<S, F>(
+    stream: S,
+    peer: SocketAddr,
+    site: &Site,
+    mut serving: Serving,
+    answer: impl Fn(Request<Incoming>, BusyToken) -> F,
+) where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    F: Future<Output = Reply>,
+{
+    let busy = Busy::default();
+    let guarded = Guarded::new(stream, busy.clone(), site.times.header, site.times.idle);
+    let service = service_fn(|request| {
+        let answered = answer(request, busy.begin());
+        async move { Ok::<_, Infallible>(answered.await) }
+    });
+    // Time limits are the guarded stream's: hyper's own would cut an idle connection as early as a
+    // slow head. `pipeline_flush` stays off: it buffers whole bodies for slow readers.
+    let mut connection = pin!(
+        http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(None)
+            .max_headers(HEADERS_MAX)
+            .max_header_size(HEAD_BYTES_MAX)
+            .serve_connection(TokioIo::new(guarded), service)
+    );
+    let ended = tokio::select! {
+        ended = &mut connection => ended,
+        () = serving.closing() => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = ended {
+        tracing::debug!(%peer, %error, "a connection has ended");
+    }
+}
+
+/// Passes SSH on to the master.
+pub(crate) async fn ssh(listener: TcpListener, door: Door, wait: Duration, serving: Serving) -> Infallible {
+    accept(listener, "SSH", |mut stream, peer, place| {
+        let (door, serving) = (door.clone(), serving.clone());
+        async move {
+            // Held to the end: a push that runs is waited for when the balancer ends.
+            let _held = (place, serving);
+            if let Err(error) = rustix::net::sockopt::set_socket_keepalive(&stream, true) {
+                tracing::debug!(%peer, %error, "SO_KEEPALIVE");
+            }
+            if let Err(error) = ssh::pass(&mut stream, &door, wait).await {
+                tracing::warn!(%peer, %error, "an SSH connection has ended");
+            }
+        }
+    })
+    .await
+}
