@@ -11,9 +11,7 @@ const MAIL_BYTES_MAX: usize = 254;
 ///
 /// Printable ASCII with exactly one `@` between two parts that are not empty, and none of the characters that mean
 /// something to an LDAP filter, a DN, a shell or a log line.
-#[derive(
-    Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize,
-)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Mail(String);
 
@@ -32,10 +30,7 @@ impl Mail {
         if !text.bytes().all(|byte| byte.is_ascii_graphic()) {
             return refuse("only printable ASCII without blanks is allowed");
         }
-        if text
-            .bytes()
-            .any(|byte| b"\\()'\";,*<>=/#`|&$!%?:[]{}".contains(&byte))
-        {
+        if text.bytes().any(|byte| b"\\()'\";,*<>=/#`|&$!%?:[]{}".contains(&byte)) {
             return refuse("it holds a character that is not allowed");
         }
         match text.split_once('@') {

@@ -87,13 +87,10 @@ pub(crate) fn parse(text: &[u8]) -> Result<Vec<LdifEntry>, LdifError> {
     let mut index = 0;
     while index < lines.len() {
         let start = index;
-        let at = |what| LdifError {
-            line: start + 1,
-            kind: LdifErrorKind::Syntax(what),
-        };
+        let at = |what| LdifError { line: start + 1, kind: LdifErrorKind::Syntax(what) };
         let mut logical = strip_end(lines[index]).to_vec();
         index += 1;
-        while index < lines.len() && lines[index].first() == Some(&b' ') {
+        while !logical.is_empty() && index < lines.len() && lines[index].first() == Some(&b' ') {
             logical.extend_from_slice(&strip_end(lines[index])[1..]);
             index += 1;
             if logical.len() > VALUE_BYTES_MAX * 2 {
@@ -128,20 +125,13 @@ pub(crate) fn parse(text: &[u8]) -> Result<Vec<LdifEntry>, LdifError> {
                 return Err(at("more than 100000 entries"));
             }
             let dn = String::from_utf8(value).map_err(|_| at("the name is not UTF-8"))?;
-            entries.push(LdifEntry {
-                dn,
-                line: start + 1,
-                attributes: Vec::new(),
-                end: index,
-            });
+            entries.push(LdifEntry { dn, line: start + 1, attributes: Vec::new(), end: index });
             open = true;
             continue;
         }
         match name.as_str() {
             "dn" => {
-                return Err(at(
-                    "a second \"dn:\" in one entry; put an empty line between entries",
-                ));
+                return Err(at("a second \"dn:\" in one entry; put an empty line between entries"));
             }
             "changetype" | "control" => {
                 return Err(at("changes are not allowed here, only entries"));
@@ -152,11 +142,7 @@ pub(crate) fn parse(text: &[u8]) -> Result<Vec<LdifEntry>, LdifError> {
             if entry.attributes.len() >= ATTRIBUTES_MAX {
                 return Err(at("more than 10000 attributes in one entry"));
             }
-            entry.attributes.push(Attribute {
-                name,
-                value,
-                lines: start..index,
-            });
+            entry.attributes.push(Attribute { name, value, lines: start..index });
             entry.end = index;
         }
     }
@@ -169,31 +155,21 @@ fn strip_end(line: &[u8]) -> &[u8] {
 }
 
 fn split_attribute(line: &[u8]) -> Result<(String, Vec<u8>), &'static str> {
-    let colon = line
-        .iter()
-        .position(|byte| *byte == b':')
-        .ok_or("no \":\" on the line")?;
+    let colon = line.iter().position(|byte| *byte == b':').ok_or("no \":\" on the line")?;
     let (name, rest) = (&line[..colon], &line[colon + 1..]);
     let valid = name.first().is_some_and(u8::is_ascii_alphabetic)
-        && name
-            .iter()
-            .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.'));
+        && name.iter().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.'));
     if !valid {
         return Err("what stands before the \":\" is no attribute's name");
     }
     let name = String::from_utf8_lossy(name).to_ascii_lowercase();
     let value = match rest.first() {
-        Some(b':') => {
-            decode_base64(trim_blanks(&rest[1..])).ok_or("the value after \"::\" is no base64")?
-        }
+        Some(b':') => decode_base64(trim_blanks(&rest[1..])).ok_or("the value after \"::\" is no base64")?,
         Some(b'<') => return Err("values from URLs (\":<\") are not allowed"),
         _ => {
             // RFC 2849 allows leading blanks and drops them; trailing ones belong to the value.
             let value = &rest[rest.iter().take_while(|byte| **byte == b' ').count()..];
-            if value
-                .iter()
-                .any(|byte| *byte == 0 || *byte >= 0x80 || *byte == b'\r')
-            {
+            if value.iter().any(|byte| *byte == 0 || *byte >= 0x80 || *byte == b'\r') {
                 return Err("the value must be written in base64 (\"::\")");
             }
             value.to_vec()
@@ -224,10 +200,7 @@ mod tests {
         assert_eq!(entries[0].dn, "mail=a@b,dc=x");
         assert_eq!(entries[0].line, 5);
         assert_eq!(entries[0].values("mail").collect::<Vec<_>>(), [b"a@b"]);
-        assert_eq!(
-            entries[0].values("sn").collect::<Vec<_>>(),
-            ["é".as_bytes()]
-        );
+        assert_eq!(entries[0].values("sn").collect::<Vec<_>>(), ["é".as_bytes()]);
         assert_eq!(entries[0].values("cn").collect::<Vec<_>>(), [b"long er"]);
         assert_eq!(entries[0].attributes[2].lines, 7..9);
         assert_eq!(entries[1].dn, "mail=c");

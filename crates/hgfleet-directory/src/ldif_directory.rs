@@ -13,9 +13,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use crate::ldif::{self, LdifEntry};
-use crate::{
-    Account, AccountState, Directory, DirectoryError, LdifError, LdifErrorKind, Mail, PublicKey,
-};
+use crate::{Account, AccountState, Directory, DirectoryError, LdifError, LdifErrorKind, Mail, PublicKey};
 
 /// Keys of one account that count; more are most likely a mistake or an attack on the lookup.
 const KEYS_MAX: usize = 100;
@@ -69,27 +67,17 @@ impl LdifDirectory {
     /// Reads the file. It must exist and be sound.
     pub fn open(path: &Path) -> Result<LdifDirectory, DirectoryError> {
         let (stamp, text) = read(path)?;
-        let content = Content::parse(&text).map_err(|source| DirectoryError::Ldif {
-            path: path.to_owned(),
-            source,
-        })?;
+        let content = Content::parse(&text).map_err(|source| DirectoryError::Ldif { path: path.to_owned(), source })?;
         Ok(LdifDirectory {
             path: path.to_owned(),
-            state: Mutex::new(State {
-                seen: stamp,
-                content: Arc::new(content),
-            }),
+            state: Mutex::new(State { seen: stamp, content: Arc::new(content) }),
         })
     }
 
     /// Makes a file without accounts, unless there is a file already.
     pub fn create(path: &Path) -> Result<(), DirectoryError> {
         let head = "version: 1\n# Accounts of this fleet. `hgfleet account` edits this file; so may you. A change counts from the next login on.\n";
-        if path.exists() {
-            Ok(())
-        } else {
-            write_new(path, head.as_bytes())
-        }
+        if path.exists() { Ok(()) } else { write_new(path, head.as_bytes()) }
     }
 
     /// The accounts, sorted by mail address.
@@ -151,32 +139,19 @@ impl LdifDirectory {
                 .iter()
                 .find(|entry| is_of(entry, mail))
                 .ok_or_else(|| DirectoryError::NoAccount(mail.clone()))?;
-            let wanted = if enabled {
-                AccountState::Enabled
-            } else {
-                AccountState::Disabled
-            };
+            let wanted = if enabled { AccountState::Enabled } else { AccountState::Disabled };
             if content.accounts.get(mail).map(|account| account.state) == Some(wanted) {
                 return Ok((text.to_vec(), false));
             }
-            let mut lines: Vec<Vec<u8>> =
-                ldif::lines(text).into_iter().map(<[u8]>::to_vec).collect();
+            let mut lines: Vec<Vec<u8>> = ldif::lines(text).into_iter().map(<[u8]>::to_vec).collect();
             let last = &mut lines[entry.end - 1];
             end_line(last);
-            last.extend_from_slice(if enabled {
-                b"hgAccountEnabled: TRUE\n"
-            } else {
-                b"hgAccountEnabled: FALSE\n"
-            });
+            last.extend_from_slice(if enabled { b"hgAccountEnabled: TRUE\n" } else { b"hgAccountEnabled: FALSE\n" });
             let tail = lines.split_off(entry.end);
             let added = lines.pop().unwrap_or_default();
             let (kept, value) = split_last_line(added);
             lines.push(kept);
-            for attribute in entry
-                .attributes
-                .iter()
-                .filter(|attribute| attribute.name == "hgaccountenabled")
-            {
+            for attribute in entry.attributes.iter().filter(|attribute| attribute.name == "hgaccountenabled") {
                 for index in attribute.lines.clone() {
                     lines[index] = Vec::new();
                 }
@@ -192,27 +167,12 @@ impl LdifDirectory {
         &self,
         change: impl FnOnce(&[u8], &[LdifEntry], &Content) -> Result<(Vec<u8>, T), DirectoryError>,
     ) -> Result<T, DirectoryError> {
-        let ldif = |source| DirectoryError::Ldif {
-            path: self.path.clone(),
-            source,
-        };
+        let ldif = |source| DirectoryError::Ldif { path: self.path.clone(), source };
         // Two commands at a time: the second waits, and edits what the first one wrote.
         let guard_path = self.path.with_extension("ldif.lock");
-        let guard = File::options()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .open(&guard_path);
-        let guard = guard.map_err(|source| DirectoryError::Io {
-            verb: "open",
-            path: guard_path.clone(),
-            source,
-        })?;
-        guard.lock().map_err(|source| DirectoryError::Io {
-            verb: "lock",
-            path: guard_path,
-            source,
-        })?;
+        let guard = File::options().create(true).truncate(false).write(true).open(&guard_path);
+        let guard = guard.map_err(|source| DirectoryError::Io { verb: "open", path: guard_path.clone(), source })?;
+        guard.lock().map_err(|source| DirectoryError::Io { verb: "lock", path: guard_path, source })?;
         let (_, text) = read(&self.path)?;
         let entries = ldif::parse(&text).map_err(ldif)?;
         let content = Content::from_entries(&entries).map_err(ldif)?;
@@ -227,9 +187,7 @@ impl LdifDirectory {
 
     fn content(&self) -> Arc<Content> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let now = fs::metadata(&self.path)
-            .ok()
-            .map(|metadata| Stamp::of(&metadata));
+        let now = fs::metadata(&self.path).ok().map(|metadata| Stamp::of(&metadata));
         if now.is_some() && now == state.seen {
             return state.content.clone();
         }
@@ -237,10 +195,7 @@ impl LdifDirectory {
             let content = Content::parse(&text);
             content
                 .map(|content| (stamp, content))
-                .map_err(|source| DirectoryError::Ldif {
-                    path: self.path.clone(),
-                    source,
-                })
+                .map_err(|source| DirectoryError::Ldif { path: self.path.clone(), source })
         });
         match read {
             Ok((stamp, content)) => {
@@ -270,10 +225,7 @@ impl Directory for LdifDirectory {
                     .filter(|a| a.keys.iter().any(|key| key.blob() == blob))
                     .map(|a| a.mail.as_str())
                     .collect();
-                tracing::error!(
-                    accounts = names.join(", "),
-                    "one key on several accounts: none of them is taken"
-                );
+                tracing::error!(accounts = names.join(", "), "one key on several accounts: none of them is taken");
                 Ok(None)
             }
             Some(Some(mail)) => Ok(content.accounts.get(mail).cloned()),
@@ -296,29 +248,16 @@ impl Content {
         for entry in entries {
             let mut mails = entry.values("mail");
             let Some(mail) = mails.next() else { continue };
-            let at = |kind| LdifError {
-                line: entry.line,
-                kind,
-            };
+            let at = |kind| LdifError { line: entry.line, kind };
             if mails.next().is_some() {
-                return Err(at(LdifErrorKind::Syntax(
-                    "an entry with two mail addresses",
-                )));
+                return Err(at(LdifErrorKind::Syntax("an entry with two mail addresses")));
             }
-            let mail =
-                Mail::parse(&String::from_utf8_lossy(mail)).map_err(|error| at(error.into()))?;
+            let mail = Mail::parse(&String::from_utf8_lossy(mail)).map_err(|error| at(error.into()))?;
             if let Some(first) = first_lines.insert(mail.clone(), entry.line) {
-                return Err(at(LdifErrorKind::SecondEntry {
-                    mail: mail.to_string(),
-                    first,
-                }));
+                return Err(at(LdifErrorKind::SecondEntry { mail: mail.to_string(), first }));
             }
-            let account = Account {
-                state: state_of(entry),
-                keys: keys_of(entry, &mail),
-                groups: Vec::new(),
-                mail: mail.clone(),
-            };
+            let account =
+                Account { state: state_of(entry), keys: keys_of(entry, &mail), groups: Vec::new(), mail: mail.clone() };
             for key in &account.keys {
                 content
                     .owners
@@ -353,11 +292,7 @@ impl Content {
     }
 
     fn owners_of(&self, key: &PublicKey) -> Vec<&Mail> {
-        self.accounts
-            .values()
-            .filter(|account| account.keys.contains(key))
-            .map(|account| &account.mail)
-            .collect()
+        self.accounts.values().filter(|account| account.keys.contains(key)).map(|account| &account.mail).collect()
     }
 }
 
@@ -374,17 +309,11 @@ impl Stamp {
 }
 
 fn is_of(entry: &LdifEntry, mail: &Mail) -> bool {
-    entry
-        .values("mail")
-        .any(|value| value == mail.as_str().as_bytes())
+    entry.values("mail").any(|value| value == mail.as_str().as_bytes())
 }
 
 fn is_group(entry: &LdifEntry) -> bool {
-    let mut parts = entry
-        .dn
-        .split(',')
-        .skip(1)
-        .map(|part| part.trim().to_ascii_lowercase());
+    let mut parts = entry.dn.split(',').skip(1).map(|part| part.trim().to_ascii_lowercase());
     parts.next().is_some_and(|part| part == "ou=groups")
 }
 
@@ -422,37 +351,26 @@ fn end_line(line: &mut Vec<u8>) {
 /// Splits off what follows the last line end but one.
 fn split_last_line(mut text: Vec<u8>) -> (Vec<u8>, Vec<u8>) {
     let body = text.len().saturating_sub(1);
-    let start = text[..body]
-        .iter()
-        .rposition(|byte| *byte == b'\n')
-        .map_or(0, |place| place + 1);
+    let start = text[..body].iter().rposition(|byte| *byte == b'\n').map_or(0, |place| place + 1);
     let last = text.split_off(start);
     (text, last)
 }
 
 /// Reads a file whole. The stamp is `None` where the file may still be changing under it.
 fn read(path: &Path) -> Result<(Option<Stamp>, Vec<u8>), DirectoryError> {
-    let io = |source| DirectoryError::Io {
-        verb: "read",
-        path: path.to_owned(),
-        source,
-    };
+    let io = |source| DirectoryError::Io { verb: "read", path: path.to_owned(), source };
     let file = File::open(path).map_err(io)?;
     let before = Stamp::of(&file.metadata().map_err(io)?);
     let mut text = Vec::new();
-    (&file)
-        .take(ldif::FILE_BYTES_MAX + 1)
-        .read_to_end(&mut text)
-        .map_err(io)?;
+    (&file).take(ldif::FILE_BYTES_MAX + 1).read_to_end(&mut text).map_err(io)?;
     if text.len() as u64 > ldif::FILE_BYTES_MAX {
         return Err(io(std::io::Error::other("the file is larger than 64 MiB")));
     }
     let metadata = file.metadata().map_err(io)?;
-    let settled = metadata.modified().ok().is_some_and(|modified| {
-        SystemTime::now()
-            .duration_since(modified)
-            .is_ok_and(|age| age > SETTLED)
-    });
+    let settled = metadata
+        .modified()
+        .ok()
+        .is_some_and(|modified| SystemTime::now().duration_since(modified).is_ok_and(|age| age > SETTLED));
     let after = Stamp::of(&metadata);
     Ok(((settled && before == after).then_some(after), text))
 }
@@ -463,27 +381,19 @@ fn write_new(path: &Path, text: &[u8]) -> Result<(), DirectoryError> {
 
 /// Writes a file beside the old one and puts it in its place, durably.
 fn replace(path: &Path, text: &[u8]) -> Result<(), DirectoryError> {
-    let io = |source| DirectoryError::Io {
-        verb: "write",
-        path: path.to_owned(),
-        source,
-    };
+    let io = |source| DirectoryError::Io { verb: "write", path: path.to_owned(), source };
     let folder = match path.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => folder,
         _ => Path::new("."),
     };
     let mut file = tempfile::NamedTempFile::new_in(folder).map_err(io)?;
     if let Ok(metadata) = fs::metadata(path) {
-        file.as_file()
-            .set_permissions(metadata.permissions())
-            .map_err(io)?;
+        file.as_file().set_permissions(metadata.permissions()).map_err(io)?;
     }
     file.write_all(text).map_err(io)?;
     file.as_file().sync_all().map_err(io)?;
     file.persist(path).map_err(|error| io(error.error))?;
-    File::open(folder)
-        .and_then(|folder| folder.sync_all())
-        .map_err(io)
+    File::open(folder).and_then(|folder| folder.sync_all()).map_err(io)
 }
 
 #[cfg(test)]

@@ -80,17 +80,12 @@ impl PublicKey {
         let mut words = text.split([' ', '\t']).filter(|word| !word.is_empty());
         let name = words.next().unwrap_or_default();
         check_algorithm(name)?;
-        let encoded = words.next().ok_or(PublicKeyError::Damaged(
-            "there is nothing after the algorithm",
-        ))?;
-        let blob = decode_base64(encoded.as_bytes()).ok_or(PublicKeyError::Damaged(
-            "what follows the algorithm is no base64",
-        ))?;
+        let encoded = words.next().ok_or(PublicKeyError::Damaged("there is nothing after the algorithm"))?;
+        let blob = decode_base64(encoded.as_bytes())
+            .ok_or(PublicKeyError::Damaged("what follows the algorithm is no base64"))?;
         let key = PublicKey::parse_blob(&blob)?;
         if key.algorithm.name() != name {
-            return Err(PublicKeyError::Damaged(
-                "the algorithm before the key is not the key's own",
-            ));
+            return Err(PublicKeyError::Damaged("the algorithm before the key is not the key's own"));
         }
         Ok(key)
     }
@@ -110,10 +105,7 @@ impl PublicKey {
                 let exponent = take_positive(&mut rest)?;
                 let modulus = take_positive(&mut rest)?;
                 // The bound on the exponent is the one that verifiers commonly have: larger ones only cost time.
-                if exponent.len() > 8
-                    || exponent.last().is_none_or(|low| low & 1 == 0)
-                    || exponent == [1]
-                {
+                if exponent.len() > 8 || exponent.last().is_none_or(|low| low & 1 == 0) || exponent == [1] {
                     return Err(PublicKeyError::RsaExponent);
                 }
                 let bits = bits_of(modulus);
@@ -128,18 +120,13 @@ impl PublicKey {
             other => {
                 let name = String::from_utf8_lossy(other);
                 check_algorithm(&name)?;
-                return Err(PublicKeyError::Damaged(
-                    "the key's own algorithm is unknown",
-                ));
+                return Err(PublicKeyError::Damaged("the key's own algorithm is unknown"));
             }
         };
         if !rest.is_empty() {
             return Err(PublicKeyError::Damaged("there is something after the key"));
         }
-        Ok(PublicKey {
-            algorithm,
-            blob: blob.to_vec(),
-        })
+        Ok(PublicKey { algorithm, blob: blob.to_vec() })
     }
 
     /// The key as it goes over the wire (RFC 4253, 6.6). Parsing allows one form only, so equal keys have equal blobs.
@@ -171,18 +158,11 @@ impl fmt::Display for PublicKey {
 }
 
 fn check_algorithm(name: &str) -> Result<(), PublicKeyError> {
-    let refuse = |why| {
-        Err(PublicKeyError::Algorithm {
-            name: name.chars().take(60).collect(),
-            why,
-        })
-    };
+    let refuse = |why| Err(PublicKeyError::Algorithm { name: name.chars().take(60).collect(), why });
     match name {
         "ssh-ed25519" | "ssh-rsa" => Ok(()),
         _ if name.contains("-cert-v01@") => refuse(" as certificates"),
-        _ if name.starts_with("sk-") => {
-            refuse(" (a touch of the security key cannot be checked here)")
-        }
+        _ if name.starts_with("sk-") => refuse(" (a touch of the security key cannot be checked here)"),
         "ssh-dss" => refuse(" (DSA is broken)"),
         _ if name.starts_with("ecdsa-sha2-") => refuse(""),
         // Whatever else stands first on a line would be an option, as OpenSSH reads it.
@@ -210,16 +190,12 @@ fn take_positive<'a>(rest: &mut &'a [u8]) -> Result<&'a [u8], PublicKeyError> {
     match value {
         [0, next, ..] if next & 0x80 != 0 => Ok(&value[1..]),
         [first, ..] if *first != 0 && first & 0x80 == 0 => Ok(value),
-        _ => Err(PublicKeyError::Damaged(
-            "a number in it is not written as it must be",
-        )),
+        _ => Err(PublicKeyError::Damaged("a number in it is not written as it must be")),
     }
 }
 
 fn bits_of(number: &[u8]) -> usize {
-    number
-        .first()
-        .map_or(0, |first| number.len() * 8 - first.leading_zeros() as usize)
+    number.first().map_or(0, |first| number.len() * 8 - first.leading_zeros() as usize)
 }
 
 const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
@@ -228,15 +204,10 @@ const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwx
 pub(crate) fn encode_base64(bytes: &[u8]) -> String {
     let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
     for group in bytes.chunks(3) {
-        let word = group
-            .iter()
-            .fold(0u32, |word, byte| word << 8 | u32::from(*byte))
-            << (8 * (3 - group.len()));
+        let word = group.iter().fold(0u32, |word, byte| word << 8 | u32::from(*byte)) << (8 * (3 - group.len()));
         for place in 0..4 {
             if place <= group.len() {
-                text.push(char::from(
-                    ALPHABET[(word >> (18 - 6 * place)) as usize & 63],
-                ));
+                text.push(char::from(ALPHABET[(word >> (18 - 6 * place)) as usize & 63]));
             } else {
                 text.push('=');
             }
@@ -305,38 +276,25 @@ mod tests {
 
     #[test]
     fn base64_has_one_form() {
-        for (bytes, text) in [
-            (&b""[..], ""),
-            (b"f", "Zg=="),
-            (b"fo", "Zm8="),
-            (b"foo", "Zm9v"),
-            (b"\xff\xfe\xfd", "//79"),
-        ] {
+        for (bytes, text) in
+            [(&b""[..], ""), (b"f", "Zg=="), (b"fo", "Zm8="), (b"foo", "Zm9v"), (b"\xff\xfe\xfd", "//79")]
+        {
             assert_eq!(encode_base64(bytes), text);
             assert_eq!(decode_base64(text.as_bytes()).as_deref(), Some(bytes));
         }
-        for bad in [
-            "Z", "Zg", "Zg=", "Zh==", "Zm9=", "====", "Zg==Zg==", "Z g=", "Zm-v",
-        ] {
+        for bad in ["Z", "Zg", "Zg=", "Zh==", "Zm9=", "====", "Zg==Zg==", "Z g=", "Zm-v"] {
             assert_eq!(decode_base64(bad.as_bytes()), None, "{bad}");
         }
     }
 
     #[test]
     fn a_key_line_is_made_anew_from_the_key() {
-        let line = format!(
-            "  ssh-ed25519\t{} someone's laptop",
-            encode_base64(&ed25519())
-        );
+        let line = format!("  ssh-ed25519\t{} someone's laptop", encode_base64(&ed25519()));
         let key = PublicKey::parse_line(line.as_bytes()).unwrap();
         assert_eq!(key.blob(), ed25519());
-        assert_eq!(
-            key.to_string(),
-            format!("ssh-ed25519 {}", encode_base64(&ed25519()))
-        );
+        assert_eq!(key.to_string(), format!("ssh-ed25519 {}", encode_base64(&ed25519())));
         let rsa = rsa(&[1, 0, 1], &modulus(2048));
-        let key =
-            PublicKey::parse_line(format!("ssh-rsa {}", encode_base64(&rsa)).as_bytes()).unwrap();
+        let key = PublicKey::parse_line(format!("ssh-rsa {}", encode_base64(&rsa)).as_bytes()).unwrap();
         assert_eq!(key.algorithm(), KeyAlgorithm::Rsa { bits: 2048 });
     }
 
@@ -354,10 +312,7 @@ mod tests {
             format!("ssh-ed25519 {good}\nssh-ed25519 {good}"),
             format!("ssh-ed25519 {good}\0"),
             format!("ssh-ed25519 {}", &good[..good.len() - 4]),
-            format!(
-                "ssh-ed25519 {}",
-                encode_base64(&[ed25519(), vec![0]].concat())
-            ),
+            format!("ssh-ed25519 {}", encode_base64(&[ed25519(), vec![0]].concat())),
             "ssh-ed25519".into(),
             "ssh-ed25519 AAAA*".into(),
             format!("ssh-dss {good}"),
@@ -374,33 +329,12 @@ mod tests {
     #[test]
     fn weak_rsa_keys_are_refused() {
         let refused = |blob: Vec<u8>| PublicKey::parse_blob(&blob).unwrap_err();
-        assert_eq!(
-            refused(rsa(&[1, 0, 1], &modulus(1024))),
-            PublicKeyError::RsaBits(1024)
-        );
-        assert_eq!(
-            refused(rsa(&[1, 0, 1], &modulus(32768))),
-            PublicKeyError::RsaBits(32768)
-        );
-        assert_eq!(
-            refused(rsa(&[1], &modulus(2048))),
-            PublicKeyError::RsaExponent
-        );
-        assert_eq!(
-            refused(rsa(&[4], &modulus(2048))),
-            PublicKeyError::RsaExponent
-        );
-        assert_eq!(
-            refused(rsa(&[1; 9], &modulus(2048))),
-            PublicKeyError::RsaExponent
-        );
-        assert!(matches!(
-            refused(rsa(&[0, 1, 0, 1], &modulus(2048))),
-            PublicKeyError::Damaged(_)
-        ));
-        assert!(matches!(
-            refused(rsa(&[1, 0, 1], &[0xff; 256])),
-            PublicKeyError::Damaged(_)
-        ));
+        assert_eq!(refused(rsa(&[1, 0, 1], &modulus(1024))), PublicKeyError::RsaBits(1024));
+        assert_eq!(refused(rsa(&[1, 0, 1], &modulus(32768))), PublicKeyError::RsaBits(32768));
+        assert_eq!(refused(rsa(&[1], &modulus(2048))), PublicKeyError::RsaExponent);
+        assert_eq!(refused(rsa(&[4], &modulus(2048))), PublicKeyError::RsaExponent);
+        assert_eq!(refused(rsa(&[1; 9], &modulus(2048))), PublicKeyError::RsaExponent);
+        assert!(matches!(refused(rsa(&[0, 1, 0, 1], &modulus(2048))), PublicKeyError::Damaged(_)));
+        assert!(matches!(refused(rsa(&[1, 0, 1], &[0xff; 256])), PublicKeyError::Damaged(_)));
     }
 }

@@ -16,9 +16,7 @@ pub enum ClientError {
         source: std::io::Error,
     },
     /// The connection broke before the answer; what was asked may have been done.
-    #[error(
-        "the master went away before it answered: {0}. Look with `hgfleet repo list` before you try again"
-    )]
+    #[error("the master went away before it answered: {0}. Look with `hgfleet repo list` before you try again")]
     Lost(std::io::Error),
     /// The master says no. One line, whole sentence(s).
     #[error("{0}")]

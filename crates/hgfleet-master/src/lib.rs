@@ -6,6 +6,8 @@
 
 pub mod client;
 pub mod commit;
+mod door;
+mod frame;
 mod options;
 pub mod session;
 

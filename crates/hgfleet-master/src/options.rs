@@ -107,12 +107,7 @@ pub struct SessionLimits {
 
 impl Default for SessionLimits {
     fn default() -> Self {
-        SessionLimits {
-            address_space_bytes: 64 << 30,
-            memory_bytes: 4 << 30,
-            cpu_seconds: 3600,
-            open_files: 256,
-        }
+        SessionLimits { address_space_bytes: 64 << 30, memory_bytes: 4 << 30, cpu_seconds: 3600, open_files: 256 }
     }
 }
 

@@ -19,14 +19,10 @@ fn fixture(text: &str) -> Fixture {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("directory.ldif");
     fs::write(&path, text).unwrap();
-    Fixture {
-        _folder: folder,
-        path,
-    }
+    Fixture { _folder: folder, path }
 }
 
-const TWO: &str =
-    "version: 1\n\n# first\ndn: mail=a@x,dc=y\nmail: a@x\nhgAccountEnabled: TRUE\nsshPublicKey: ";
+const TWO: &str = "version: 1\n\n# first\ndn: mail=a@x,dc=y\nmail: a@x\nhgAccountEnabled: TRUE\nsshPublicKey: ";
 
 #[test]
 fn an_account_is_added_found_disabled_and_enabled() {
@@ -38,34 +34,17 @@ fn an_account_is_added_found_disabled_and_enabled() {
     assert!(!directory.add(&mail("a@x"), &[key(2)]).unwrap());
     assert!(directory.add(&mail("b@x"), &[key(3)]).unwrap());
     let found = directory.account_by_key(key(2).blob()).unwrap().unwrap();
-    assert_eq!(
-        (found.mail, found.state, found.keys.len()),
-        (mail("a@x"), AccountState::Enabled, 2)
-    );
+    assert_eq!((found.mail, found.state, found.keys.len()), (mail("a@x"), AccountState::Enabled, 2));
     assert!(directory.set_enabled(&mail("a@x"), false).unwrap());
     assert!(!directory.set_enabled(&mail("a@x"), false).unwrap());
     let found = directory.account_by_key(key(1).blob()).unwrap().unwrap();
     assert_eq!((found.state, found.keys.len()), (AccountState::Disabled, 2));
     assert!(directory.set_enabled(&mail("a@x"), true).unwrap());
-    assert_eq!(
-        directory.account(&mail("a@x")).unwrap().unwrap().state,
-        AccountState::Enabled
-    );
-    assert_eq!(
-        directory.account(&mail("b@x")).unwrap().unwrap().state,
-        AccountState::Enabled
-    );
-    assert!(matches!(
-        directory.set_enabled(&mail("c@x"), true),
-        Err(DirectoryError::NoAccount(_))
-    ));
+    assert_eq!(directory.account(&mail("a@x")).unwrap().unwrap().state, AccountState::Enabled);
+    assert_eq!(directory.account(&mail("b@x")).unwrap().unwrap().state, AccountState::Enabled);
+    assert!(matches!(directory.set_enabled(&mail("c@x"), true), Err(DirectoryError::NoAccount(_))));
     let list = directory.list();
-    assert_eq!(
-        list.iter()
-            .map(|line| (line.mail.as_str(), line.keys))
-            .collect::<Vec<_>>(),
-        [("a@x", 2), ("b@x", 1)]
-    );
+    assert_eq!(list.iter().map(|line| (line.mail.as_str(), line.keys)).collect::<Vec<_>>(), [("a@x", 2), ("b@x", 1)]);
 }
 
 #[test]
@@ -90,20 +69,10 @@ fn one_key_is_one_person() {
 fn a_broken_edit_keeps_the_last_good_one() {
     let file = fixture(&format!("{TWO}{}\n", key(1)));
     let directory = LdifDirectory::open(&file.path).unwrap();
-    for broken in [
-        "nonsense",
-        "dn: x\nmail: a@x\n\ndn: y\nmail: a@x\n",
-        "dn: x\nmail: not an address\n",
-    ] {
+    for broken in ["nonsense", "dn: x\nmail: a@x\n\ndn: y\nmail: a@x\n", "dn: x\nmail: not an address\n"] {
         fs::write(&file.path, broken).unwrap();
-        assert!(
-            directory.account_by_key(key(1).blob()).unwrap().is_some(),
-            "{broken}"
-        );
-        assert!(
-            directory.add(&mail("b@x"), &[key(2)]).is_err(),
-            "a broken file is not edited"
-        );
+        assert!(directory.account_by_key(key(1).blob()).unwrap().is_some(), "{broken}");
+        assert!(directory.add(&mail("b@x"), &[key(2)]).is_err(), "a broken file is not edited");
         assert!(LdifDirectory::open(&file.path).is_err());
     }
     fs::remove_file(&file.path).unwrap();
@@ -122,28 +91,14 @@ fn only_one_exact_true_is_a_yes() {
         ("hgAccountEnabled: TRUE \n", AccountState::NotEnabled),
         ("hgAccountEnabled: \n", AccountState::NotEnabled),
         ("", AccountState::NotEnabled),
-        (
-            "hgAccountEnabled: FALSE\nhgAccountEnabled: TRUE\n",
-            AccountState::NotEnabled,
-        ),
-        (
-            "hgAccountEnabled: TRUE\nhgAccountEnabled: TRUE\n",
-            AccountState::NotEnabled,
-        ),
+        ("hgAccountEnabled: FALSE\nhgAccountEnabled: TRUE\n", AccountState::NotEnabled),
+        ("hgAccountEnabled: TRUE\nhgAccountEnabled: TRUE\n", AccountState::NotEnabled),
     ] {
         let file = fixture(&format!("dn: mail=a@x\nmail: a@x\n{values}"));
         let directory = LdifDirectory::open(&file.path).unwrap();
-        assert_eq!(
-            directory.account(&mail("a@x")).unwrap().unwrap().state,
-            state,
-            "{values}"
-        );
+        assert_eq!(directory.account(&mail("a@x")).unwrap().unwrap().state, state, "{values}");
         directory.set_enabled(&mail("a@x"), true).unwrap();
-        assert_eq!(
-            directory.account(&mail("a@x")).unwrap().unwrap().state,
-            AccountState::Enabled,
-            "{values}"
-        );
+        assert_eq!(directory.account(&mail("a@x")).unwrap().unwrap().state, AccountState::Enabled, "{values}");
     }
 }
 
@@ -155,14 +110,7 @@ fn a_bad_key_is_skipped_and_the_others_work() {
         key(1)
     ));
     let directory = LdifDirectory::open(&file.path).unwrap();
-    assert_eq!(
-        directory
-            .account_by_key(key(1).blob())
-            .unwrap()
-            .unwrap()
-            .keys,
-        [key(1)]
-    );
+    assert_eq!(directory.account_by_key(key(1).blob()).unwrap().unwrap().keys, [key(1)]);
 }
 
 #[test]
@@ -172,10 +120,7 @@ fn groups_are_exact_names_in_their_place() {
          dn: cn=scm_level_1, OU=Groups, dc=y\ncn: scm_level_1\nmemberUid: a@x\n\ndn: cn=other,ou=elsewhere,dc=y\ncn: other\nmemberUid: a@x\n",
     );
     let directory = LdifDirectory::open(&file.path).unwrap();
-    assert_eq!(
-        directory.account(&mail("a@x")).unwrap().unwrap().groups,
-        ["scm_level_1", "scm_level_3"]
-    );
+    assert_eq!(directory.account(&mail("a@x")).unwrap().unwrap().groups, ["scm_level_1", "scm_level_3"]);
 }
 
 #[test]
@@ -203,8 +148,5 @@ fn too_many_keys_are_capped() {
     let directory = LdifDirectory::open(&file.path).unwrap();
     let keys: Vec<PublicKey> = (0..=100).map(key).collect();
     directory.add(&mail("a@x"), &keys[..100]).unwrap();
-    assert!(matches!(
-        directory.add(&mail("a@x"), &keys[100..]),
-        Err(DirectoryError::TooManyKeys { .. })
-    ));
+    assert!(matches!(directory.add(&mail("a@x"), &keys[100..]), Err(DirectoryError::TooManyKeys { .. })));
 }

@@ -1,5 +1,10 @@
 //! One SSH session's work, in a process of its own.
 
+mod command_line;
+mod identity;
+
+pub(crate) use identity::{Access, COMMAND_BYTES_MAX, Identity, Limits};
+
 use std::path::PathBuf;
 
 /// How the session's process is told what to do. Nothing here comes from the client.

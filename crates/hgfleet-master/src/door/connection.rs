@@ -1,0 +1,287 @@
+//! One SSH connection: who it is, and what it asks for.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use hgfleet_directory::{Account, AccountState};
+use russh::keys::{HashAlg, PublicKey};
+use russh::server::{Auth, ChannelOpenHandle, Handler, Msg, PublicKeyOffer, Session, VerifiedPublicKey};
+use russh::{Channel, ChannelId, ChannelWriteHalf, Pty};
+use tokio::sync::watch;
+
+use super::inbound::{Inbound, Overrun};
+use super::keys::{Denial, account_of};
+use super::{Door, Peer, inbound, process};
+use crate::session::{Access, COMMAND_BYTES_MAX, Identity};
+
+/// Keys that a client may offer before it must have shown the right one: agents hold many.
+const OFFERS_MAX: usize = 20;
+
+pub(super) struct Connection {
+    door: Arc<Door>,
+    peer: Peer,
+    logged_in: watch::Sender<bool>,
+    account: Option<Account>,
+    fingerprint: String,
+    offers: usize,
+    channels: HashMap<ChannelId, Open>,
+}
+
+/// A channel that is open.
+enum Open {
+    /// Nothing was asked for on it yet.
+    Idle(ChannelWriteHalf<Msg>),
+    /// A session works on it.
+    Running(Inbound),
+}
+
+/// Why a connection ends.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum ConnectionError {
+    #[error(transparent)]
+    Ssh(#[from] russh::Error),
+    #[error("the client offered more than {OFFERS_MAX} keys")]
+    TooManyOffers,
+    #[error("the client sends more than its window allows")]
+    Overrun,
+}
+
+impl From<Overrun> for ConnectionError {
+    fn from(_: Overrun) -> Self {
+        ConnectionError::Overrun
+    }
+}
+
+impl Connection {
+    pub(super) fn new(door: Arc<Door>, peer: Peer) -> (Connection, watch::Receiver<bool>) {
+        let (logged_in, receiver) = watch::channel(false);
+        let connection = Connection {
+            door,
+            peer,
+            logged_in,
+            account: None,
+            fingerprint: String::new(),
+            offers: 0,
+            channels: HashMap::new(),
+        };
+        (connection, receiver)
+    }
+
+    /// Looks the key up, off the threads that must not block.
+    async fn account_of(
+        &self,
+        user: &str,
+        key: &PublicKey,
+        algorithm: &russh::keys::Algorithm,
+    ) -> Result<Account, Denial> {
+        let (directory, user, key, algorithm) =
+            (self.door.directory.clone(), user.to_owned(), key.clone(), algorithm.clone());
+        let lookup = tokio::task::spawn_blocking(move || account_of(&*directory, &user, &key, &algorithm));
+        lookup.await.unwrap_or_else(|error| Err(Denial::Directory(error.to_string())))
+    }
+
+    fn log_denial(&self, user: &str, key: &PublicKey, denial: &Denial) {
+        let fingerprint = key.fingerprint(HashAlg::Sha256);
+        tracing::info!(peer = %self.peer, user = ?shortened(user), key = %fingerprint, reason = %denial, "ssh key refused");
+    }
+
+    /// Starts a session for what was asked for on a channel. False where the channel has one already.
+    fn start(&mut self, id: ChannelId, command: Option<&[u8]>) -> bool {
+        let Some(account) = &self.account else { return false };
+        match self.channels.remove(&id) {
+            Some(Open::Idle(write)) => {
+                let (input, reader) = inbound::channel();
+                let identity = Identity {
+                    account: account.mail.to_string(),
+                    access: match account.state {
+                        AccountState::Enabled => Access::Enabled,
+                        AccountState::Disabled => Access::Disabled,
+                        AccountState::NotEnabled => Access::NotEnabled,
+                    },
+                    groups: account.groups.clone(),
+                    address: self.peer.to_string(),
+                    command: command.map(|command| command[..command.len().min(COMMAND_BYTES_MAX + 1)].to_vec()),
+                    limits: self.door.program.limits(),
+                };
+                tokio::spawn(process::run(self.door.program.clone(), identity, write, reader));
+                self.channels.insert(id, Open::Running(input));
+                true
+            }
+            Some(running) => {
+                self.channels.insert(id, running);
+                false
+            }
+            None => false,
+        }
+    }
+
+    fn refuse(&self, id: ChannelId, what: &'static str, session: &mut Session) -> Result<(), ConnectionError> {
+        tracing::info!(peer = %self.peer, account = self.account_name(), request = what, "ssh request refused");
+        Ok(session.channel_failure(id)?)
+    }
+
+    fn account_name(&self) -> &str {
+        self.account.as_ref().map_or("", |account| account.mail.as_str())
+    }
+}
+
+fn shortened(text: &str) -> String {
+    text.chars().take(64).collect()
+}
+
+impl Handler for Connection {
+    type Error = ConnectionError;
+
+    async fn auth_publickey_offered(&mut self, user: &str, offer: PublicKeyOffer<'_>) -> Result<Auth, ConnectionError> {
+        self.offers += 1;
+        if self.offers > OFFERS_MAX {
+            return Err(ConnectionError::TooManyOffers);
+        }
+        match self.account_of(user, offer.public_key, offer.algorithm).await {
+            Ok(_) => Ok(Auth::Accept),
+            Err(denial) => {
+                self.log_denial(user, offer.public_key, &denial);
+                Ok(Auth::reject())
+            }
+        }
+    }
+
+    async fn auth_publickey(&mut self, user: &str, key: VerifiedPublicKey<'_>) -> Result<Auth, ConnectionError> {
+        match self.account_of(user, key.public_key, key.algorithm).await {
+            Ok(account) => {
+                self.fingerprint = key.public_key.fingerprint(HashAlg::Sha256).to_string();
+                self.account = Some(account);
+                Ok(Auth::Accept)
+            }
+            Err(denial) => {
+                self.log_denial(user, key.public_key, &denial);
+                Ok(Auth::reject())
+            }
+        }
+    }
+
+    async fn auth_succeeded(&mut self, _session: &mut Session) -> Result<(), ConnectionError> {
+        tracing::info!(peer = %self.peer, account = self.account_name(), key = self.fingerprint, "ssh login");
+        self.logged_in.send_replace(true);
+        Ok(())
+    }
+
+    async fn channel_open_session(
+        &mut self,
+        channel: Channel<Msg>,
+        reply: ChannelOpenHandle,
+        _session: &mut Session,
+    ) -> Result<(), ConnectionError> {
+        if self.channels.len() >= self.door.limits.channels_max {
+            tracing::info!(peer = %self.peer, account = self.account_name(), "too many ssh channels");
+            // Dropping the handle refuses the channel.
+            return Ok(());
+        }
+        let id = channel.id();
+        // What arrives is taken in `data`; the read half's queue would stop the connection when full.
+        let (_, write) = channel.split();
+        self.channels.insert(id, Open::Idle(write));
+        reply.accept().await;
+        Ok(())
+    }
+
+    async fn exec_request(
+        &mut self,
+        id: ChannelId,
+        command: &[u8],
+        session: &mut Session,
+    ) -> Result<(), ConnectionError> {
+        if !self.channels.contains_key(&id) || matches!(self.channels.get(&id), Some(Open::Running(_))) {
+            return self.refuse(id, "second exec", session);
+        }
+        session.channel_success(id)?;
+        self.start(id, Some(command));
+        Ok(())
+    }
+
+    async fn shell_request(&mut self, id: ChannelId, session: &mut Session) -> Result<(), ConnectionError> {
+        if !matches!(self.channels.get(&id), Some(Open::Idle(_))) {
+            return self.refuse(id, "second exec", session);
+        }
+        session.channel_success(id)?;
+        self.start(id, None);
+        Ok(())
+    }
+
+    async fn data(&mut self, id: ChannelId, data: &[u8], _session: &mut Session) -> Result<(), ConnectionError> {
+        if let Some(Open::Running(input)) = self.channels.get(&id) {
+            input.push(data).await?;
+        }
+        Ok(())
+    }
+
+    fn adjust_window(&mut self, id: ChannelId, current: u32) -> u32 {
+        match self.channels.get(&id) {
+            Some(Open::Running(input)) => input.window(),
+            _ => current,
+        }
+    }
+
+    async fn channel_eof(&mut self, id: ChannelId, _session: &mut Session) -> Result<(), ConnectionError> {
+        if let Some(Open::Running(input)) = self.channels.get_mut(&id) {
+            input.end();
+        }
+        Ok(())
+    }
+
+    async fn channel_close(&mut self, id: ChannelId, _session: &mut Session) -> Result<(), ConnectionError> {
+        self.channels.remove(&id);
+        Ok(())
+    }
+
+    async fn pty_request(
+        &mut self,
+        id: ChannelId,
+        _term: &str,
+        _columns: u32,
+        _rows: u32,
+        _width: u32,
+        _height: u32,
+        _modes: &[(Pty, u32)],
+        session: &mut Session,
+    ) -> Result<(), ConnectionError> {
+        self.refuse(id, "pty", session)
+    }
+
+    async fn x11_request(
+        &mut self,
+        id: ChannelId,
+        _single: bool,
+        _protocol: &str,
+        _cookie: &str,
+        _screen: u32,
+        session: &mut Session,
+    ) -> Result<(), ConnectionError> {
+        self.refuse(id, "x11", session)
+    }
+
+    async fn env_request(
+        &mut self,
+        id: ChannelId,
+        _name: &str,
+        _value: &str,
+        session: &mut Session,
+    ) -> Result<(), ConnectionError> {
+        // Clients send these without being asked; one line each would drown the log.
+        Ok(session.channel_failure(id)?)
+    }
+
+    async fn subsystem_request(
+        &mut self,
+        id: ChannelId,
+        _name: &str,
+        session: &mut Session,
+    ) -> Result<(), ConnectionError> {
+        self.refuse(id, "subsystem", session)
+    }
+
+    async fn agent_request(&mut self, id: ChannelId, session: &mut Session) -> Result<bool, ConnectionError> {
+        self.refuse(id, "agent", session)?;
+        Ok(false)
+    }
+}

@@ -1,0 +1,185 @@
+//! One session's process, between its start and its exit status.
+
+use std::os::unix::process::ExitStatusExt;
+use std::path::PathBuf;
+use std::process::{ExitStatus, Stdio};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use russh::ChannelWriteHalf;
+use russh::server::Msg;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::process::{ChildStdin, Command};
+
+use super::IDLE;
+use super::inbound::InboundReader;
+use crate::frame;
+use crate::session::{Identity, Limits};
+
+/// SSH's number of the stream that a client shows as standard error.
+const STDERR: u32 = 1;
+/// What a client is told where a session had no status of its own, as a shell's ssh tells it for itself.
+const STATUS_NONE: u32 = 255;
+
+/// How a session is started.
+#[derive(Debug, Clone)]
+pub(crate) struct SessionProgram {
+    program: PathBuf,
+    run: PathBuf,
+    limits: Limits,
+}
+
+impl SessionProgram {
+    pub(super) fn new(program: PathBuf, run: PathBuf, limits: Limits) -> SessionProgram {
+        SessionProgram { program, run, limits }
+    }
+
+    pub(super) fn limits(&self) -> Limits {
+        self.limits
+    }
+
+    /// An environment of its own, nothing inherited: not from the daemon, never from the client.
+    fn command(&self) -> Command {
+        let mut command = Command::new(&self.program);
+        command
+            .arg("session")
+            .arg("--run")
+            .arg(&self.run)
+            .env_clear()
+            .env("LC_ALL", "C.UTF-8")
+            .envs(std::env::var_os("RUST_LOG").map(|level| ("RUST_LOG", level)))
+            .current_dir("/")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        command
+    }
+}
+
+/// Runs one session: feeds it what the client sends, sends what it writes, then its exit status.
+pub(super) async fn run(
+    program: SessionProgram,
+    identity: Identity,
+    channel: ChannelWriteHalf<Msg>,
+    input: InboundReader,
+) {
+    let started = Instant::now();
+    let mut traffic = Traffic::default();
+    let status = match serve(&program, &identity, &channel, input, &mut traffic).await {
+        Ok(status) => status,
+        Err(error) => {
+            tracing::error!(account = identity.account, address = identity.address, %error, "session could not be started");
+            say(&channel, "the server could not start a session; try again in a minute").await;
+            None
+        }
+    };
+    let code = match status.map(|status| (status.code(), status.signal())) {
+        Some((Some(code), _)) => code.unsigned_abs(),
+        Some((None, signal)) => {
+            let text = format!(
+                "the session was ended by signal {}; nothing was stored unless you read \"stored as\" above",
+                signal.unwrap_or(0)
+            );
+            say(&channel, &text).await;
+            STATUS_NONE
+        }
+        None => STATUS_NONE,
+    };
+    // The order is the client's: all of stderr, the status, the end, the close.
+    let told = async {
+        channel.exit_status(code).await?;
+        channel.eof().await?;
+        channel.close().await
+    };
+    let gone = told.await.is_err();
+    tracing::info!(
+        account = identity.account,
+        address = identity.address,
+        command = identity.command.as_deref().map(|command| command.escape_ascii().to_string()),
+        status = code,
+        bytes_in = traffic.input,
+        bytes_out = traffic.output,
+        milliseconds = started.elapsed().as_millis() as u64,
+        client_gone = gone,
+        "session ended"
+    );
+}
+
+#[derive(Debug, Default)]
+struct Traffic {
+    input: u64,
+    output: u64,
+}
+
+async fn serve(
+    program: &SessionProgram,
+    identity: &Identity,
+    channel: &ChannelWriteHalf<Msg>,
+    input: InboundReader,
+    traffic: &mut Traffic,
+) -> std::io::Result<Option<ExitStatus>> {
+    let identity = frame::encode(identity)?;
+    let mut child = program.command().spawn()?;
+    let (Some(mut stdin), Some(stdout), Some(stderr)) = (child.stdin.take(), child.stdout.take(), child.stderr.take())
+    else {
+        return Err(std::io::Error::other("a pipe is missing"));
+    };
+    tracing::info!(session = child.id(), "session started");
+    let bytes_in = AtomicU64::new(0);
+    let bytes_in = &bytes_in;
+    let feeding = async {
+        // Before any byte of the client's: who it is. A session that ended at once says why on its stderr.
+        if stdin.write_all(&identity).await.is_ok() {
+            feed(stdin, input, bytes_in).await;
+        }
+    };
+    let sending = async {
+        let out = send(stdout, channel.make_writer());
+        let err = send(stderr, channel.make_writer_ext(Some(STDERR)));
+        tokio::join!(out, err)
+    };
+    tokio::pin!(feeding);
+    tokio::pin!(sending);
+    // The session may end before its input does; but it has not ended before its outputs have.
+    let (out, err) = tokio::select! {
+        biased;
+        sent = &mut sending => sent,
+        () = &mut feeding => sending.await,
+    };
+    let status = child.wait().await?;
+    traffic.input = bytes_in.load(Ordering::Relaxed);
+    traffic.output = out + err;
+    Ok(Some(status))
+}
+
+/// Feeds the session's input until the client ends it, goes away, or the session closes it.
+async fn feed(mut stdin: ChildStdin, mut input: InboundReader, bytes: &AtomicU64) {
+    while let Some(data) = input.next().await {
+        if stdin.write_all(&data).await.is_err() {
+            break;
+        }
+        bytes.fetch_add(data.len() as u64, Ordering::Relaxed);
+    }
+}
+
+/// Sends what the session writes. A client that takes nothing for a long time is as good as gone.
+async fn send(mut from: impl AsyncRead + Unpin, mut to: impl AsyncWrite + Unpin) -> u64 {
+    let mut bytes = 0;
+    let mut buffer = vec![0; 64 << 10];
+    loop {
+        let filled = match from.read(&mut buffer).await {
+            Ok(0) | Err(_) => return bytes,
+            Ok(filled) => filled,
+        };
+        match tokio::time::timeout(IDLE, to.write_all(&buffer[..filled])).await {
+            Ok(Ok(())) => bytes += filled as u64,
+            // Dropping the pipe ends the session at its next write.
+            Ok(Err(_)) | Err(_) => return bytes,
+        }
+    }
+}
+
+async fn say(channel: &ChannelWriteHalf<Msg>, text: &str) {
+    let line = format!("hgfleet: {text}\n");
+    let _ = tokio::time::timeout(Duration::from_secs(10), channel.extended_data_bytes(STDERR, line.into_bytes())).await;
+}

@@ -1,0 +1,347 @@
+//! The door with real clients: OpenSSH's where it is installed, and the SSH library's for what OpenSSH would not send.
+
+use std::fs;
+use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt;
+use std::process::{Command, Output, Stdio};
+use std::time::Instant;
+
+use hgfleet_directory::{LdifDirectory, Mail, PublicKey as DirectoryKey};
+use russh::client;
+use russh::keys::{PrivateKeyWithHashAlg, PublicKey};
+use russh::{ChannelMsg, Disconnect};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+
+use super::*;
+use crate::frame;
+use crate::session::{Access, Identity};
+
+struct Fixture {
+    folder: tempfile::TempDir,
+    address: SocketAddr,
+    directory: Arc<LdifDirectory>,
+}
+
+/// A door whose sessions are a shell script.
+async fn door(script: &str, limits: SshLimits) -> Fixture {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path();
+    for (name, kind) in [("host", "ed25519"), ("user", "ed25519"), ("other", "ed25519"), ("rsa", "rsa")] {
+        keygen(&path.join(name), kind);
+    }
+    LdifDirectory::create(&path.join("directory.ldif")).unwrap();
+    let directory = Arc::new(LdifDirectory::open(&path.join("directory.ldif")).unwrap());
+    let key = |name: &str| DirectoryKey::parse_line(fs::read(path.join(name)).unwrap().trim_ascii_end()).unwrap();
+    directory.add(&Mail::parse("user@example.com").unwrap(), &[key("user.pub"), key("rsa.pub")]).unwrap();
+    let program = path.join("program");
+    fs::write(&program, format!("#!/bin/sh\n{script}\n")).unwrap();
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+    let sessions = session_program(program, path.to_owned(), limits_of_sessions());
+    let door = Door::new(&path.join("host"), limits, directory.clone(), sessions).unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        while let Ok((stream, peer)) = listener.accept().await {
+            tokio::spawn(door.clone().serve(stream, Peer::known(peer)));
+        }
+    });
+    Fixture { folder, address, directory }
+}
+
+fn limits_of_sessions() -> Limits {
+    Limits { address_space_bytes: 1 << 36, memory_bytes: 1 << 30, cpu_seconds: 60, open_files: 64, file_bytes: 1 << 30 }
+}
+
+fn keygen(path: &Path, kind: &str) {
+    let made = Command::new("ssh-keygen").args(["-q", "-N", "", "-t", kind, "-f"]).arg(path).status().unwrap();
+    assert!(made.success());
+}
+
+impl Fixture {
+    fn ssh(&self, key: &str, options: &[&str]) -> Command {
+        let mut command = Command::new("ssh");
+        command
+            .args(["-F", "/dev/null", "-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null"])
+            .args([
+                "-o",
+                "IdentitiesOnly=yes",
+                "-o",
+                "IdentityAgent=none",
+                "-o",
+                "BatchMode=yes",
+                "-o",
+                "LogLevel=ERROR",
+            ])
+            .arg("-i")
+            .arg(self.folder.path().join(key))
+            .args(options)
+            .args(["-p", &self.address.port().to_string(), "-l", "hg", "127.0.0.1"]);
+        command
+    }
+
+    async fn run(&self, key: &str, options: &[&str], command: &str) -> Output {
+        let mut ssh = self.ssh(key, options);
+        ssh.arg(command).stdin(Stdio::null());
+        tokio::task::spawn_blocking(move || ssh.output().unwrap()).await.unwrap()
+    }
+
+    async fn client(&self, key: &str) -> client::Handle<AnyServer> {
+        let mut session = client::connect(Arc::default(), self.address, AnyServer).await.unwrap();
+        let key = PrivateKey::from_openssh(fs::read(self.folder.path().join(key)).unwrap()).unwrap();
+        let key = PrivateKeyWithHashAlg::new(Arc::new(key), Some(HashAlg::Sha256));
+        assert!(session.authenticate_publickey("hg", key).await.unwrap().success());
+        session
+    }
+}
+
+struct AnyServer;
+
+impl client::Handler for AnyServer {
+    type Error = russh::Error;
+    async fn check_server_key(&mut self, _key: &russh::keys::PublicKeyOrCertificate) -> Result<bool, russh::Error> {
+        Ok(true)
+    }
+}
+
+/// What a session that echoes its input was told, and what follows.
+fn told(output: &[u8]) -> (Identity, &[u8]) {
+    let mut rest = output;
+    let identity = frame::read(&mut rest, 1 << 20).unwrap();
+    (identity, rest)
+}
+
+/// Trap 3 of the SSH library: with its own channel queue this hangs.
+#[tokio::test(flavor = "multi_thread")]
+async fn two_hundred_megabytes_come_back() {
+    let door = door("exec cat", SshLimits::default()).await;
+    let input: Vec<u8> = (0..50u32 << 20).flat_map(|number| number.wrapping_mul(2_654_435_761).to_be_bytes()).collect();
+    fs::write(door.folder.path().join("input"), &input).unwrap();
+    for _ in 0..2 {
+        let mut ssh = door.ssh("user", &[]);
+        ssh.arg("echo").stdin(fs::File::open(door.folder.path().join("input")).unwrap());
+        let started = Instant::now();
+        let output = tokio::task::spawn_blocking(move || ssh.output().unwrap()).await.unwrap();
+        assert!(output.status.success(), "{output:.200?}");
+        assert!(told(&output.stdout).1 == input, "the bytes differ");
+        assert!(started.elapsed() < Duration::from_secs(60));
+    }
+}
+
+/// A client that sends and never reads stops neither the connection nor the memory's bound.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reader_that_stalls_is_waited_for_and_then_served() {
+    let door = door("exec cat", SshLimits::default()).await;
+    let session = door.client("user").await;
+    let channel = session.channel_open_session().await.unwrap();
+    channel.exec(true, "echo").await.unwrap();
+    let (mut read, write) = channel.split();
+    let chunk = vec![7u8; 32 << 10];
+    let sent = tokio::spawn(async move {
+        for _ in 0..640 {
+            write.data_bytes(chunk.clone()).await.unwrap();
+        }
+        write.eof().await.unwrap();
+    });
+    // Nothing is read for a while: 20 MiB are on their way, most of it held back at the client by its window.
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let mut bytes = 0;
+    while let Some(message) = read.wait().await {
+        if let ChannelMsg::Data { data } = message {
+            bytes += data.len();
+        }
+    }
+    sent.await.unwrap();
+    assert!(bytes >= 640 * (32 << 10), "{bytes}");
+}
+
+/// Trap 2: a signature over SHA-1 is refused, the same key with SHA-2 is not.
+#[tokio::test(flavor = "multi_thread")]
+async fn rsa_keys_sign_with_sha2_only() {
+    let door = door("exec cat", SshLimits::default()).await;
+    for (algorithm, accepted) in [("rsa-sha2-512", true), ("rsa-sha2-256", true), ("ssh-rsa", false)] {
+        let hash = match algorithm {
+            "rsa-sha2-512" => Some(HashAlg::Sha512),
+            "rsa-sha2-256" => Some(HashAlg::Sha256),
+            _ => None,
+        };
+        let mut session = client::connect(Arc::default(), door.address, AnyServer).await.unwrap();
+        let key = PrivateKey::from_openssh(fs::read(door.folder.path().join("rsa")).unwrap()).unwrap();
+        let answer =
+            session.authenticate_publickey("hg", PrivateKeyWithHashAlg::new(Arc::new(key), hash)).await.unwrap();
+        assert_eq!(answer.success(), accepted, "{algorithm}");
+        let output = door.run("rsa", &["-o", &format!("PubkeyAcceptedAlgorithms={algorithm}")], "x").await;
+        assert_eq!(output.status.success(), accepted, "{algorithm}: {output:?}");
+    }
+}
+
+/// Trap 1: the library accepts a security key's signature without a touch, so such keys are not accepted at all.
+#[tokio::test]
+async fn security_keys_are_refused_by_name() {
+    let door = door("exec cat", SshLimits::default()).await;
+    let line = "sk-ssh-ed25519@openssh.com AAAAGnNrLXNzaC1lZDI1NTE5QG9wZW5zc2guY29tAAAAIAcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHAAAABHNzaDo=";
+    let key = PublicKey::from_openssh(line).unwrap();
+    let denial = keys::account_of(&*door.directory, "hg", &key, &key.algorithm()).unwrap_err();
+    assert_eq!(denial, keys::Denial::SecurityKey);
+    let rsa = PublicKey::from_openssh(&fs::read_to_string(door.folder.path().join("rsa.pub")).unwrap()).unwrap();
+    let judge = |user: &str, hash| keys::account_of(&*door.directory, user, &rsa, &Algorithm::Rsa { hash });
+    assert_eq!(judge("hg", None).unwrap_err(), keys::Denial::Sha1);
+    assert_eq!(judge("root", Some(HashAlg::Sha256)).unwrap_err(), keys::Denial::UserName);
+    assert!(judge("hg", Some(HashAlg::Sha256)).is_ok());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_session_is_told_who_comes_and_gets_no_environment() {
+    let door = door("env >&2; exec cat", SshLimits::default()).await;
+    let mut ssh = door.ssh("user", &["-o", "SetEnv=HGRCPATH=/tmp/x LD_PRELOAD=/tmp/y", "-o", "SendEnv=PATH"]);
+    ssh.arg("hg -R 'a b'\tc").stdin(Stdio::null());
+    let output = tokio::task::spawn_blocking(move || ssh.output().unwrap()).await.unwrap();
+    let (identity, rest) = told(&output.stdout);
+    assert_eq!(identity.account, "user@example.com");
+    assert_eq!(identity.access, Access::Enabled);
+    assert!(identity.address.starts_with("127.0.0.1:"));
+    assert_eq!(identity.command.as_deref(), Some(&b"hg -R 'a b'\tc"[..]));
+    assert!(rest.is_empty());
+    let environment = String::from_utf8(output.stderr).unwrap();
+    for line in environment.lines().filter(|line| !line.starts_with("RUST_LOG=")) {
+        assert!(line.starts_with("LC_ALL=") || line.starts_with("PWD=") || line.starts_with("_="), "{line}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_disabled_account_gets_to_the_session_which_says_so() {
+    let door = door("exec cat", SshLimits::default()).await;
+    door.directory.set_enabled(&Mail::parse("user@example.com").unwrap(), false).unwrap();
+    assert_eq!(told(&door.run("user", &[], "x").await.stdout).0.access, Access::Disabled);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn wrong_names_and_keys_are_denied_alike() {
+    let door = door("exec cat", SshLimits::default()).await;
+    for (key, user) in [("other", "hg"), ("user", "root"), ("user", "user@example.com"), ("user", "*")] {
+        // A user that is named first is the one that OpenSSH's client takes.
+        let mut ssh = door.ssh(key, &["-o", &format!("User={user}")]);
+        ssh.arg("x").stdin(Stdio::null());
+        let output = tokio::task::spawn_blocking(move || ssh.output().unwrap()).await.unwrap();
+        let errors = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(errors.contains("Permission denied (publickey)"), "{key} {user}: {errors}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn all_of_stderr_comes_before_the_status() {
+    let door = door("head -c 3000000 /dev/zero | tr '\\0' x >&2; echo last >&2; exit 7", SshLimits::default()).await;
+    let output = door.run("user", &[], "x").await;
+    assert_eq!(output.status.code(), Some(7));
+    assert_eq!(output.stderr.len(), 3_000_005);
+    assert!(output.stderr.ends_with(b"xlast\n"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_that_is_killed_is_named_and_has_status_255() {
+    let door = door("kill -9 $$", SshLimits::default()).await;
+    let output = door.run("user", &[], "x").await;
+    assert_eq!(output.status.code(), Some(255));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("ended by signal 9"), "{output:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_goes_away_ends_the_sessions_input() {
+    let door = door("cat > /dev/null; touch \"$3/gone\"", SshLimits::default()).await;
+    let session = door.client("user").await;
+    let channel = session.channel_open_session().await.unwrap();
+    channel.exec(true, "x").await.unwrap();
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    let gone = door.folder.path().join("gone");
+    assert!(!gone.exists());
+    session.disconnect(Disconnect::ByApplication, "", "").await.unwrap();
+    for _ in 0..100 {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        if gone.exists() {
+            return;
+        }
+    }
+    panic!("the session still waits for input");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn requests_that_are_not_served_are_refused() {
+    let door = door("exec cat", SshLimits { channels_max: 3, ..SshLimits::default() }).await;
+    let session = door.client("user").await;
+    let mut channel = session.channel_open_session().await.unwrap();
+    channel.request_pty(true, "xterm", 80, 24, 0, 0, &[]).await.unwrap();
+    assert!(matches!(channel.wait().await, Some(ChannelMsg::Failure)));
+    channel.request_x11(true, false, "MIT-MAGIC-COOKIE-1", "00", 0).await.unwrap();
+    assert!(matches!(channel.wait().await, Some(ChannelMsg::Failure)));
+    channel.request_subsystem(true, "sftp").await.unwrap();
+    assert!(matches!(channel.wait().await, Some(ChannelMsg::Failure)));
+    channel.set_env(true, "LD_PRELOAD", "x").await.unwrap();
+    assert!(matches!(channel.wait().await, Some(ChannelMsg::Failure)));
+    channel.exec(true, "first").await.unwrap();
+    assert!(matches!(channel.wait().await, Some(ChannelMsg::Success)));
+    channel.exec(true, "second").await.unwrap();
+    loop {
+        match channel.wait().await {
+            Some(ChannelMsg::Failure) => break,
+            Some(ChannelMsg::Success) | None => panic!("a second command was taken"),
+            Some(_) => {}
+        }
+    }
+    assert!(session.channel_open_direct_tcpip("127.0.0.1", 22, "127.0.0.1", 1).await.is_err());
+    assert!(session.channel_open_direct_streamlocal("/tmp/x").await.is_err());
+    assert!(session.tcpip_forward("127.0.0.1", 0).await.is_err());
+    let _two = session.channel_open_session().await.unwrap();
+    let _three = session.channel_open_session().await.unwrap();
+    assert!(session.channel_open_session().await.is_err());
+    channel.eof().await.unwrap();
+    let mut status = None;
+    while let Some(message) = channel.wait().await {
+        if let ChannelMsg::ExitStatus { exit_status } = message {
+            status = Some(exit_status);
+        }
+    }
+    assert_eq!(status, Some(0), "the first command was not disturbed");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn connections_without_a_login_are_few_and_short() {
+    let limits = SshLimits {
+        login_grace: Duration::from_millis(700),
+        unauthenticated_per_address_max: 2,
+        ..SshLimits::default()
+    };
+    let door = door("exec cat", limits).await;
+    let started = Instant::now();
+    let mut silent = Vec::new();
+    for _ in 0..2 {
+        silent.push(TcpStream::connect(door.address).await.unwrap());
+    }
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    let mut third = TcpStream::connect(door.address).await.unwrap();
+    let mut bytes = Vec::new();
+    third.read_to_end(&mut bytes).await.unwrap();
+    assert!(bytes.is_empty() && started.elapsed() < Duration::from_millis(500));
+    for mut stream in silent {
+        stream.read_to_end(&mut bytes).await.unwrap();
+    }
+    assert!(started.elapsed() > Duration::from_millis(600));
+    assert!(door.run("user", &[], "x").await.status.success());
+}
+
+/// T1, T2: garbage before any login ends the connection, and soon.
+#[tokio::test(flavor = "multi_thread")]
+async fn garbage_ends_the_connection() {
+    let door = door("exec cat", SshLimits { login_grace: Duration::from_secs(3), ..SshLimits::default() }).await;
+    let lines = b"x\n".repeat(100_000);
+    let long = vec![b'x'; 1 << 20];
+    let huge = [&b"SSH-2.0-x\r\n"[..], &[0xff; 64]].concat();
+    let http = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n".to_vec();
+    for garbage in [lines, long, huge, http] {
+        let mut stream = TcpStream::connect(door.address).await.unwrap();
+        let _ = stream.write_all(&garbage).await;
+        let mut bytes = Vec::new();
+        let read = stream.read_to_end(&mut bytes);
+        let _ = tokio::time::timeout(Duration::from_secs(5), read).await.expect("the door still listens");
+    }
+    assert!(door.run("user", &[], "x").await.status.success());
+}

@@ -1,0 +1,52 @@
+//! What a door tells the session that it starts. Nothing of it but the command comes from the client.
+
+use serde::{Deserialize, Serialize};
+
+/// Longest command line that is looked at, bytes. A door passes one byte more of a longer one, so that the session refuses it.
+pub(crate) const COMMAND_BYTES_MAX: usize = 4096;
+
+/// Bound of an identity's frame, bytes.
+pub(crate) const IDENTITY_BYTES_MAX: usize = 256 << 10;
+
+/// Who is served, what they asked for, and within which limits.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Identity {
+    /// The account's mail address.
+    pub account: String,
+    /// May the account be used.
+    pub access: Access,
+    /// Its groups, sorted.
+    pub groups: Vec<String>,
+    /// Where the client is.
+    pub address: String,
+    /// The command line, as the client sent it.
+    pub command: Option<Vec<u8>>,
+    /// Limits of the process.
+    pub limits: Limits,
+}
+
+/// May the account be used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Access {
+    /// Yes.
+    Enabled,
+    /// It was switched off.
+    Disabled,
+    /// It was never switched on.
+    NotEnabled,
+}
+
+/// Limits of the session's process (`setrlimit`).
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub(crate) struct Limits {
+    /// Address space, bytes.
+    pub address_space_bytes: u64,
+    /// Heap and anonymous memory, bytes.
+    pub memory_bytes: u64,
+    /// CPU time, seconds.
+    pub cpu_seconds: u64,
+    /// Open files.
+    pub open_files: u64,
+    /// Longest file that it may write: a push on its way.
+    pub file_bytes: u64,
+}
