@@ -28,5 +28,5 @@ pub use ids::{ChainHash, Epoch, Incarnation, LogId, NotHex, OutOfRange, RecordId
 pub use log::{AppendError, Draft, Lease, LeaseError, Log, LogError, Payload, Refusal, Tail, ViewError};
 pub use membership::{DiskUse, Member, MirrorInView, Role, ServerState, View};
 pub use name::{NameError, RepositoryName};
-pub use stop_at::stop_at;
 pub use record::{Body, ChangePayload, Record, RecordError, StoreKind, StoreRecord, limits};
+pub use stop_at::stop_at;
