@@ -3,7 +3,7 @@
 mod apply;
 mod diff;
 
-pub use apply::{Hunk, apply, apply_chain, hunks};
+pub use apply::{Hunk, apply, apply_chain, apply_into, hunks};
 pub use diff::diff;
 
 /// A delta can't be applied to its base.

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::folder::{FileBytes, Folder};
 use crate::{Node, Revision, StoreError};
 
-mod chunk;
+pub(crate) mod chunk;
 pub(crate) mod index;
 mod node_map;
 mod texts;

@@ -228,3 +228,21 @@ proptest! {
         prop_assert_eq!(found, expected.into_iter().flatten().collect::<Vec<_>>());
     }
 }
+
+#[test]
+fn bytes_are_read_back_before_and_after_they_are_written_out() {
+    let mut writer = ChangeWriter::new(tempfile::tempfile().unwrap()).unwrap();
+    let piece = |n: u8| vec![n; 100_000];
+    for n in 0..20 {
+        writer.append(b"store/00manifest.d", 5, &piece(n)).unwrap();
+        writer.create(b"store/data/a.d", b"between").unwrap();
+    }
+    let mut back = vec![0; 250_000];
+    writer.read_back(b"store/00manifest.d", 350_000, &mut back).unwrap();
+    assert_eq!(back, [&piece(3)[..50_000], &piece(4), &piece(5)].concat());
+    let mut last = [0; 10];
+    writer.read_back(b"store/00manifest.d", 1_999_990, &mut last).unwrap();
+    assert_eq!(last, [19; 10]);
+    assert!(writer.read_back(b"store/00manifest.d", 1_999_991, &mut last).is_err());
+    assert!(writer.read_back(b"store/data/b.d", 0, &mut last).is_err());
+}

@@ -1,6 +1,8 @@
 //! Writing a change.
 
-use std::io::{BufWriter, Seek, SeekFrom, Write};
+use std::fs::File;
+use std::io::{self, BufWriter, Seek, SeekFrom, Write};
+use std::os::unix::fs::FileExt;
 
 use rustc_hash::FxHashMap;
 
@@ -279,5 +281,35 @@ impl<W: Write + Seek> ChangeWriter<W> {
         let bytes = HEADER_BYTES as u64 + self.written + table.len() as u64;
         let file = self.file.into_inner().map_err(|error| error.into_error())?;
         Ok((file, bytes))
+    }
+}
+
+impl ChangeWriter<File> {
+    /// Reads back what was added for one path: from `offset`, counted in the added bytes, as many as `into` holds. The file
+    /// must be open for reading too.
+    ///
+    /// # Errors
+    /// A failing file; bytes that were not added.
+    pub fn read_back(&mut self, path: &[u8], mut offset: u64, mut into: &mut [u8]) -> Result<(), ChangeError> {
+        let missing = || io::Error::new(io::ErrorKind::UnexpectedEof, "bytes that were not added");
+        let entry = self.by_path.get(path).map(|&place| &self.entries[place]).ok_or_else(missing)?;
+        self.file.flush()?;
+        for &(start, len) in &entry.extents {
+            if offset >= len {
+                offset -= len;
+                continue;
+            }
+            let bytes = into.len().min((len - offset) as usize);
+            let (now, later) = into.split_at_mut(bytes);
+            self.file.get_ref().read_exact_at(now, HEADER_BYTES as u64 + start + offset)?;
+            into = later;
+            offset = 0;
+            if into.is_empty() {
+                return Ok(());
+            }
+        }
+        let waiting = entry.pending.get(offset as usize..).and_then(|waiting| waiting.get(..into.len()));
+        into.copy_from_slice(waiting.ok_or_else(missing)?);
+        Ok(())
     }
 }

@@ -46,6 +46,13 @@ fn split_hunk(delta: &[u8], at: usize) -> Result<(Hunk<'_>, &[u8]), DeltaError> 
 
 /// Applies one delta. The result may have at most `bound` bytes.
 pub fn apply(base: &[u8], delta: &[u8], bound: usize) -> Result<Vec<u8>, DeltaError> {
+    let mut text = Vec::new();
+    apply_into(base, delta, bound, &mut text)?;
+    Ok(text)
+}
+
+/// Applies one delta; the result, at most `bound` bytes, takes the place of what `text` holds. An error leaves `text` as it is.
+pub fn apply_into(base: &[u8], delta: &[u8], bound: usize, text: &mut Vec<u8>) -> Result<(), DeltaError> {
     let mut bytes = base.len();
     for hunk in hunks(delta) {
         let hunk = hunk?;
@@ -58,7 +65,8 @@ pub fn apply(base: &[u8], delta: &[u8], bound: usize) -> Result<Vec<u8>, DeltaEr
     if bytes > bound {
         return Err(DeltaError::TooLong { bound });
     }
-    let mut text = Vec::with_capacity(bytes);
+    text.clear();
+    text.reserve(bytes);
     let mut at = 0;
     for hunk in hunks(delta) {
         let hunk = hunk?;
@@ -67,7 +75,7 @@ pub fn apply(base: &[u8], delta: &[u8], bound: usize) -> Result<Vec<u8>, DeltaEr
         at = hunk.end;
     }
     text.extend_from_slice(&base[at..]);
-    Ok(text)
+    Ok(())
 }
 
 /// Applies deltas one after the other, without building the texts between. Each text may have at most `bound` bytes.

@@ -11,7 +11,7 @@ pub(super) fn delta_bytes_max(base_bytes: u32, text_bytes: u32) -> usize {
 }
 
 /// Decompresses a chunk; more than `bound` bytes are an error, told in words.
-pub(super) fn decompress(chunk: &[u8], bound: usize) -> Result<Cow<'_, [u8]>, String> {
+pub(crate) fn decompress(chunk: &[u8], bound: usize) -> Result<Cow<'_, [u8]>, String> {
     let plain = match chunk.first() {
         None => return Ok(Cow::Borrowed(chunk)),
         Some(0) => chunk,
