@@ -3,6 +3,7 @@
 use std::fmt;
 use std::io;
 
+use crate::change::ChangeError;
 use crate::delta::DeltaError;
 use crate::{Node, StoreError};
 
@@ -28,6 +29,9 @@ pub enum PrepareError {
     /// The spool could not be written or read.
     #[error("can't write the change: {0}")]
     Spool(#[from] io::Error),
+    /// The change can't be put down: too large, a path that can't be stored, or a full disk.
+    #[error(transparent)]
+    Change(#[from] ChangeError),
 }
 
 impl PrepareError {
@@ -39,7 +43,9 @@ impl PrepareError {
     pub fn is_refusal(&self) -> bool {
         matches!(
             self,
-            PrepareError::Refused { .. } | PrepareError::Incoming(IncomingError::Malformed(_))
+            PrepareError::Refused { .. }
+                | PrepareError::Incoming(IncomingError::Malformed(_))
+                | PrepareError::Change(ChangeError::TooLarge { .. } | ChangeError::Path(_))
         )
     }
 }
@@ -72,8 +78,8 @@ pub enum Refusal {
     #[error("revision flags {0:#06x} are not supported")]
     Flags(u16),
     /// The text of a changeset.
-    #[error("malformed changeset: {0}")]
-    Changeset(&'static str),
+    #[error("{0}")]
+    Changeset(String),
     /// The text of a manifest.
     #[error("malformed manifest: {0}")]
     Manifest(&'static str),
@@ -83,6 +89,9 @@ pub enum Refusal {
     /// A manifest names a file revision that is neither in the repository nor in the push.
     #[error("file revision {0} is missing")]
     MissingFile(Node),
+    /// A changeset lists a file that neither the repository nor a manifest of the push has.
+    #[error("listed by changeset {0}, and in no manifest")]
+    Unlisted(Node),
     /// A file revision that no manifest of the push names.
     #[error("no manifest of the push names this revision")]
     Spurious,
@@ -119,6 +128,8 @@ pub enum Refusal {
 pub enum Place {
     /// The push as a whole.
     Push,
+    /// Its changegroup.
+    Changegroup,
     /// A changeset.
     Changeset(Node),
     /// A manifest.
@@ -134,7 +145,8 @@ pub enum Place {
 impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Place::Push => write!(f, "in the push"),
+            Place::Push => write!(f, "in one push"),
+            Place::Changegroup => write!(f, "in the changegroup"),
             Place::Changeset(node) => write!(f, "changeset {node}"),
             Place::Manifest(node) => write!(f, "manifest {node}"),
             Place::File(path) => write!(f, "file {}", path.escape_ascii()),

@@ -1,14 +1,51 @@
 //! Turning what a push brings into a [`Change`](crate::change), the store untouched.
+//!
+//! A [`Preparation`] reads a [`Snapshot`] and writes to a spool file. It takes a changegroup as it comes, once: changelog, manifest,
+//! files. Each revision's text is rebuilt and hashed, whatever the bundle says of itself, and stored anew: as the incoming delta where
+//! that keeps the store as quick to read and as small as Mercurial would have it, else as another one or whole. Phases, bookmarks,
+//! obsolescence markers and the configuration come on top, and see what came before. What does not fit together is refused by
+//! name; then the spool is dropped, and nothing has happened.
+//!
+//! Memory does not grow with the push's bytes, but with its revisions (an index entry each, for the revlog that grows just now), its
+//! changesets and the paths that it names. The same push on the same snapshot gives the same bytes on any machine.
 
+mod bookmarks;
+mod changelog;
+mod changeset_check;
+mod compress;
+mod delta_choice;
 mod error;
+mod filelog;
+mod growing;
+mod hash;
 mod incoming;
+mod ledger;
 mod limits;
+mod manifest;
+mod manifest_check;
+mod markers;
+mod names;
+mod phases;
 mod summary;
+mod text_cache;
 
 use std::fs::File;
 
-use crate::{Changeset, Marker, Node, Phase, Revision, Snapshot};
+use crate::change::ChangeWriter;
+use crate::{Changeset, Marker, Node, Phase, Revision, Snapshot, path_encoding};
 
+use bookmarks::MovedBookmarks;
+use compress::Compressor;
+use filelog::Files;
+use growing::{Deltas, Spool};
+use hash::HashChecker;
+use ledger::Ledger;
+use manifest::Manifests;
+use markers::NewMarkers;
+use phases::MovedPhases;
+use text_cache::TextCache;
+
+pub use changelog::CombinedChangelog;
 pub use error::{Place, PrepareError, Refusal};
 pub use incoming::{Incoming, IncomingChangegroup, IncomingError, IncomingRevision};
 pub use limits::PrepareLimits;
@@ -17,100 +54,255 @@ pub use summary::{ChangegroupOutcome, PreparedChange, PushSummary};
 /// One push being prepared.
 pub struct Preparation<'s> {
     snapshot: &'s Snapshot,
+    spool: Spool,
+    deltas: Deltas,
+    changelog: CombinedChangelog<'s>,
+    has_changegroup: bool,
+    phases: MovedPhases,
+    bookmarks: MovedBookmarks,
+    markers: NewMarkers,
+    hgrc: Option<Vec<u8>>,
 }
 
-/// The changelog with the new changesets.
-pub struct CombinedChangelog<'s> {
-    snapshot: &'s Snapshot,
-}
-
-#[allow(unused_variables)]
-impl<'s> CombinedChangelog<'s> {
-    /// Number of changesets, the new ones included. The new ones have the highest numbers.
-    pub fn len(&self) -> usize {
-        todo!()
-    }
-    /// Whether there is none.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-    /// The first new changeset's number, whether or not there is one.
-    pub fn first_new(&self) -> u32 {
-        todo!()
-    }
-    /// The changeset's number.
-    pub fn revision_of(&self, node: &Node) -> Option<Revision> {
-        todo!()
-    }
-    /// The changeset's name.
-    pub fn node(&self, revision: Revision) -> Node {
-        todo!()
-    }
-    /// Its parents.
-    pub fn parents(&self, revision: Revision) -> [Option<Revision>; 2] {
-        todo!()
-    }
-    /// The changeset, parsed.
-    pub fn changeset(&self, revision: Revision) -> Result<Changeset, PrepareError> {
-        todo!()
-    }
-    /// Heads, unfiltered, lowest first.
-    pub fn heads(&self) -> Vec<Revision> {
-        todo!()
-    }
-}
-
-#[allow(unused_variables)]
 impl<'s> Preparation<'s> {
-    /// Prepares a change of this snapshot in this empty file.
-    pub fn new(
-        snapshot: &'s Snapshot,
-        spool: File,
-        limits: PrepareLimits,
-    ) -> Result<Preparation<'s>, PrepareError> {
-        todo!()
+    /// Prepares a change of this snapshot in this empty file, open for reading and writing.
+    pub fn new(snapshot: &'s Snapshot, spool: File, limits: PrepareLimits) -> Result<Preparation<'s>, PrepareError> {
+        let requirements = snapshot.repository().requirements();
+        let deltas = match requirements.generaldelta() {
+            true => Deltas::General { snapshots: requirements.sparse_revlog() },
+            false => Deltas::Previous,
+        };
+        Ok(Preparation {
+            snapshot,
+            spool: Spool {
+                writer: ChangeWriter::new(spool)?,
+                compressor: Compressor::new(requirements.zstd())?,
+                hashes: HashChecker::new(),
+                cache: TextCache::new(limits.cache_bytes),
+                limits,
+                revisions: 0,
+                chunk: Vec::new(),
+                trial: Vec::new(),
+            },
+            deltas,
+            changelog: CombinedChangelog::new(snapshot),
+            has_changegroup: false,
+            phases: MovedPhases::default(),
+            bookmarks: MovedBookmarks::default(),
+            markers: NewMarkers::default(),
+            hgrc: None,
+        })
     }
-    /// Takes a whole changegroup; the phases of its changesets move as a push moves them (the repository publishing or not).
+
+    /// Takes a whole changegroup, the only one of the push.
+    ///
+    /// Phases move as a push moves them. Where the repository publishes, each changeset of the group, known or new, becomes public with its
+    /// ancestors; else new ones become draft, and secret ones among the group and its ancestors too.
     pub fn add_changegroup(
         &mut self,
         source: &mut dyn IncomingChangegroup,
     ) -> Result<ChangegroupOutcome, PrepareError> {
-        todo!()
+        if std::mem::replace(&mut self.has_changegroup, true) {
+            return Err(PrepareError::refused(Refusal::Twice, Place::Changegroup));
+        }
+        let outcome = self.take_changegroup(source);
+        // A text that does not match its hash may be what made a later piece fail: it is told first.
+        self.spool.hashes.wait()?;
+        outcome
     }
+
+    fn take_changegroup(&mut self, source: &mut dyn IncomingChangegroup) -> Result<ChangegroupOutcome, PrepareError> {
+        let unexpected = |what| PrepareError::refused(Refusal::Unexpected(what), Place::Changegroup);
+        let mut outcome = ChangegroupOutcome::default();
+        let mut ledger = Ledger::default();
+
+        if source.next()? != Incoming::Changelog {
+            return Err(unexpected("start"));
+        }
+        loop {
+            match source.next()? {
+                Incoming::Revision(incoming) => {
+                    self.spool.count_revision()?;
+                    match self.changelog.receive(&mut self.spool, &mut ledger, &incoming)? {
+                        true => outcome.added.push(incoming.node),
+                        false => outcome.known.push(incoming.node),
+                    }
+                    if outcome.added.len() + outcome.known.len() > self.spool.limits.changesets as usize {
+                        let limit = Refusal::Limit { limit: self.spool.limits.changesets.into(), unit: "changesets" };
+                        return Err(PrepareError::refused(limit, Place::Push));
+                    }
+                }
+                Incoming::EndOfGroup => break,
+                _ => return Err(unexpected("piece among the changesets")),
+            }
+        }
+        self.spool.cache.clear();
+
+        if source.next()? != Incoming::Manifest {
+            return Err(unexpected("piece after the changesets"));
+        }
+        let mut manifests = Manifests::new(self.snapshot, self.deltas);
+        loop {
+            match source.next()? {
+                Incoming::Revision(incoming) => {
+                    self.spool.count_revision()?;
+                    manifests.receive(&mut self.spool, &self.changelog, &mut ledger, &incoming)?;
+                }
+                Incoming::EndOfGroup => break,
+                _ => return Err(unexpected("piece among the manifests")),
+            }
+        }
+        manifests.finish(&mut self.spool, &self.changelog)?;
+        drop(manifests);
+        self.spool.cache.clear();
+
+        let mut files = Files {
+            snapshot: self.snapshot,
+            changelog: &self.changelog,
+            deltas: self.deltas,
+            new_paths: Vec::new(),
+            changes: 0,
+            files: 0,
+        };
+        loop {
+            match source.next()? {
+                Incoming::File(path) => files.receive(&mut self.spool, &mut ledger, path, source)?,
+                Incoming::End => break,
+                _ => return Err(unexpected("piece among the files")),
+            }
+        }
+        files.check_rest(ledger)?;
+        outcome.changes = files.changes;
+        outcome.files = files.files;
+        let new_paths = files.new_paths;
+        self.list_new_files(&new_paths)?;
+        self.move_phases(&outcome)?;
+        outcome.heads_change = self.changelog.heads_change();
+        Ok(outcome)
+    }
+
+    /// Adds lines to `fncache` for the store paths that it does not have.
+    fn list_new_files(&mut self, paths: &[Vec<u8>]) -> Result<(), PrepareError> {
+        if paths.is_empty() {
+            return Ok(());
+        }
+        let fncache = self.snapshot.fncache()?;
+        let mut lines = Vec::new();
+        for path in paths.iter().filter(|path| !fncache.contains(path)) {
+            lines.extend_from_slice(&path_encoding::encode_directories(path));
+            lines.push(b'\n');
+        }
+        self.append(b"store/fncache", self.snapshot.state().fncache_bytes, &lines)
+    }
+
+    /// Adds to the end of a file of which the snapshot only knows how long it is: 0 where there is none.
+    fn append(&mut self, path: &[u8], old_bytes: u64, bytes: &[u8]) -> Result<(), PrepareError> {
+        if bytes.is_empty() {
+            return Ok(());
+        }
+        match old_bytes {
+            0 => self.spool.writer.replace(path, None, bytes)?,
+            _ => self.spool.writer.append(path, old_bytes, bytes)?,
+        }
+        Ok(())
+    }
+
+    fn move_phases(&mut self, outcome: &ChangegroupOutcome) -> Result<(), PrepareError> {
+        let phase = match self.snapshot.settings().publishing() {
+            true => Phase::Public,
+            false => Phase::Draft,
+        };
+        let (snapshot, changelog) = (self.snapshot, &self.changelog);
+        for revision in changelog.new_changesets() {
+            self.phases.push(phase);
+            for parent in changelog.parents(revision).into_iter().flatten() {
+                self.phases.lower(snapshot, changelog, parent, phase)?;
+            }
+        }
+        for revision in outcome.known.iter().filter_map(|node| changelog.revision_of(node)) {
+            self.phases.lower(snapshot, changelog, revision, phase)?;
+        }
+        Ok(())
+    }
+
     /// Old and new changesets as one.
     pub fn changelog(&self) -> &CombinedChangelog<'s> {
-        todo!()
+        &self.changelog
     }
-    /// The changeset's phase as of now.
+
+    /// Any changeset, parsed.
+    pub fn changeset(&mut self, revision: Revision) -> Result<Changeset, PrepareError> {
+        self.changelog.changeset(&mut self.spool, self.snapshot, revision)
+    }
+
+    /// A changeset's phase as of now.
     pub fn phase(&self, revision: Revision) -> Result<Phase, PrepareError> {
-        todo!()
+        self.phases.phase(self.snapshot, &self.changelog, revision)
     }
-    /// Lowers these changesets and their ancestors to `phase`; what is lower stays. Returns whether anything moved.
-    pub fn advance_phases(
-        &mut self,
-        phase: Phase,
-        heads: &[Revision],
-    ) -> Result<bool, PrepareError> {
-        todo!()
+
+    /// Lowers these changesets and their ancestors to `phase`; what is as low stays. Returns whether anything moved.
+    pub fn advance_phases(&mut self, phase: Phase, heads: &[Revision]) -> Result<bool, PrepareError> {
+        let mut any = false;
+        for &head in heads {
+            any |= self.phases.lower(self.snapshot, &self.changelog, head, phase)?;
+        }
+        Ok(any)
     }
+
     /// Where a bookmark is as of now.
     pub fn bookmark(&self, name: &[u8]) -> Result<Option<Node>, PrepareError> {
-        todo!()
+        self.bookmarks.get(self.snapshot, name)
     }
-    /// Sets or removes a bookmark.
+
+    /// Sets a bookmark to a known changeset or to the null revision, or removes it.
     pub fn set_bookmark(&mut self, name: &[u8], node: Option<Node>) -> Result<(), PrepareError> {
-        todo!()
+        self.bookmarks.set(&self.changelog, &self.spool.limits, name, node)
     }
-    /// Adds markers that the repository does not have; returns how many.
+
+    /// Adds the markers that neither the repository nor an earlier part of the push has; returns how many.
     pub fn add_markers(&mut self, markers: &[Marker]) -> Result<usize, PrepareError> {
-        todo!()
+        self.markers.add(self.snapshot, &self.spool.limits, markers)
     }
+
     /// Replaces the repository's `hgrc`.
-    pub fn replace_hgrc(&mut self, hgrc: Vec<u8>) -> Result<(), PrepareError> {
-        todo!()
+    pub fn replace_hgrc(&mut self, hgrc: Vec<u8>) {
+        self.hgrc = Some(hgrc);
     }
+
     /// Completes the change; `None` when nothing changes.
-    pub fn finish(self) -> Result<Option<PreparedChange>, PrepareError> {
-        todo!()
+    pub fn finish(mut self) -> Result<Option<PreparedChange>, PrepareError> {
+        let state = self.snapshot.state();
+        let length = |content: &Option<Vec<u8>>| content.as_ref().map(|content| content.len() as u64);
+        self.changelog.revlog.finish(&mut self.spool.writer)?;
+        if let Some(roots) = self.phases.roots(self.snapshot, &self.changelog)? {
+            self.spool.writer.replace(b"store/phaseroots", length(&state.phaseroots), &roots)?;
+        }
+        let bookmarks = self.bookmarks.summary(self.snapshot)?;
+        if !bookmarks.is_empty() {
+            let path: &[u8] = match self.snapshot.repository().requirements().bookmarks_in_store() {
+                true => b"store/bookmarks",
+                false => b"bookmarks",
+            };
+            let content = MovedBookmarks::content(self.snapshot, &bookmarks)?;
+            self.spool.writer.replace(path, length(&state.bookmarks), &content)?;
+        }
+        if self.markers.count > 0 {
+            let content = self.markers.content(state.obsstore_bytes);
+            self.append(b"store/obsstore", state.obsstore_bytes, &content)?;
+        }
+        if let Some(hgrc) = self.hgrc.take().filter(|hgrc| Some(hgrc) != state.hgrc.as_ref()) {
+            self.spool.writer.replace(b"hgrc", length(&state.hgrc), &hgrc)?;
+        }
+        if self.spool.writer.is_empty() {
+            return Ok(None);
+        }
+        let summary = PushSummary {
+            changesets: self.changelog.new_changesets().map(|new| self.changelog.node(new)).collect(),
+            bookmarks,
+            phases: self.phases.summary(&self.changelog),
+            markers: self.markers.count,
+        };
+        let (file, bytes) = self.spool.writer.finish()?;
+        Ok(Some(PreparedChange { file, bytes, summary }))
     }
 }

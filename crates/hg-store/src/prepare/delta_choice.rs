@@ -1,0 +1,276 @@
+//! Which delta of a revision to store, or its full text.
+//!
+//! The bounds are those of Mercurial's sparse-revlog, so that what is written here is as quick to read, and as small, as what
+//! Mercurial writes, whatever a client sends: a delta is stored if its chunk is no longer than the text, the chunks of its chain
+//! no longer than twice the text, and the chain no longer than 1,000 deltas. A *snapshot* is a full text, or a delta to a snapshot
+//! that isn't the revision's parent; at depth `d` its chunk may have the `d`-th half of the text's bytes, and no more than its base's.
+//! The incoming delta is tried first, then the parents, then the snapshots in the parents' chains, the revision before, and
+//! the full text is what is left.
+
+use smallvec::SmallVec;
+
+use super::error::PrepareError;
+use super::growing::{Deltas, Growing, Spool};
+use super::text_cache::Text;
+use crate::{Revision, delta};
+
+const CHAIN_DELTAS_MAX: u32 = 1000;
+const CHAIN_BYTES_PER_TEXT_BYTE: u64 = 2;
+/// A base so much smaller than the text won't help.
+const TEXT_BYTES_PER_BASE_BYTE: u64 = 500;
+
+/// What matters of a revision's delta chain.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Chain {
+    /// Revisions from the full text to this one.
+    pub(super) revisions: u32,
+    /// Bytes of their chunks.
+    pub(super) bytes: u64,
+    /// Whether this revision is a snapshot; its depth then is `revisions - 1`.
+    pub(super) snapshot: bool,
+}
+
+/// What was chosen; the chunk is in the spool.
+pub(super) struct Choice {
+    pub(super) base: Option<u32>,
+    pub(super) chain: Chain,
+}
+
+type Tried = SmallVec<[u32; 8]>;
+
+impl Growing<'_> {
+    /// Chooses what to store for the next revision, and leaves the chunk in `spool.chunk`. `incoming` is a base and the delta to it.
+    pub(super) fn choose(
+        &mut self,
+        spool: &mut Spool,
+        parents: [Option<u32>; 2],
+        text: &Text,
+        incoming: Option<(u32, &[u8])>,
+    ) -> Result<Choice, PrepareError> {
+        if text.is_empty() {
+            return self.full(spool, text);
+        }
+        match self.deltas {
+            Deltas::None => self.full(spool, text),
+            Deltas::Previous => self.choose_previous(spool, text, incoming),
+            Deltas::General { snapshots } => self.choose_general(spool, parents, text, incoming, snapshots),
+        }
+    }
+
+    fn full(&mut self, spool: &mut Spool, text: &[u8]) -> Result<Choice, PrepareError> {
+        spool.compressor.compress(text, &mut spool.chunk)?;
+        Ok(Choice {
+            base: None,
+            chain: Chain { revisions: 1, bytes: spool.chunk.len() as u64, snapshot: true },
+        })
+    }
+
+    fn choose_previous(
+        &mut self,
+        spool: &mut Spool,
+        text: &Text,
+        incoming: Option<(u32, &[u8])>,
+    ) -> Result<Choice, PrepareError> {
+        let Some(previous) = self.len().checked_sub(1) else {
+            return self.full(spool, text);
+        };
+        let mut tried = Tried::new();
+        let known = incoming.filter(|(base, _)| *base == previous).map(|(_, delta)| delta);
+        match self.attempt(spool, previous, false, text, known, &mut tried)? {
+            Some(choice) => Ok(choice),
+            None => self.full(spool, text),
+        }
+    }
+
+    fn choose_general(
+        &mut self,
+        spool: &mut Spool,
+        parents: [Option<u32>; 2],
+        text: &Text,
+        incoming: Option<(u32, &[u8])>,
+        snapshots: bool,
+    ) -> Result<Choice, PrepareError> {
+        let mut tried = Tried::new();
+        let parents: SmallVec<[u32; 2]> = parents.into_iter().flatten().filter_map(|parent| self.with_content(parent)).collect();
+        if let Some((base, delta)) = incoming
+            && let Some(base) = self.with_content(base)
+        {
+            let as_snapshot = snapshots && !parents.contains(&base) && self.chain(base).snapshot;
+            if let Some(choice) = self.attempt(spool, base, as_snapshot, text, Some(delta), &mut tried)? {
+                return Ok(choice);
+            }
+        }
+        if let Some(choice) = self.smallest(spool, &parents, text, &mut tried)? {
+            return Ok(choice);
+        }
+        if snapshots && let Some(choice) = self.from_snapshots(spool, &parents, text, &mut tried)? {
+            return Ok(choice);
+        }
+        if let Some(previous) = self.len().checked_sub(1).and_then(|previous| self.with_content(previous)) {
+            // Stored as a plain delta, unless its base makes it a snapshot; then a snapshot's bounds hold.
+            let as_snapshot = snapshots && !parents.contains(&previous) && self.chain(previous).snapshot;
+            if let Some(choice) = self.attempt(spool, previous, as_snapshot, text, None, &mut tried)? {
+                return Ok(choice);
+            }
+        }
+        self.full(spool, text)
+    }
+
+    /// The parent whose delta is the smallest.
+    fn smallest(
+        &mut self,
+        spool: &mut Spool,
+        parents: &[u32],
+        text: &Text,
+        tried: &mut Tried,
+    ) -> Result<Option<Choice>, PrepareError> {
+        let mut best: Option<(Choice, Vec<u8>)> = None;
+        for &parent in parents {
+            if let Some(choice) = self.attempt(spool, parent, false, text, None, tried)?
+                && best.as_ref().is_none_or(|(_, chunk)| spool.chunk.len() < chunk.len())
+            {
+                best = Some((choice, std::mem::take(&mut spool.chunk)));
+            }
+        }
+        Ok(best.map(|(choice, chunk)| {
+            spool.chunk = chunk;
+            choice
+        }))
+    }
+
+    /// A new intermediate snapshot, on the deepest snapshot of the parents' chains that will do, or on one below it if that is better.
+    fn from_snapshots(
+        &mut self,
+        spool: &mut Spool,
+        parents: &[u32],
+        text: &Text,
+        tried: &mut Tried,
+    ) -> Result<Option<Choice>, PrepareError> {
+        let mut candidates: Vec<(u32, u32)> = Vec::new();
+        for &parent in parents {
+            let mut at = Some(parent);
+            while let Some(revision) = at {
+                let chain = self.chain(revision);
+                if chain.snapshot {
+                    candidates.push((chain.revisions, revision));
+                }
+                at = self.delta_base(revision);
+            }
+        }
+        candidates.sort_unstable_by(|a, b| b.cmp(a));
+        candidates.dedup();
+        let mut best: Option<(Choice, Vec<u8>)> = None;
+        for (depth, candidate) in candidates {
+            if let Some((found, _)) = &best
+                && found.chain.revisions == depth + 1
+            {
+                continue;
+            }
+            match self.attempt(spool, candidate, true, text, None, tried)? {
+                Some(choice) if best.as_ref().is_none_or(|(_, chunk)| spool.chunk.len() < chunk.len()) => {
+                    best = Some((choice, std::mem::take(&mut spool.chunk)));
+                }
+                _ if best.is_some() => break,
+                _ => {}
+            }
+        }
+        Ok(best.map(|(choice, chunk)| {
+            spool.chunk = chunk;
+            choice
+        }))
+    }
+
+    /// Tries one base; its chunk is in `spool.chunk` if it will do.
+    fn attempt(
+        &mut self,
+        spool: &mut Spool,
+        base: u32,
+        as_snapshot: bool,
+        text: &Text,
+        delta: Option<&[u8]>,
+        tried: &mut Tried,
+    ) -> Result<Option<Choice>, PrepareError> {
+        if tried.contains(&base) {
+            return Ok(None);
+        }
+        tried.push(base);
+        let below = self.chain(base);
+        let text_bytes = text.len() as u64;
+        if below.revisions > CHAIN_DELTAS_MAX
+            || below.bytes > CHAIN_BYTES_PER_TEXT_BYTE * text_bytes
+            || u64::from(self.text_bytes(base)) < text_bytes / TEXT_BYTES_PER_BASE_BYTE
+        {
+            return Ok(None);
+        }
+        match delta {
+            Some(delta) => spool.compressor.compress(delta, &mut spool.trial)?,
+            None => {
+                let base_text = self.text(spool, base)?;
+                let delta = delta::diff(&base_text, text);
+                spool.compressor.compress(&delta, &mut spool.trial)?;
+            }
+        }
+        let chunk_bytes = spool.trial.len() as u64;
+        let good = chunk_bytes <= text_bytes && below.bytes + chunk_bytes <= CHAIN_BYTES_PER_TEXT_BYTE * text_bytes;
+        let good_snapshot = !as_snapshot
+            || (chunk_bytes <= text_bytes.checked_shr(below.revisions).unwrap_or(0)
+                && chunk_bytes <= u64::from(self.chunk_bytes(base)));
+        if !(good && good_snapshot) {
+            return Ok(None);
+        }
+        std::mem::swap(&mut spool.chunk, &mut spool.trial);
+        Ok(Some(Choice {
+            base: Some(base),
+            chain: Chain {
+                revisions: below.revisions + 1,
+                bytes: below.bytes + chunk_bytes,
+                snapshot: as_snapshot,
+            },
+        }))
+    }
+
+    /// The nearest revision in the chain with the same text whose chunk isn't empty: to build on. `None` for an empty text.
+    fn with_content(&self, mut revision: u32) -> Option<u32> {
+        while self.chunk_bytes(revision) == 0 {
+            revision = self.delta_base(revision)?;
+        }
+        Some(revision)
+    }
+
+    /// What matters of a revision's chain; old ones are walked once.
+    pub(super) fn chain(&mut self, revision: u32) -> Chain {
+        if let Some(entry) = self.entry(revision) {
+            return entry.chain;
+        }
+        let mut above = Vec::new();
+        let mut at = revision;
+        let mut chain = loop {
+            if let Some(&chain) = self.old_chains.get(&at) {
+                break chain;
+            }
+            match self.old().delta_base(Revision::new(at)) {
+                Some(base) => {
+                    above.push(at);
+                    at = base.get();
+                }
+                None => {
+                    let chain = Chain { revisions: 1, bytes: self.chunk_bytes(at).into(), snapshot: true };
+                    self.old_chains.insert(at, chain);
+                    break chain;
+                }
+            }
+        };
+        for at in above.into_iter().rev() {
+            let base = self.delta_base(at);
+            let parents = self.parents(at);
+            let on_parent = parents.into_iter().flatten().any(|parent| self.with_content(parent) == base);
+            chain = Chain {
+                revisions: chain.revisions + 1,
+                bytes: chain.bytes + u64::from(self.chunk_bytes(at)),
+                snapshot: chain.snapshot && !on_parent,
+            };
+            self.old_chains.insert(at, chain);
+        }
+        chain
+    }
+}

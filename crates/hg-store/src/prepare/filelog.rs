@@ -1,0 +1,129 @@
+//! Taking a push's files.
+
+use std::sync::Arc;
+
+use crate::{Node, Revision, Revlog, Snapshot, path_encoding};
+
+use super::changelog::CombinedChangelog;
+use super::error::{Place, PrepareError, Refusal};
+use super::growing::{Deltas, Growing, RevlogPaths, Spool};
+use super::hash::Log;
+use super::incoming::{Incoming, IncomingChangegroup, IncomingRevision};
+use super::ledger::{Expected, Ledger};
+
+/// The files of one changegroup.
+pub(super) struct Files<'p, 's> {
+    pub(super) snapshot: &'s Snapshot,
+    pub(super) changelog: &'p CombinedChangelog<'s>,
+    pub(super) deltas: Deltas,
+    /// Store paths of files that are new, such as `data/x.i`: for `fncache`.
+    pub(super) new_paths: Vec<Vec<u8>>,
+    /// New file revisions.
+    pub(super) changes: u64,
+    /// Groups.
+    pub(super) files: u64,
+}
+
+impl Files<'_, '_> {
+    /// Takes the group of one file.
+    pub(super) fn receive(
+        &mut self,
+        spool: &mut Spool,
+        ledger: &mut Ledger,
+        path: Vec<u8>,
+        source: &mut dyn IncomingChangegroup,
+    ) -> Result<(), PrepareError> {
+        let expected = ledger.begin(&path, &spool.limits)?;
+        let old = self.snapshot.filelog(&path)?;
+        let index_path = [b"data/", &path[..], b".i"].concat();
+        let data_path = [b"data/", &path[..], b".d"].concat();
+        let paths = RevlogPaths { index: place_of(&index_path), data: place_of(&data_path) };
+        let log = Log::File(Arc::from(&path[..]));
+        let mut revlog = Growing::new(log, old.as_ref(), paths, self.deltas);
+        let mut any = false;
+        loop {
+            match source.next()? {
+                Incoming::Revision(incoming) => {
+                    any = true;
+                    spool.count_revision()?;
+                    self.revision(spool, &mut revlog, &expected, &incoming)?;
+                }
+                Incoming::EndOfGroup => break,
+                _ => return Err(PrepareError::refused(Refusal::Unexpected("piece in a file's group"), Place::File(path))),
+            }
+        }
+        if !any {
+            return Err(PrepareError::refused(Refusal::EmptyGroup, Place::File(path)));
+        }
+        if let Some(missing) = expected.named().iter().find(|node| revlog.revision_of(node).is_none()) {
+            return Err(PrepareError::refused(Refusal::MissingFile(*missing), Place::File(path)));
+        }
+        revlog.finish(&mut spool.writer)?;
+        spool.cache.clear();
+        let (index, data) = revlog.new_files();
+        if index {
+            self.new_paths.push(index_path);
+        }
+        if data {
+            self.new_paths.push(data_path);
+        }
+        self.files += 1;
+        Ok(())
+    }
+
+    fn revision(
+        &mut self,
+        spool: &mut Spool,
+        revlog: &mut Growing<'_>,
+        expected: &Expected,
+        incoming: &IncomingRevision,
+    ) -> Result<(), PrepareError> {
+        let node = incoming.node;
+        let link = self
+            .changelog
+            .revision_of(&incoming.link)
+            .map(Revision::get)
+            .ok_or_else(|| revlog.refused(Refusal::UnknownLink(incoming.link), node))?;
+        if revlog.revision_of(&node).is_some() {
+            return Ok(());
+        }
+        if !expected.is_named(&node) {
+            return Err(revlog.refused(Refusal::Spurious, node));
+        }
+        if !expected.is_listed_by(link) {
+            return Err(revlog.refused(Refusal::WrongLink(incoming.link), node));
+        }
+        if revlog.receive(spool, incoming, link)?.is_some() {
+            self.changes += 1;
+        }
+        Ok(())
+    }
+
+    /// The files are over: what manifests name of the others must be in the store, and what changesets list too.
+    pub(super) fn check_rest(&self, ledger: Ledger) -> Result<(), PrepareError> {
+        for (path, expected) in ledger.rest() {
+            let refused = |what| PrepareError::refused(what, Place::File(path.to_vec()));
+            let old = self.snapshot.filelog(&path)?.filter(|old| !old.is_empty());
+            let has = |old: &Revlog, node: &Node| old.revision_of(node).is_some();
+            match (&old, expected.named()) {
+                (Some(old), named) => {
+                    if let Some(missing) = named.iter().find(|node| !has(old, node)) {
+                        return Err(refused(Refusal::MissingFile(*missing)));
+                    }
+                }
+                (None, [missing, ..]) => return Err(refused(Refusal::MissingFile(*missing))),
+                (None, []) => {
+                    if let Some(changeset) = expected.first_listed_by().and_then(|number| self.changelog.revision(number)) {
+                        return Err(refused(Refusal::Unlisted(self.changelog.node(changeset))));
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Where the file of a store path such as `data/x.i` is, below `.hg`.
+fn place_of(path: &[u8]) -> Vec<u8> {
+    [b"store/", &path_encoding::encode(path)[..]].concat()
+}

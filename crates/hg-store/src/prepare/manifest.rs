@@ -1,0 +1,104 @@
+//! Taking a push's manifests.
+
+use crate::{Node, Revision, Snapshot};
+
+use super::changelog::CombinedChangelog;
+use super::error::{Place, PrepareError, Refusal};
+use super::growing::{Deltas, Growing, Received, RevlogPaths, Spool};
+use super::hash::Log;
+use super::incoming::IncomingRevision;
+use super::ledger::Ledger;
+use super::manifest_check::{Stretch, check, stretches};
+
+/// A delta that writes this part of a manifest, and more, is compared line by line with what it replaces.
+const REWRITTEN: usize = 2;
+
+/// The manifests, old and new.
+pub(super) struct Manifests<'s> {
+    revlog: Growing<'s>,
+}
+
+impl<'s> Manifests<'s> {
+    pub(super) fn new(snapshot: &'s Snapshot, deltas: Deltas) -> Manifests<'s> {
+        let old = snapshot.manifest();
+        let paths = RevlogPaths { index: b"store/00manifest.i".to_vec(), data: b"store/00manifest.d".to_vec() };
+        let old = (!old.is_empty()).then_some(old);
+        Manifests { revlog: Growing::new(Log::Manifest, old, paths, deltas) }
+    }
+
+    /// Takes one manifest of the group.
+    pub(super) fn receive(
+        &mut self,
+        spool: &mut Spool,
+        changelog: &CombinedChangelog<'_>,
+        ledger: &mut Ledger,
+        incoming: &IncomingRevision,
+    ) -> Result<(), PrepareError> {
+        let node = incoming.node;
+        let refused = |what| PrepareError::refused(what, Place::Manifest(node));
+        if self.revlog.revision_of(&node).is_some() {
+            return Ok(());
+        }
+        let link = changelog
+            .revision_of(&incoming.link)
+            .map(Revision::get)
+            .ok_or_else(|| refused(Refusal::UnknownLink(incoming.link)))?;
+        if changelog.new_manifest(link) != Some(node) {
+            return Err(refused(Refusal::WrongLink(incoming.link)));
+        }
+        let Some(received) = self.revlog.receive(spool, incoming, link)? else {
+            return Ok(());
+        };
+        self.check_lines(spool, ledger, incoming, &received)
+    }
+
+    /// Checks the lines that are new, and notes the file revisions that they name.
+    ///
+    /// They are new compared with the delta's base; compared with the first parent where the delta is the whole text, so that a client
+    /// that sends no deltas does not make each push name every file.
+    fn check_lines(
+        &self,
+        spool: &mut Spool,
+        ledger: &mut Ledger,
+        incoming: &IncomingRevision,
+        received: &Received,
+    ) -> Result<(), PrepareError> {
+        let new = &received.text[..];
+        let place = || Place::Manifest(incoming.node);
+        let whole = match &received.base {
+            None => true,
+            Some(_) => incoming.delta.len() > new.len() / REWRITTEN,
+        };
+        let parent = match self.revlog.parents(received.revision) {
+            [Some(parent), _] | [None, Some(parent)] if whole => Some(self.revlog.text(spool, parent)?),
+            _ => None,
+        };
+        let limits = &spool.limits;
+        let named = |path: &[u8], node: Node| ledger.name(path, node, limits);
+        let checked = match (&parent, &received.base) {
+            (Some(parent), _) => {
+                let whole = Stretch { old: (0, parent.len()), new: (0, new.len()) };
+                check(parent, new, std::iter::once(whole), named)
+            }
+            (None, base) => {
+                let base = base.as_ref().map_or(&[][..], |base| base);
+                check(base, new, stretches(&incoming.delta), named)
+            }
+        };
+        checked.map_err(|what| PrepareError::refused(Refusal::Manifest(what), place()))?
+    }
+
+    /// The group is over: each new changeset's manifest must be there.
+    pub(super) fn finish(&self, spool: &mut Spool, changelog: &CombinedChangelog<'_>) -> Result<(), PrepareError> {
+        for changeset in changelog.new_changesets() {
+            if let Some(manifest) = changelog.new_manifest(changeset.get())
+                && !manifest.is_null()
+                && self.revlog.revision_of(&manifest).is_none()
+            {
+                let place = Place::Changeset(changelog.node(changeset));
+                return Err(PrepareError::refused(Refusal::MissingManifest(manifest), place));
+            }
+        }
+        self.revlog.finish(&mut spool.writer)
+    }
+}

@@ -1,0 +1,164 @@
+//! Which paths of tracked files a push may bring.
+//!
+//! The store keeps any bytes apart, but a checkout on a client does not: a path that leaves the working folder, or that ends in
+//! the repository's own folder on any common file system, is refused here. Two paths that the store would put into one file
+//! (`a//b` and `a/b`, `/a` and `a`) are refused for the same reason.
+
+use super::PrepareLimits;
+use super::error::Refusal;
+
+/// Code points that HFS+ ignores in names, in UTF-8: U+200C to U+200F, U+202A to U+202E, U+206A to U+206F, U+FEFF.
+fn ignored_prefix(bytes: &[u8]) -> bool {
+    matches!(
+        bytes,
+        [0xe2, 0x80, 0x8c..=0x8f | 0xaa..=0xae, ..]
+            | [0xe2, 0x81, 0xaa..=0xaf, ..]
+            | [0xef, 0xbb, 0xbf, ..]
+    )
+}
+
+/// Whether some file system takes this part of a path for `.hg`.
+fn is_repository_folder(part: &[u8]) -> bool {
+    let mut plain = [0u8; 16];
+    let mut length = 0;
+    let mut at = 0;
+    while at < part.len() {
+        if ignored_prefix(&part[at..]) {
+            at += 3;
+            continue;
+        }
+        if length < plain.len() {
+            plain[length] = part[at].to_ascii_lowercase();
+        } else if !matches!(part[at], b'.' | b' ') {
+            return false;
+        }
+        length += 1;
+        at += 1;
+    }
+    let mut name = &plain[..length.min(plain.len())];
+    // Windows drops dots and blanks at the end.
+    while let [rest @ .., b'.' | b' '] = name {
+        name = rest;
+    }
+    if name == b".hg" {
+        return true;
+    }
+    // Windows' short names of `.hg`.
+    match name.iter().position(|&byte| byte == b'~') {
+        Some(tilde) => {
+            let (stem, digits) = (&name[..tilde], &name[tilde + 1..]);
+            (stem == b"hg" || stem == b"hg8b6c")
+                && !digits.is_empty()
+                && digits.iter().all(u8::is_ascii_digit)
+        }
+        None => false,
+    }
+}
+
+/// Checks the path of a tracked file.
+pub(super) fn check_path(path: &[u8], limits: &PrepareLimits) -> Result<(), Refusal> {
+    if path.is_empty() {
+        return Err(Refusal::Name("is empty"));
+    }
+    if path.len() > limits.path_bytes {
+        return Err(Refusal::Limit {
+            limit: limits.path_bytes as u64,
+            unit: "bytes in a path",
+        });
+    }
+    if path.iter().any(|&byte| byte < 0x20 || byte == 0x7f) {
+        return Err(Refusal::Name("has a control character"));
+    }
+    let mut parts = 0;
+    for part in path.split(|&byte| byte == b'/') {
+        parts += 1;
+        match part {
+            b"" if parts == 1 => return Err(Refusal::Name("is absolute")),
+            b"" => return Err(Refusal::Name("has an empty part")),
+            b"." | b".." => return Err(Refusal::Name("has a part that is `.` or `..`")),
+            // Only these first bytes can lead to `.hg`, so that most parts cost one look.
+            [b'.' | b'h' | b'H' | 0xe2 | 0xef, ..] if is_repository_folder(part) => {
+                return Err(Refusal::Name("has a part that stands for `.hg`"));
+            }
+            _ => {}
+        }
+    }
+    if parts > limits.path_parts {
+        return Err(Refusal::Limit {
+            limit: limits.path_parts as u64,
+            unit: "parts in a path",
+        });
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(path: &[u8]) -> bool {
+        check_path(path, &PrepareLimits::default()).is_err()
+    }
+
+    #[test]
+    fn odd_but_harmless_names_are_taken() {
+        for path in [
+            &b"a"[..],
+            b"con.txt",
+            b"aux",
+            b"A/a",
+            b"\xff\xfe",
+            b"a b /c. ",
+            b".hgtags",
+            b".hgsub",
+            b".hgignore",
+            b"x/.hgx/y",
+            b"hg/.h",
+            b"hg~x",
+            b"a\\b",
+            b"...",
+            b"..a/a..",
+            b"data.i/x.d",
+            b"hgfleet",
+            b"h.g.......................................x",
+            "naïve/\u{200c}x".as_bytes(),
+        ] {
+            assert!(!refused(path), "{}", path.escape_ascii());
+        }
+    }
+
+    #[test]
+    fn names_that_leave_the_folder_or_reach_the_repository_are_refused() {
+        for path in [
+            &b""[..],
+            b"/abs",
+            b"a//b",
+            b"a/",
+            b"..",
+            b"../x",
+            b"a/../b",
+            b"./a",
+            b"a/.",
+            b".hg",
+            b".hg/hgrc",
+            b".HG/hgrc",
+            b"a/.Hg/b",
+            b".hg./x",
+            b".hg /x",
+            b".hg.............................. . ./x",
+            b"HG~1/x",
+            b"hg8b6c~2/x",
+            ".h\u{200c}g/hgrc".as_bytes(),
+            "\u{feff}.hg/hgrc".as_bytes(),
+            b"a\nb",
+            b"a\0b",
+            b"a\rb",
+            b"a\x7f",
+            b"\x1b[2J",
+        ] {
+            assert!(refused(path), "{}", path.escape_ascii());
+        }
+        assert!(refused(&[b'a'; 4097]));
+        assert!(refused(&b"a/".repeat(300)[..599]));
+    }
+}

@@ -1,0 +1,124 @@
+//! Full texts that may be needed again.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use rustc_hash::FxHashMap;
+
+/// A full text; the hasher may hold it as well.
+pub(super) type Text = Arc<Vec<u8>>;
+
+/// The texts of one revlog that were used last, up to a number of bytes.
+pub(super) struct TextCache {
+    texts: FxHashMap<u32, (Text, u64)>,
+    /// Uses in order; a use that is not its text's last is passed over.
+    uses: VecDeque<(u32, u64)>,
+    clock: u64,
+    bytes: usize,
+    bytes_max: usize,
+    /// Buffers of texts that were dropped, to be filled again.
+    spare: Vec<Vec<u8>>,
+}
+
+impl TextCache {
+    pub(super) fn new(bytes_max: usize) -> TextCache {
+        TextCache {
+            texts: FxHashMap::default(),
+            uses: VecDeque::new(),
+            clock: 0,
+            bytes: 0,
+            bytes_max,
+            spare: Vec::new(),
+        }
+    }
+
+    /// An empty buffer, with room where one is at hand.
+    pub(super) fn buffer(&mut self) -> Vec<u8> {
+        let mut buffer = self.spare.pop().unwrap_or_default();
+        buffer.clear();
+        buffer
+    }
+
+    #[cfg(test)]
+    fn contains(&self, revision: u32) -> bool {
+        self.texts.contains_key(&revision)
+    }
+
+    pub(super) fn get(&mut self, revision: u32) -> Option<Text> {
+        self.clock += 1;
+        let (text, used) = self.texts.get_mut(&revision)?;
+        *used = self.clock;
+        let text = Arc::clone(text);
+        self.uses.push_back((revision, self.clock));
+        if self.uses.len() > 64 + 8 * self.texts.len() {
+            let texts = &self.texts;
+            self.uses
+                .retain(|(revision, used)| texts.get(revision).is_some_and(|(_, last)| last == used));
+        }
+        Some(text)
+    }
+
+    /// Keeps a text; the longest unused ones go. One text is always kept, however large.
+    pub(super) fn insert(&mut self, revision: u32, text: Text) {
+        self.clock += 1;
+        self.bytes += text.len();
+        self.uses.push_back((revision, self.clock));
+        if let Some((old, _)) = self.texts.insert(revision, (text, self.clock)) {
+            self.bytes -= old.len();
+        }
+        while self.bytes > self.bytes_max && self.texts.len() > 1 {
+            let Some((oldest, used)) = self.uses.pop_front() else {
+                break;
+            };
+            if self.texts.get(&oldest).is_none_or(|(_, last)| *last != used) {
+                continue;
+            }
+            if let Some((text, _)) = self.texts.remove(&oldest) {
+                self.bytes -= text.len();
+                self.recycle(text);
+            }
+        }
+    }
+
+    /// Forgets everything but the buffers: the next revlog begins.
+    pub(super) fn clear(&mut self) {
+        let texts: Vec<Text> = self.texts.drain().map(|(_, (text, _))| text).collect();
+        texts.into_iter().for_each(|text| self.recycle(text));
+        self.uses.clear();
+        self.bytes = 0;
+    }
+
+    fn recycle(&mut self, text: Text) {
+        if self.spare.len() < 16
+            && let Ok(buffer) = Arc::try_unwrap(text)
+            && buffer.capacity() <= 1 << 20
+        {
+            self.spare.push(buffer);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keeps_what_was_used_last() {
+        let mut cache = TextCache::new(100);
+        for revision in 0..10 {
+            cache.insert(revision, Arc::new(vec![revision as u8; 10]));
+        }
+        assert!(cache.get(0).is_some());
+        cache.insert(10, Arc::new(vec![1; 15]));
+        assert!(cache.get(0).is_some());
+        assert!(!cache.contains(1) && !cache.contains(2) && cache.contains(3));
+        cache.insert(11, Arc::new(vec![1; 1000]));
+        assert!(cache.get(11).is_some() && cache.get(10).is_none());
+        for _ in 0..1000 {
+            cache.get(11);
+        }
+        assert!(cache.uses.len() < 100);
+        cache.clear();
+        assert!(cache.get(11).is_none());
+    }
+}
