@@ -132,10 +132,7 @@ impl<'s> CombinedChangelog<'s> {
         for path in &changeset.files {
             ledger.list(path, received.revision, &spool.limits)?;
         }
-        self.changesets.push(NewChangeset {
-            manifest: changeset.manifest,
-            closes_branch: changeset.closes_branch(),
-        });
+        self.changesets.push(NewChangeset { manifest: changeset.manifest, closes_branch: changeset.closes_branch() });
         Ok(true)
     }
 
@@ -150,7 +147,6 @@ impl<'s> CombinedChangelog<'s> {
             return Ok(snapshot.changeset(revision)?);
         }
         let text = self.revlog.new_chunk(spool, revision.get())?;
-        changeset_check::parse(&text)
-            .map_err(|what| PrepareError::refused(what, Place::Changeset(self.node(revision))))
+        changeset_check::parse(&text).map_err(|what| PrepareError::refused(what, Place::Changeset(self.node(revision))))
     }
 }

@@ -31,10 +31,7 @@ impl Compressor {
         } else {
             Method::Zlib(Compress::new(Compression::default(), true))
         };
-        Ok(Compressor {
-            method,
-            compressed: Vec::new(),
-        })
+        Ok(Compressor { method, compressed: Vec::new() })
     }
 
     /// Puts the chunk for `data` into `chunk`, which loses what it held.
@@ -89,9 +86,7 @@ mod tests {
 
     fn chunk(zstd: bool, data: &[u8]) -> Vec<u8> {
         let mut out = b"old".to_vec();
-        Compressor::new(zstd)
-            .and_then(|mut compressor| compressor.compress(data, &mut out))
-            .expect("memory");
+        Compressor::new(zstd).and_then(|mut compressor| compressor.compress(data, &mut out)).expect("memory");
         out
     }
 

@@ -59,10 +59,7 @@ impl Growing<'_> {
 
     fn full(&mut self, spool: &mut Spool, text: &[u8]) -> Result<Choice, PrepareError> {
         spool.compressor.compress(text, &mut spool.chunk)?;
-        Ok(Choice {
-            base: None,
-            chain: Chain { revisions: 1, bytes: spool.chunk.len() as u64, snapshot: true },
-        })
+        Ok(Choice { base: None, chain: Chain { revisions: 1, bytes: spool.chunk.len() as u64, snapshot: true } })
     }
 
     fn choose_previous(
@@ -91,7 +88,8 @@ impl Growing<'_> {
         snapshots: bool,
     ) -> Result<Choice, PrepareError> {
         let mut tried = Tried::new();
-        let parents: SmallVec<[u32; 2]> = parents.into_iter().flatten().filter_map(|parent| self.with_content(parent)).collect();
+        let parents: SmallVec<[u32; 2]> =
+            parents.into_iter().flatten().filter_map(|parent| self.with_content(parent)).collect();
         if let Some((base, delta)) = incoming
             && let Some(base) = self.with_content(base)
         {
@@ -221,11 +219,7 @@ impl Growing<'_> {
         std::mem::swap(&mut spool.chunk, &mut spool.trial);
         Ok(Some(Choice {
             base: Some(base),
-            chain: Chain {
-                revisions: below.revisions + 1,
-                bytes: below.bytes + chunk_bytes,
-                snapshot: as_snapshot,
-            },
+            chain: Chain { revisions: below.revisions + 1, bytes: below.bytes + chunk_bytes, snapshot: as_snapshot },
         }))
     }
 

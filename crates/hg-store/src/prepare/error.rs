@@ -29,9 +29,6 @@ pub enum PrepareError {
     /// The spool could not be written or read.
     #[error("can't write the change: {0}")]
     Spool(#[from] io::Error),
-    /// The change can't be put down: too large, a path that can't be stored, or a full disk.
-    #[error(transparent)]
-    Change(#[from] ChangeError),
 }
 
 impl PrepareError {
@@ -41,12 +38,20 @@ impl PrepareError {
 
     /// Whether the one who pushed is at fault, rather than the repository or the server.
     pub fn is_refusal(&self) -> bool {
-        matches!(
-            self,
-            PrepareError::Refused { .. }
-                | PrepareError::Incoming(IncomingError::Malformed(_))
-                | PrepareError::Change(ChangeError::TooLarge { .. } | ChangeError::Path(_))
-        )
+        matches!(self, PrepareError::Refused { .. } | PrepareError::Incoming(IncomingError::Malformed(_)))
+    }
+}
+
+impl From<ChangeError> for PrepareError {
+    /// The bounds of a change are a push's bounds; all else that can go wrong is the file's.
+    fn from(error: ChangeError) -> Self {
+        match error {
+            ChangeError::Write(error) => PrepareError::Spool(error),
+            ChangeError::TooLarge { what, limit } => {
+                PrepareError::refused(Refusal::Limit { limit, unit: what }, Place::Push)
+            }
+            other => PrepareError::Spool(io::Error::other(other)),
+        }
     }
 }
 

@@ -49,7 +49,12 @@ impl Files<'_, '_> {
                     self.revision(spool, &mut revlog, &expected, &incoming)?;
                 }
                 Incoming::EndOfGroup => break,
-                _ => return Err(PrepareError::refused(Refusal::Unexpected("piece in a file's group"), Place::File(path))),
+                _ => {
+                    return Err(PrepareError::refused(
+                        Refusal::Unexpected("piece in a file's group"),
+                        Place::File(path),
+                    ));
+                }
             }
         }
         if !any {
@@ -113,7 +118,9 @@ impl Files<'_, '_> {
                 }
                 (None, [missing, ..]) => return Err(refused(Refusal::MissingFile(*missing))),
                 (None, []) => {
-                    if let Some(changeset) = expected.first_listed_by().and_then(|number| self.changelog.revision(number)) {
+                    if let Some(changeset) =
+                        expected.first_listed_by().and_then(|number| self.changelog.revision(number))
+                    {
                         return Err(refused(Refusal::Unlisted(self.changelog.node(changeset))));
                     }
                 }

@@ -261,10 +261,8 @@ impl<'r> Growing<'r> {
         let mut parents = [None; 2];
         for (parent, name) in parents.iter_mut().zip([incoming.p1, incoming.p2]) {
             if !name.is_null() {
-                *parent = Some(
-                    self.revision_of(&name)
-                        .ok_or_else(|| self.refused(Refusal::UnknownParent(name), node))?,
-                );
+                *parent =
+                    Some(self.revision_of(&name).ok_or_else(|| self.refused(Refusal::UnknownParent(name), node))?);
             }
         }
         let base = if incoming.base.is_null() {
@@ -491,14 +489,9 @@ impl<'r> Growing<'r> {
             (Some(base), _) => self.full_text_below(base),
         };
         let parent = |parent: Option<u32>| parent.unwrap_or(u32::MAX);
-        for number in [
-            entry.chunk_bytes,
-            entry.text_bytes,
-            base,
-            entry.link,
-            parent(entry.parents[0]),
-            parent(entry.parents[1]),
-        ] {
+        for number in
+            [entry.chunk_bytes, entry.text_bytes, base, entry.link, parent(entry.parents[0]), parent(entry.parents[1])]
+        {
             out.extend_from_slice(&number.to_be_bytes());
         }
         out.extend_from_slice(entry.node.as_bytes());
@@ -516,7 +509,9 @@ impl<'r> Growing<'r> {
 /// Puts the parents of a file revision in the order in which Mercurial keeps them: after a copy the first one is null, else never.
 fn put_in_order(parents: &mut [Option<u32>; 2], text: &[u8]) {
     let copied = text.starts_with(b"\x01\n");
-    if (copied && parents[0].is_some() && parents[1].is_none()) || (!copied && parents[0].is_none() && parents[1].is_some()) {
+    if (copied && parents[0].is_some() && parents[1].is_none())
+        || (!copied && parents[0].is_none() && parents[1].is_some())
+    {
         parents.swap(0, 1);
     }
 }

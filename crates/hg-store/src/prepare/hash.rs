@@ -93,25 +93,13 @@ pub(super) struct HashChecker {
 impl HashChecker {
     pub(super) fn new() -> HashChecker {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        HashChecker {
-            shared: Arc::default(),
-            worker: None,
-            may_spawn: cores > 1,
-            hashed_bytes: 0,
-            number: 0,
-        }
+        HashChecker { shared: Arc::default(), worker: None, may_spawn: cores > 1, hashed_bytes: 0, number: 0 }
     }
 
     /// Takes a text to check. An error is about this text or an earlier one.
     pub(super) fn add(&mut self, log: &Log, node: Node, parents: [Node; 2], text: &Text) -> Result<(), PrepareError> {
         self.number += 1;
-        let job = Job {
-            number: self.number,
-            text: Arc::clone(text),
-            parents,
-            node,
-            log: log.clone(),
-        };
+        let job = Job { number: self.number, text: Arc::clone(text), parents, node, log: log.clone() };
         if self.worker.is_none() && self.may_spawn && self.hashed_bytes > INLINE_BYTES {
             self.spawn();
         }
@@ -156,9 +144,7 @@ impl HashChecker {
     fn spawn(&mut self) {
         let (jobs, queue) = sync_channel(QUEUE_TEXTS);
         let shared = Arc::clone(&self.shared);
-        let spawned = std::thread::Builder::new()
-            .name("hash".to_owned())
-            .spawn(move || shared.run(&queue));
+        let spawned = std::thread::Builder::new().name("hash".to_owned()).spawn(move || shared.run(&queue));
         match spawned {
             Ok(thread) => self.worker = Some(Worker { jobs, thread }),
             // No thread to be had: it goes on here, only slower.
@@ -206,10 +192,7 @@ mod tests {
                 }
             }
             let told = told.or_else(|| checker.wait().err()).expect("a mismatch");
-            assert_eq!(
-                told.to_string(),
-                format!("text does not match its hash, manifest {}", Node::new([150; 20]))
-            );
+            assert_eq!(told.to_string(), format!("text does not match its hash, manifest {}", Node::new([150; 20])));
         }
     }
 }

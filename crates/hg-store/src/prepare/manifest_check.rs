@@ -28,10 +28,7 @@ pub(super) fn stretches(delta: &[u8]) -> impl Iterator<Item = Stretch> + '_ {
         rest = tail.get(length..).unwrap_or_default();
         let new_start = (start as i64 + shift) as usize;
         shift += length as i64 - (end as i64 - start as i64);
-        Some(Stretch {
-            old: (start, end),
-            new: (new_start, new_start + length),
-        })
+        Some(Stretch { old: (start, end), new: (new_start, new_start + length) })
     })
 }
 
@@ -72,9 +69,7 @@ fn line_end(text: &[u8], at: usize) -> Result<usize, &'static str> {
     if at == text.len() {
         return Ok(at);
     }
-    memchr(b'\n', &text[at..])
-        .map(|lf| at + lf + 1)
-        .ok_or("no newline at the end")
+    memchr(b'\n', &text[at..]).map(|lf| at + lf + 1).ok_or("no newline at the end")
 }
 
 /// Checks `new`, which differs from the good manifest `base` in these stretches, and hands on the lines that are new or changed: path
@@ -236,15 +231,22 @@ mod tests {
 
     /// A good manifest of some of eight files.
     fn manifest() -> impl Strategy<Value = Vec<u8>> {
-        proptest::collection::btree_map("[a-d]{1,2}", (prop::sample::select(vec!['1', '2', '3']), prop::sample::select(vec!["", "x", "l"])), 0..8)
-            .prop_map(|files| files.iter().map(|(path, (digit, flag))| line(path, *digit, flag)).collect::<String>().into_bytes())
+        proptest::collection::btree_map(
+            "[a-d]{1,2}",
+            (prop::sample::select(vec!['1', '2', '3']), prop::sample::select(vec!["", "x", "l"])),
+            0..8,
+        )
+        .prop_map(|files| {
+            files.iter().map(|(path, (digit, flag))| line(path, *digit, flag)).collect::<String>().into_bytes()
+        })
     }
 
     fn well_formed(text: &[u8]) -> bool {
         if !text.is_empty() && text.last() != Some(&b'\n') {
             return false;
         }
-        let lines: Result<Vec<Line<'_>>, _> = text.split(|&b| b == b'\n').filter(|l| !l.is_empty()).map(split).collect();
+        let lines: Result<Vec<Line<'_>>, _> =
+            text.split(|&b| b == b'\n').filter(|l| !l.is_empty()).map(split).collect();
         let empty = text.windows(2).any(|pair| pair == b"\n\n") || text.first() == Some(&b'\n');
         !empty && lines.is_ok_and(|lines| lines.windows(2).all(|pair| pair[0].path < pair[1].path))
     }

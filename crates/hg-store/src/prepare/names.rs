@@ -47,9 +47,7 @@ fn is_repository_folder(part: &[u8]) -> bool {
     match name.iter().position(|&byte| byte == b'~') {
         Some(tilde) => {
             let (stem, digits) = (&name[..tilde], &name[tilde + 1..]);
-            (stem == b"hg" || stem == b"hg8b6c")
-                && !digits.is_empty()
-                && digits.iter().all(u8::is_ascii_digit)
+            (stem == b"hg" || stem == b"hg8b6c") && !digits.is_empty() && digits.iter().all(u8::is_ascii_digit)
         }
         None => false,
     }
@@ -61,10 +59,7 @@ pub(super) fn check_path(path: &[u8], limits: &PrepareLimits) -> Result<(), Refu
         return Err(Refusal::Name("is empty"));
     }
     if path.len() > limits.path_bytes {
-        return Err(Refusal::Limit {
-            limit: limits.path_bytes as u64,
-            unit: "bytes in a path",
-        });
+        return Err(Refusal::Limit { limit: limits.path_bytes as u64, unit: "bytes in a path" });
     }
     if path.iter().any(|&byte| byte < 0x20 || byte == 0x7f) {
         return Err(Refusal::Name("has a control character"));
@@ -84,10 +79,7 @@ pub(super) fn check_path(path: &[u8], limits: &PrepareLimits) -> Result<(), Refu
         }
     }
     if parts > limits.path_parts {
-        return Err(Refusal::Limit {
-            limit: limits.path_parts as u64,
-            unit: "parts in a path",
-        });
+        return Err(Refusal::Limit { limit: limits.path_parts as u64, unit: "parts in a path" });
     }
     Ok(())
 }

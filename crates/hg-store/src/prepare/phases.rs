@@ -72,9 +72,11 @@ impl MovedPhases {
         if self.moved.is_empty() && self.new.iter().all(|phase| *phase == Phase::Public) {
             return Ok(None);
         }
-        let old = snapshot.phases()?.non_public().iter().map(|&(revision, phase)| {
-            (revision, self.moved.get(&revision.get()).map_or(phase, |(_, now)| *now))
-        });
+        let old = snapshot
+            .phases()?
+            .non_public()
+            .iter()
+            .map(|&(revision, phase)| (revision, self.moved.get(&revision.get()).map_or(phase, |(_, now)| *now)));
         let new = changelog.new_changesets().zip(self.new.iter().copied());
         let mut roots: Vec<(Phase, Revision)> = Vec::new();
         for (revision, phase) in old.chain(new).filter(|(_, phase)| *phase != Phase::Public) {
@@ -97,7 +99,8 @@ impl MovedPhases {
 
     /// What moved, lowest first: before and now. New changesets only where they are not public.
     pub(super) fn summary(&self, changelog: &CombinedChangelog<'_>) -> Vec<(Node, Option<Phase>, Phase)> {
-        let mut moved: Vec<_> = self.moved.iter().map(|(&number, &(before, now))| (number, Some(before), now)).collect();
+        let mut moved: Vec<_> =
+            self.moved.iter().map(|(&number, &(before, now))| (number, Some(before), now)).collect();
         moved.sort_unstable_by_key(|(number, ..)| *number);
         let old = moved
             .into_iter()

@@ -52,8 +52,7 @@ impl TextCache {
         self.uses.push_back((revision, self.clock));
         if self.uses.len() > 64 + 8 * self.texts.len() {
             let texts = &self.texts;
-            self.uses
-                .retain(|(revision, used)| texts.get(revision).is_some_and(|(_, last)| last == used));
+            self.uses.retain(|(revision, used)| texts.get(revision).is_some_and(|(_, last)| last == used));
         }
         Some(text)
     }
