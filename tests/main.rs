@@ -10,4 +10,5 @@ mod doors;
 mod kills;
 mod one_picture;
 mod push_and_read;
+mod push_like_stock;
 mod refusals;

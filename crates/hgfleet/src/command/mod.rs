@@ -2,6 +2,7 @@
 
 mod account;
 mod roles;
+mod serve;
 mod status;
 pub mod up;
 
@@ -20,7 +21,8 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Balancer(options) => roles::balancer(options),
         Command::Account(command) => account::run(command),
         Command::Status(options) => status::run(options),
-        Command::Web(_) | Command::Serve(_) | Command::Session(_) | Command::Master(_) | Command::Repo(_) => {
+        Command::Serve(options) => serve::run(options),
+        Command::Web(_) | Command::Session(_) | Command::Master(_) | Command::Repo(_) => {
             anyhow::bail!("not built yet")
         }
     }

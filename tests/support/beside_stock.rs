@@ -1,0 +1,194 @@
+//! The same script with two servers behind the same client: stock `hg serve --stdio`, and ours.
+//!
+//! A fake `ssh` runs the remote command here. The first `hg` of the PATH is the stock server; each `hg` of the PATH is a client in turn.
+
+use super::run::{Said, run};
+use std::fmt::Write as _;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// Who answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Server {
+    /// Mercurial's own.
+    Stock,
+    /// `hgfleet serve --stdio`.
+    Ours,
+}
+
+/// A server's repository, clients' clones, and what was said so far.
+pub struct World {
+    folder: tempfile::TempDir,
+    client: PathBuf,
+    stock: PathBuf,
+    transcript: String,
+}
+
+/// All `hg` of the PATH, the first one first, no file twice.
+pub fn clients() -> Vec<PathBuf> {
+    let mut found: Vec<PathBuf> = Vec::new();
+    for folder in std::env::split_paths(&std::env::var_os("PATH").unwrap_or_default()) {
+        if let Ok(hg) = folder.join("hg").canonicalize()
+            && !found.contains(&hg)
+        {
+            found.push(hg);
+        }
+    }
+    assert!(!found.is_empty(), "these tests need an hg on the PATH: `make client` makes one in .venv/bin");
+    found
+}
+
+/// Runs `script` with both servers for each client, and compares all that the client said and what the server holds afterwards.
+///
+/// `hgrc` is the server repository's configuration.
+#[track_caller]
+pub fn compare(hgrc: &str, script: impl Fn(&mut World)) {
+    for client in clients() {
+        let [stock, ours] = [Server::Stock, Server::Ours].map(|server| {
+            let mut world = World::new(server, &client, hgrc);
+            script(&mut world);
+            let held = world.held();
+            (world.transcript, held)
+        });
+        assert_same(&stock.0, &ours.0, &format!("what {} said", client.display()));
+        assert_same(&stock.1, &ours.1, &format!("what the server holds after {}", client.display()));
+    }
+}
+
+/// Panics with the first lines that differ.
+#[track_caller]
+fn assert_same(stock: &str, ours: &str, what: &str) {
+    if stock == ours {
+        return;
+    }
+    let differs = stock.lines().zip(ours.lines()).take_while(|(stock, ours)| stock == ours).count();
+    let around = |text: &str| text.lines().skip(differs.saturating_sub(12)).take(30).collect::<Vec<_>>().join("\n");
+    panic!("{what} differs from line {differs} on.\n--- stock\n{}\n--- ours\n{}\n", around(stock), around(ours));
+}
+
+impl World {
+    fn new(server: Server, client: &Path, hgrc: &str) -> World {
+        let folder = tempfile::tempdir().expect("a folder");
+        let stock = clients().swap_remove(0);
+        let script = |name: &str, text: String| {
+            let path = folder.path().join(name);
+            fs::write(&path, text).expect("writes");
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("permits");
+        };
+        script("ssh", "#!/bin/sh\nshift\nexec sh -c \"$*\"\n".into());
+        let serve = match server {
+            Server::Stock => format!("exec {} \"$@\"\n", stock.display()),
+            Server::Ours => format!("exec {} serve -R \"$2\" --stdio\n", env!("CARGO_BIN_EXE_hgfleet")),
+        };
+        script("remote", format!("#!/bin/sh\n{serve}"));
+        let world = World { folder, client: client.to_owned(), stock, transcript: String::new() };
+        world.on_server(&["init", &world.server().display().to_string()]).ok();
+        fs::write(world.server().join(".hg/hgrc"), hgrc).expect("writes");
+        world
+    }
+
+    /// The server's repository.
+    pub fn server(&self) -> PathBuf {
+        self.folder.path().join("server")
+    }
+
+    /// A client's folder.
+    pub fn path(&self, clone: &str) -> PathBuf {
+        self.folder.path().join(clone)
+    }
+
+    /// A client's command; what it says is recorded.
+    pub fn hg(&mut self, clone: &str, arguments: &[&str]) -> Said {
+        let mut command = self.command(&self.client);
+        command.args(["-R", clone]).args(arguments);
+        let said = run(&mut command);
+        let _ = writeln!(self.transcript, "$ hg -R {clone} {arguments:?}\n{}[{}]", self.plain(&said), said.status);
+        said
+    }
+
+    /// A client's command as it could be typed, for a hook of another one.
+    pub fn typed(&self, clone: &str, arguments: &str) -> String {
+        format!("cd {} && {} -R {clone} {arguments}", self.folder.path().display(), self.client.display())
+    }
+
+    /// A client's clone.
+    pub fn clone(&mut self, name: &str) {
+        let mut command = self.command(&self.client);
+        command.args(["clone", "ssh://host/server", name]);
+        let said = run(&mut command).ok();
+        let _ = writeln!(self.transcript, "$ hg clone {name}\n{}", self.plain(&said));
+    }
+
+    /// A changeset that changes one file to a text of its own.
+    pub fn commit(&mut self, clone: &str, file: &str, message: &str) {
+        let path = self.path(clone).join(file);
+        fs::create_dir_all(path.parent().expect("has one")).expect("makes folders");
+        fs::write(&path, format!("{message}\n")).expect("writes");
+        self.hg(clone, &["commit", "-q", "-A", "-m", message, "-d", "0 0"]).ok();
+    }
+
+    fn command(&self, hg: &Path) -> Command {
+        let mut command = Command::new(hg);
+        let folder = self.folder.path();
+        command.current_dir(folder).env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default());
+        command
+            .env("HGRCPATH", "/dev/null")
+            .env("HGPLAIN", "1")
+            .env("HGUSER", "test")
+            .env("HGENCODING", "utf-8")
+            .env("LC_ALL", "C.UTF-8");
+        let ssh = format!("ui.ssh={}", folder.join("ssh").display());
+        let remote = format!("ui.remotecmd={}", folder.join("remote").display());
+        for config in [ssh.as_str(), remote.as_str(), "devel.default-date=0 0", "ui.timeout=5"] {
+            command.args(["--config", config]);
+        }
+        command
+    }
+
+    /// A command of the stock server's `hg`, on this machine.
+    pub fn on_server(&self, arguments: &[&str]) -> Said {
+        run(self.command(&self.stock).args(arguments))
+    }
+
+    /// What it said, without the folder's name.
+    fn plain(&self, said: &Said) -> String {
+        let folder = self.folder.path().display().to_string();
+        format!("{}--\n{}", said.out, said.err)
+            .replace(&folder, "FOLDER")
+            .replace(&self.client.display().to_string(), "HG")
+    }
+
+    /// All that the server's repository holds, as stock reads it; its verification has to succeed.
+    fn held(&self) -> String {
+        let server = self.server().display().to_string();
+        let mut held = String::new();
+        let mut tell = |arguments: &[&str]| {
+            let mut all = vec!["-R", server.as_str(), "--config", "experimental.evolution=all"];
+            all.extend(arguments);
+            let said = self.on_server(&all);
+            let _ = writeln!(held, "$ {arguments:?}\n{}[{}]", self.plain(&said), said.status);
+            said
+        };
+        tell(&[
+            "log",
+            "--hidden",
+            "--debug",
+            "-T",
+            "{rev}:{node} {parents} {branch} {phase} {user} {date|hgdate} {extras} {file_adds} {file_mods} {file_dels}\\n{desc}\\n",
+        ]);
+        tell(&["heads", "-c", "-T", "{node} {branch}\\n"]);
+        tell(&["bookmarks", "-T", "{bookmark} {node}\\n"]);
+        tell(&["tags", "-T", "{tag} {node}\\n"]);
+        tell(&["debugobsolete"]);
+        let revisions = tell(&["log", "--hidden", "-T", "{node} "]).out;
+        for revision in revisions.split_whitespace() {
+            tell(&["manifest", "--hidden", "--debug", "-r", revision]);
+        }
+        tell(&["debugdata", "--hidden", "-m", "0"]);
+        let verified = tell(&["verify", "-q"]);
+        assert_eq!(verified.status, 0, "{verified:?}");
+        held
+    }
+}
