@@ -1,6 +1,9 @@
 //! Heads of each named branch.
 
-use crate::{Revision, Snapshot, StoreError};
+use std::collections::BTreeMap;
+
+use crate::walk::RevisionSet;
+use crate::{Revision, Revlog, Snapshot, StoreError, View, changeset, walk};
 
 /// One head of a branch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,7 +26,8 @@ pub struct Branch {
 impl Branch {
     /// The highest open head, else the highest closed one.
     pub fn tip(&self) -> Revision {
-        todo!()
+        let open = self.heads.iter().rfind(|head| !head.closed);
+        open.unwrap_or(&self.heads[self.heads.len() - 1]).revision
     }
 
     /// Whether all its heads are closed.
@@ -39,8 +43,45 @@ pub struct Branchmap {
 }
 
 impl Branchmap {
-    pub(crate) fn read(_: &Snapshot) -> Result<Branchmap, StoreError> {
-        todo!()
+    pub(crate) fn read(snapshot: &Snapshot) -> Result<Branchmap, StoreError> {
+        let of = BranchOfChangesets::read(snapshot.changelog())?;
+        Ok(Branchmap::of(snapshot.changelog(), snapshot.served()?, &of))
+    }
+
+    fn of(changelog: &Revlog, view: &View, of: &BranchOfChangesets) -> Branchmap {
+        // A head of its branch has no descendant on the branch. Whoever has a child there is none; descendants by way of
+        // another branch are looked for only where a changeset's parent is on another one.
+        let mut has_child = RevisionSet::below(changelog.len());
+        let mut candidates: Vec<Vec<Revision>> = vec![Vec::new(); of.names.len()];
+        let mut crossed = vec![false; of.names.len()];
+        for revision in changelog.revisions().rev().filter(|revision| view.contains(*revision)) {
+            let branch = of.numbers[revision.index()];
+            if !has_child.contains(revision.index()) {
+                candidates[branch as usize].push(revision);
+            }
+            for parent in changelog.parents(revision).into_iter().flatten() {
+                if of.numbers[parent.index()] == branch {
+                    has_child.insert(parent.index());
+                } else {
+                    crossed[branch as usize] = true;
+                }
+            }
+        }
+        let mut branches = Vec::new();
+        for (number, mut heads) in candidates.into_iter().enumerate() {
+            if heads.is_empty() {
+                continue;
+            }
+            heads.reverse();
+            if heads.len() > 1 && crossed[number] {
+                heads = walk::heads_of(changelog, &heads);
+            }
+            let head =
+                |revision: &Revision| BranchHead { revision: *revision, closed: of.closes.contains(revision.index()) };
+            branches.push(Branch { name: of.names[number].clone(), heads: heads.iter().map(head).collect() });
+        }
+        branches.sort_unstable_by(|one, other| one.name.cmp(&other.name));
+        Branchmap { branches }
     }
 
     /// All branches, sorted by name.
@@ -52,5 +93,40 @@ impl Branchmap {
     pub fn get(&self, name: &[u8]) -> Option<&Branch> {
         let at = self.branches.binary_search_by(|branch| branch.name.as_slice().cmp(name)).ok()?;
         Some(&self.branches[at])
+    }
+}
+
+/// The branch of each changeset, by number.
+struct BranchOfChangesets {
+    names: Vec<Vec<u8>>,
+    numbers: Vec<u32>,
+    closes: RevisionSet,
+}
+
+impl BranchOfChangesets {
+    fn read(changelog: &Revlog) -> Result<BranchOfChangesets, StoreError> {
+        let mut of = BranchOfChangesets {
+            names: vec![b"default".to_vec()],
+            numbers: Vec::with_capacity(changelog.len()),
+            closes: RevisionSet::below(changelog.len()),
+        };
+        let mut known: BTreeMap<Vec<u8>, u32> = BTreeMap::new();
+        for revision in changelog.revisions() {
+            let text = changelog.text_unchecked(revision)?;
+            let (branch, closes) = changeset::branch_of(&text)
+                .map_err(|error| StoreError::corrupt(changelog.path(), format!("revision {revision}: {error}")))?;
+            if closes {
+                of.closes.insert(revision.index());
+            }
+            let number = match branch {
+                None => 0,
+                Some(name) => *known.entry(name).or_insert_with_key(|name| {
+                    of.names.push(name.clone());
+                    of.names.len() as u32 - 1
+                }),
+            };
+            of.numbers.push(number);
+        }
+        Ok(of)
     }
 }

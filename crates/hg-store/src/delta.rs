@@ -2,6 +2,8 @@
 
 mod apply;
 mod diff;
+#[cfg(test)]
+mod tests;
 
 pub use apply::{Hunk, apply, apply_chain, apply_into, hunks};
 pub use diff::diff;

@@ -1,33 +1,158 @@
 //! The list of store paths of all tracked files.
 
+use std::hash::{BuildHasher, RandomState};
+
+use crate::StoreError;
+use crate::folder::Folder;
+use crate::path_encoding::decode_directories;
+
+const PATH: &[u8] = b"fncache";
+
 /// The lines of `store/fncache`, checked: each below `data/`, ended by a newline, none twice.
+#[derive(Debug)]
 pub struct Fncache {
-    _private: (),
+    /// Paths, one after the other.
+    bytes: Vec<u8>,
+    /// Where each ends.
+    ends: Vec<u32>,
+    /// An open-addressed table of lines plus one; 0 is free.
+    slots: Vec<u32>,
+    hasher: RandomState,
 }
 
 impl Fncache {
-    pub(crate) fn read(_: &crate::folder::Folder, _: u64) -> Result<Fncache, crate::StoreError> {
-        todo!()
+    pub(crate) fn read(store: &Folder, bytes: u64) -> Result<Fncache, StoreError> {
+        let content = store.map(PATH, bytes)?;
+        Fncache::parse(&content).map_err(|what| StoreError::corrupt(store.path_of(PATH), what))
+    }
+
+    fn parse(content: &[u8]) -> Result<Fncache, String> {
+        if u32::try_from(content.len()).is_err() {
+            return Err("over 4 GiB".into());
+        }
+        if content.last().is_some_and(|last| *last != b'\n') {
+            return Err("doesn't end with a newline".into());
+        }
+        let lines = memchr::memchr_iter(b'\n', content).count();
+        let mut list = Fncache {
+            bytes: Vec::with_capacity(content.len()),
+            ends: Vec::with_capacity(lines),
+            slots: vec![0; (lines * 2).next_power_of_two()],
+            hasher: RandomState::new(),
+        };
+        let mut rest = content;
+        while let Some(end) = memchr::memchr(b'\n', rest) {
+            let line = &rest[..end];
+            rest = &rest[end + 1..];
+            if !is_store_path(line) {
+                return Err(format!("'{}' is no path of a tracked file", line.escape_ascii()));
+            }
+            let slot = if memchr::memmem::find(line, b".hg/").is_some() {
+                list.add(&decode_directories(line))
+            } else {
+                list.add(line)
+            };
+            if !slot {
+                return Err(format!("'{}' is listed twice", line.escape_ascii()));
+            }
+        }
+        Ok(list)
+    }
+
+    /// Whether the path was new.
+    fn add(&mut self, path: &[u8]) -> bool {
+        let slot = self.slot(path);
+        if self.slots[slot] != 0 {
+            return false;
+        }
+        self.bytes.extend_from_slice(path);
+        self.ends.push(self.bytes.len() as u32);
+        self.slots[slot] = self.ends.len() as u32;
+        true
+    }
+
+    /// The slot of this path, or the free one where it would be.
+    fn slot(&self, path: &[u8]) -> usize {
+        let mask = self.slots.len() - 1;
+        let mut slot = self.hasher.hash_one(path) as usize & mask;
+        // At most half of the slots are taken, so this ends.
+        while let Some(line) = self.slots[slot].checked_sub(1) {
+            if self.path(line as usize) == path {
+                break;
+            }
+            slot = (slot + 1) & mask;
+        }
+        slot
+    }
+
+    fn path(&self, line: usize) -> &[u8] {
+        let start = line.checked_sub(1).map_or(0, |before| self.ends[before] as usize);
+        &self.bytes[start..self.ends[line] as usize]
     }
 
     /// The store paths such as `data/x.i`, directories not encoded, in the file's order.
-    pub fn paths(&self) -> impl Iterator<Item = &[u8]> {
-        std::iter::from_fn(|| todo!())
+    pub fn paths(&self) -> impl ExactSizeIterator<Item = &[u8]> {
+        (0..self.len()).map(|line| self.path(line))
+    }
+
+    /// The names of tracked files, in the file's order.
+    pub fn files(&self) -> impl Iterator<Item = &[u8]> {
+        self.paths().filter_map(|path| path.strip_prefix(b"data/")?.strip_suffix(b".i"))
     }
 
     /// Whether a store path such as `data/x.i` (directories not encoded) is listed.
     pub fn contains(&self, path: &[u8]) -> bool {
-        let _ = path;
-        todo!()
+        !self.ends.is_empty() && self.slots[self.slot(path)] != 0
     }
 
     /// Number of lines.
     pub fn len(&self) -> usize {
-        todo!()
+        self.ends.len()
     }
 
     /// Whether there is no line.
     pub fn is_empty(&self) -> bool {
-        self.len() == 0
+        self.ends.is_empty()
+    }
+}
+
+/// Below `data/`, of a `.i` or `.d`, and nothing that leads elsewhere.
+fn is_store_path(line: &[u8]) -> bool {
+    let Some(name) = line.strip_prefix(b"data/") else { return false };
+    let Some(name) = name.strip_suffix(b".i").or_else(|| name.strip_suffix(b".d")) else { return false };
+    let mut parts = name.split(|byte| *byte == b'/');
+    !name.contains(&0) && parts.all(|part| !part.is_empty() && part != b".." && part != b".")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lists_and_finds() {
+        let list = Fncache::parse(b"data/a.i\ndata/x.i.hg/b.i\ndata/x.i.hg/b.d\n").expect("parsed");
+        assert_eq!(list.paths().collect::<Vec<_>>(), [b"data/a.i".as_slice(), b"data/x.i/b.i", b"data/x.i/b.d"]);
+        assert_eq!(list.files().collect::<Vec<_>>(), [b"a".as_slice(), b"x.i/b"]);
+        assert!(list.contains(b"data/x.i/b.i") && !list.contains(b"data/x.i.hg/b.i"));
+        let empty = Fncache::parse(b"").expect("parsed");
+        assert!(empty.is_empty() && !empty.contains(b"data/a.i"));
+    }
+
+    #[test]
+    fn damaged_lists_are_refused() {
+        for content in [
+            "data/a.i",
+            "data/a.i\ndata/a.i\n",
+            "data/../x.i\n",
+            "data/a/..i\n",
+            "/data/a.i\n",
+            "data/a\n",
+            "meta/a.i\n",
+            "data//a.i\n",
+            "\n",
+            "data/.i\n",
+        ] {
+            assert!(Fncache::parse(content.as_bytes()).is_err(), "{content}");
+        }
     }
 }

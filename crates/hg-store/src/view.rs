@@ -1,40 +1,137 @@
 //! The changesets that a server shows.
 
-use crate::{Revision, Snapshot, StoreError};
+use rustc_hash::FxHashSet;
+
+use crate::walk::RevisionSet;
+use crate::{Node, Phase, Phases, Revision, Revlog, Snapshot, StoreError};
 
 /// Stock's filter `served`: no secret changesets, no hidden ones (obsolete, and nothing visible builds on them).
+///
+/// With a changeset the view has all its ancestors. What only a working directory knows (its parents, local tags) keeps
+/// no obsolete changeset here: a server has none.
 pub struct View {
-    _private: (),
+    excluded: Vec<Revision>,
+    hidden: Vec<Revision>,
+    /// Empty when nothing is excluded.
+    is_excluded: RevisionSet,
+    heads: Vec<Revision>,
+    tip: Option<Revision>,
+    len: usize,
 }
 
 impl View {
-    pub(crate) fn served(_: &Snapshot) -> Result<View, StoreError> {
-        todo!()
+    pub(crate) fn served(snapshot: &Snapshot) -> Result<View, StoreError> {
+        let changelog = snapshot.changelog();
+        let phases = snapshot.phases()?;
+        let hidden = hidden(snapshot, phases)?;
+        let secret = phases.non_public().filter(|(_, phase)| phase.is_unserved());
+        let mut excluded: Vec<Revision> = secret.map(|(revision, _)| revision).collect();
+        excluded.extend_from_slice(&hidden);
+        excluded.sort_unstable();
+        excluded.dedup();
+        let bound = if excluded.is_empty() { 0 } else { changelog.len() };
+        let mut is_excluded = RevisionSet::below(bound);
+        for revision in &excluded {
+            is_excluded.insert(revision.index());
+        }
+        let mut view =
+            View { len: changelog.len() - excluded.len(), excluded, hidden, is_excluded, heads: Vec::new(), tip: None };
+        view.find_heads(changelog);
+        Ok(view)
+    }
+
+    fn find_heads(&mut self, changelog: &Revlog) {
+        let mut has_child = RevisionSet::below(changelog.len());
+        for revision in changelog.revisions().rev() {
+            if !self.contains(revision) {
+                continue;
+            }
+            if !has_child.contains(revision.index()) {
+                self.heads.push(revision);
+            }
+            for parent in changelog.parents(revision).into_iter().flatten() {
+                has_child.insert(parent.index());
+            }
+        }
+        self.tip = self.heads.first().copied();
     }
 
     /// Whether the view has this changeset.
     pub fn contains(&self, revision: Revision) -> bool {
-        let _ = revision;
-        todo!()
+        !self.is_excluded.contains(revision.index())
+    }
+
+    /// The changeset of this name, if the view has it.
+    pub fn revision_of(&self, changelog: &Revlog, node: &Node) -> Option<Revision> {
+        changelog.revision_of(node).filter(|revision| self.contains(*revision))
     }
 
     /// Changesets of the view without children in it, highest first, as stock's `heads` answers.
     pub fn heads(&self) -> &[Revision] {
-        todo!()
+        &self.heads
     }
 
     /// Changesets that the view lacks, lowest first.
     pub fn excluded(&self) -> &[Revision] {
-        todo!()
+        &self.excluded
     }
 
-    /// The hidden ones alone, lowest first: obsolete, and no visible changeset, bookmark or tag keeps them.
+    /// The hidden ones alone, lowest first: obsolete, and no visible changeset or bookmark keeps them.
     pub fn hidden(&self) -> &[Revision] {
-        todo!()
+        &self.hidden
     }
 
     /// The highest changeset of the view.
     pub fn tip(&self) -> Option<Revision> {
-        todo!()
+        self.tip
     }
+
+    /// Number of changesets in the view.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether the view has no changeset.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+}
+
+/// Changesets that are obsolete (or internal), not bookmarked, and have only such descendants. Lowest first.
+fn hidden(snapshot: &Snapshot, phases: &Phases) -> Result<Vec<Revision>, StoreError> {
+    let changelog = snapshot.changelog();
+    let obsolete: FxHashSet<Node> = snapshot.obsstore()?.markers().iter().map(|marker| marker.predecessor).collect();
+    let mut candidates: Vec<Revision> = Vec::new();
+    for (revision, phase) in phases.non_public() {
+        let internal = matches!(phase, Phase::Archived | Phase::Internal);
+        if internal || obsolete.contains(&changelog.node(revision)) {
+            candidates.push(revision);
+        }
+    }
+    let Some(first) = candidates.first().map(|revision| revision.index()) else {
+        return Ok(Vec::new());
+    };
+    let mut is_candidate = RevisionSet::below(changelog.len());
+    for revision in &candidates {
+        is_candidate.insert(revision.index());
+    }
+    let mut kept = RevisionSet::below(changelog.len());
+    for (_, node) in snapshot.bookmarks()?.iter() {
+        if let Some(revision) = changelog.revision_of(&node) {
+            kept.insert(revision.index());
+        }
+    }
+    // From the tip down, each visible changeset that isn't public keeps its parents.
+    for (revision, _) in phases.non_public().rev() {
+        if revision.index() < first {
+            break;
+        }
+        if !is_candidate.contains(revision.index()) || kept.contains(revision.index()) {
+            for parent in changelog.parents(revision).into_iter().flatten() {
+                kept.insert(parent.index());
+            }
+        }
+    }
+    candidates.retain(|revision| !kept.contains(revision.index()));
+    Ok(candidates)
 }
