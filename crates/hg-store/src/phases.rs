@@ -51,6 +51,7 @@ pub struct Phases {
     first: usize,
     /// Phases from `first` on.
     phases: Vec<Phase>,
+    non_public: Vec<(Revision, Phase)>,
 }
 
 impl Phases {
@@ -90,7 +91,10 @@ impl Phases {
                 }
             }
         }
-        Ok(Phases { roots, first, phases })
+        let numbered = phases.iter().enumerate();
+        let numbered = numbered.map(|(at, phase)| (Revision::new((first + at) as u32), *phase));
+        let non_public = numbered.filter(|(_, phase)| *phase != Phase::Public).collect();
+        Ok(Phases { roots, first, phases, non_public })
     }
 
     /// The changeset's phase.
@@ -106,11 +110,8 @@ impl Phases {
     }
 
     /// All changesets that aren't public, lowest first.
-    pub fn non_public(&self) -> impl DoubleEndedIterator<Item = (Revision, Phase)> {
-        let first = self.first as u32;
-        let numbered = self.phases.iter().enumerate();
-        let numbered = numbered.map(move |(at, phase)| (Revision::new(first + at as u32), *phase));
-        numbered.filter(|(_, phase)| *phase != Phase::Public)
+    pub fn non_public(&self) -> &[(Revision, Phase)] {
+        &self.non_public
     }
 }
 

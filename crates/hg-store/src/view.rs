@@ -24,8 +24,8 @@ impl View {
         let changelog = snapshot.changelog();
         let phases = snapshot.phases()?;
         let hidden = hidden(snapshot, phases)?;
-        let secret = phases.non_public().filter(|(_, phase)| phase.is_unserved());
-        let mut excluded: Vec<Revision> = secret.map(|(revision, _)| revision).collect();
+        let secret = phases.non_public().iter().filter(|(_, phase)| phase.is_unserved());
+        let mut excluded: Vec<Revision> = secret.map(|(revision, _)| *revision).collect();
         excluded.extend_from_slice(&hidden);
         excluded.sort_unstable();
         excluded.dedup();
@@ -102,7 +102,7 @@ fn hidden(snapshot: &Snapshot, phases: &Phases) -> Result<Vec<Revision>, StoreEr
     let changelog = snapshot.changelog();
     let obsolete: FxHashSet<Node> = snapshot.obsstore()?.markers().iter().map(|marker| marker.predecessor).collect();
     let mut candidates: Vec<Revision> = Vec::new();
-    for (revision, phase) in phases.non_public() {
+    for &(revision, phase) in phases.non_public() {
         let internal = matches!(phase, Phase::Archived | Phase::Internal);
         if internal || obsolete.contains(&changelog.node(revision)) {
             candidates.push(revision);
@@ -122,7 +122,7 @@ fn hidden(snapshot: &Snapshot, phases: &Phases) -> Result<Vec<Revision>, StoreEr
         }
     }
     // From the tip down, each visible changeset that isn't public keeps its parents.
-    for (revision, _) in phases.non_public().rev() {
+    for &(revision, _) in phases.non_public().iter().rev() {
         if revision.index() < first {
             break;
         }

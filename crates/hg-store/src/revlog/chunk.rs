@@ -84,7 +84,10 @@ mod tests {
         assert_eq!(decompress(&packed, text.len()).as_deref(), Ok(text));
         assert!(decompress(&packed, text.len() - 1).is_err());
         assert!(decompress(&packed[..packed.len() - 1], text.len()).is_err());
-        let streamed = zstd::stream::encode_all(text, 3).expect("packed");
+        let mut encoder = zstd::stream::Encoder::new(Vec::new(), 3).expect("made");
+        std::io::Write::write_all(&mut encoder, text).expect("packed");
+        std::io::Write::flush(&mut encoder).expect("packed");
+        let streamed = encoder.finish().expect("packed");
         assert_eq!(zstd::zstd_safe::get_frame_content_size(&streamed).ok(), Some(None));
         assert_eq!(decompress(&streamed, text.len()).as_deref(), Ok(text));
         assert!(decompress(&streamed, text.len() - 1).is_err());
