@@ -20,11 +20,25 @@ pub trait Log: Send + Sync {
     /// Returns the log's identity, which each of its records holds.
     async fn identity(&self) -> LogId;
 
+    /// Returns whether an append may be issued while the one that it expects to follow is still under way.
+    ///
+    /// Where true, appends that wait together are looked at in the order of the calls, whatever stands behind a refused one is
+    /// refused, and all that are stored share one write to disk ([`Draft::seal`] tells the hash that the next one
+    /// needs). Where false, only an acknowledged record may be followed: a sequence alone would let
+    /// a stale master's second append land behind another's record.
+    fn appends_together(&self) -> bool {
+        false
+    }
+
+    /// Returns why this log takes and shows nothing more in this process, once it does not: a server
+    /// that met this ends, and its next start finds out what the log holds.
+    fn failure(&self) -> Option<String> {
+        None
+    }
+
     /// Stores one record behind the one it expects to follow; the change of a [`Body::Store`] comes as `payload`.
     ///
-    /// The record is durable before this returns `Ok`. Appends that wait together share one
-    /// write to disk. They are looked at in the order of the calls, so an append may be issued while the one
-    /// that it expects to follow is still under way ([`Draft::seal`] tells its hash).
+    /// The record is durable before this returns `Ok`.
     ///
     /// # Errors
     /// [`AppendError::Refused`] and [`AppendError::TooLarge`]: nothing was stored, and never will be.
@@ -197,7 +211,7 @@ pub enum Payload {
         /// How many.
         bytes: u64,
     },
-    /// Few bytes.
+    /// Few bytes: 4 MiB at most.
     Bytes(Vec<u8>),
 }
 
