@@ -44,7 +44,7 @@ pub use obsstore::{Marker, Obsstore};
 pub use phases::{Phase, Phases};
 pub use repository::{Repository, StoreFormat};
 pub use requirements::Requirements;
-pub use revlog::{PrefixMatch, Revlog, RevlogExtent};
+pub use revlog::{ChunkReader, PrefixMatch, Revlog, RevlogExtent, Texts};
 pub use settings::Settings;
 pub use snapshot::{Snapshot, SnapshotState};
 pub use tags::Tags;

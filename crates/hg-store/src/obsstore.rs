@@ -27,6 +27,18 @@ pub struct Marker {
     pub parents: Option<Vec<Node>>,
 }
 
+// Times are finite, so that equality is reflexive.
+impl Eq for Marker {}
+
+impl std::hash::Hash for Marker {
+    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
+        // Zero and minus zero are equal.
+        let time = if self.time == 0.0 { 0.0 } else { self.time };
+        (&self.predecessor, &self.successors, self.flags, &self.metadata).hash(state);
+        (time.to_bits(), self.offset, &self.parents).hash(state);
+    }
+}
+
 /// The markers' bytes are none.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum MarkerError {

@@ -83,12 +83,6 @@ impl Repository {
         (folder, b"bookmarks")
     }
 
-    /// The bookmarks file, for messages.
-    pub(crate) fn bookmarks_path(&self) -> PathBuf {
-        let (folder, name) = self.bookmarks_file();
-        folder.path_of(name)
-    }
-
     /// The hgrc file, for messages.
     pub(crate) fn hgrc_path(&self) -> PathBuf {
         self.hg.path_of(b"hgrc")

@@ -17,6 +17,7 @@ pub(crate) mod index;
 mod node_map;
 mod texts;
 
+pub use chunk::ChunkReader;
 use index::{Entry, Header};
 use node_map::NodeMap;
 pub use texts::Texts;
@@ -171,6 +172,11 @@ impl Revlog {
         &self.path
     }
 
+    /// The index entry as it lies in the file.
+    pub(crate) fn raw_entry(&self, revision: Revision) -> &[u8; index::ENTRY_BYTES] {
+        self.entry(revision).bytes()
+    }
+
     /// The chunk as it lies in the file, compressed or not.
     pub fn raw_chunk(&self, revision: Revision) -> &[u8] {
         let bytes = self.chunk_bytes(revision) as usize;
@@ -185,11 +191,23 @@ impl Revlog {
 
     /// The chunk, decompressed: the stored delta, or a full text.
     pub fn chunk(&self, revision: Revision) -> Result<Cow<'_, [u8]>, StoreError> {
-        let bound = match self.delta_base(revision) {
+        chunk::decompress(self.raw_chunk(revision), self.plain_bytes_max(revision))
+            .map_err(|what| self.corrupt(revision, what))
+    }
+
+    /// As [`chunk`](Self::chunk), without memory of its own for each.
+    pub fn chunk_with<'a>(&'a self, revision: Revision, reader: &'a mut ChunkReader) -> Result<&'a [u8], StoreError> {
+        reader
+            .decompress(self.raw_chunk(revision), self.plain_bytes_max(revision))
+            .map_err(|what| self.corrupt(revision, what))
+    }
+
+    /// The most bytes that the chunk may have when decompressed.
+    fn plain_bytes_max(&self, revision: Revision) -> usize {
+        match self.delta_base(revision) {
             None => self.text_bytes(revision) as usize,
             Some(base) => chunk::delta_bytes_max(self.text_bytes(base), self.text_bytes(revision)),
-        };
-        chunk::decompress(self.raw_chunk(revision), bound).map_err(|what| self.corrupt(revision, what))
+        }
     }
 
     /// The full text, rebuilt; its hash is checked.

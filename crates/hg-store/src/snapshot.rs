@@ -42,6 +42,7 @@ pub struct Snapshot {
     obsstore: OnceLock<Obsstore>,
     served: OnceLock<View>,
     branchmap: OnceLock<Branchmap>,
+    tags: OnceLock<Tags>,
 }
 
 impl Snapshot {
@@ -67,6 +68,7 @@ impl Snapshot {
             obsstore: OnceLock::new(),
             served: OnceLock::new(),
             branchmap: OnceLock::new(),
+            tags: OnceLock::new(),
         })
     }
 
@@ -149,7 +151,7 @@ impl Snapshot {
 
     /// Tags as the `.hgtags` of the served heads say.
     pub fn tags(&self) -> Result<Tags, StoreError> {
-        Tags::read(self)
+        once(&self.tags, || Tags::read(self)).cloned()
     }
 }
 

@@ -10,6 +10,47 @@ pub(super) fn delta_bytes_max(base_bytes: u32, text_bytes: u32) -> usize {
     (hunks * 12 + text_bytes as usize).min(super::index::TEXT_BYTES_MAX)
 }
 
+/// What unpacking needs and would otherwise be made anew for each chunk.
+#[derive(Default)]
+pub struct ChunkReader {
+    decompressor: Option<zstd::bulk::Decompressor<'static>>,
+    plain: Vec<u8>,
+}
+
+impl ChunkReader {
+    /// One for any number of chunks of any revlogs.
+    pub fn new() -> ChunkReader {
+        ChunkReader::default()
+    }
+
+    /// As [`decompress`], into the reader's own buffer.
+    pub(super) fn decompress<'a>(&'a mut self, chunk: &'a [u8], bound: usize) -> Result<&'a [u8], String> {
+        let failed = |error: std::io::Error| format!("zstd chunk: {error}");
+        if chunk.first() != Some(&0x28) {
+            return Ok(match decompress(chunk, bound)? {
+                Cow::Borrowed(plain) => plain,
+                Cow::Owned(plain) => {
+                    self.plain = plain;
+                    &self.plain
+                }
+            });
+        }
+        match zstd::zstd_safe::get_frame_content_size(chunk) {
+            Ok(Some(bytes)) if bytes <= bound as u64 => {
+                let decompressor = match &mut self.decompressor {
+                    Some(decompressor) => decompressor,
+                    slot => slot.insert(zstd::bulk::Decompressor::new().map_err(failed)?),
+                };
+                self.plain.clear();
+                self.plain.reserve(bytes as usize);
+                decompressor.decompress_to_buffer(chunk, &mut self.plain).map_err(failed)?;
+            }
+            _ => self.plain = unpack_zstd(chunk, bound)?,
+        }
+        Ok(&self.plain)
+    }
+}
+
 /// Decompresses a chunk; more than `bound` bytes are an error, told in words.
 pub(crate) fn decompress(chunk: &[u8], bound: usize) -> Result<Cow<'_, [u8]>, String> {
     let plain = match chunk.first() {
