@@ -219,7 +219,7 @@ mod tests {
             (43, 43, b"b\n".to_vec()),
             (43, 43, b"\n".to_vec()),
             (43, 43, b"b\x004\n".to_vec()),
-            (43, 43, b"b".to_vec()),
+            (43, 43, b"f".to_vec()),
             (base.len() - 1, base.len(), b"".to_vec()),
             (base.len(), base.len(), b"x".to_vec()),
             (42, 43, b"".to_vec()),
