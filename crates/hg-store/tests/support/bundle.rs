@@ -130,3 +130,28 @@ impl<R: Read> IncomingChangegroup for Changegroup<R> {
         Ok(self.step()?)
     }
 }
+
+/// NAIVE
+pub fn naive_apply(hg: &std::path::Path, change: &hg_store::change::ChangeRef) {
+    use hg_store::change::Operation;
+    use std::io::Write;
+    use std::os::unix::ffi::OsStrExt;
+    for op in change.operations() {
+        let path = hg.join(std::ffi::OsStr::from_bytes(op.path()));
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        let content = op.content();
+        match op {
+            Operation::Create { .. } => {
+                let mut f = std::fs::OpenOptions::new().write(true).create_new(true).open(&path).unwrap();
+                for p in content.pieces() { f.write_all(p).unwrap(); }
+            }
+            Operation::Append { old_bytes, .. } => {
+                let mut f = std::fs::OpenOptions::new().append(true).open(&path).unwrap();
+                assert_eq!(f.metadata().unwrap().len(), old_bytes, "{path:?}");
+                for p in content.pieces() { f.write_all(p).unwrap(); }
+            }
+            Operation::Replace { .. } => { std::fs::write(&path, &content.contiguous()[..]).unwrap(); }
+            Operation::Remove { .. } => std::fs::remove_file(&path).unwrap(),
+        }
+    }
+}
