@@ -1,4 +1,21 @@
 //! Applying a change to a store, under Mercurial's own lock and journal.
+//!
+//! Bytes are written at absolute offsets, small files and split indexes are exchanged by rename in their directory,
+//! and nothing is ever truncated, so readers that have files mapped are safe. The order is the change's own, which
+//! leaves every prefix harmless to a plain `hg` that only reads. One that *wrote* on a prefix would take half written
+//! revisions for known ones; so while an apply goes on, `store/journal` lists the old lengths as an interrupted
+//! transaction of stock Mercurial would: it refuses to write, and its `hg recover` cuts the store back. Whatever is
+//! left of an interrupted apply, the same change with [`ApplyMode::Redo`] completes.
+//!
+//! # Limitations
+//! Nothing is brought to disk here but by [`sync`]: after a power cut the store may have any part of a change, and of
+//! its journal, until it is redone.
+
+mod directories;
+mod journal;
+mod lock;
+mod sync;
+mod write;
 
 use std::io;
 use std::path::Path;
@@ -6,12 +23,21 @@ use std::time::Duration;
 
 use crate::change::ChangeRef;
 
+pub(crate) use directories::Directories;
+pub use lock::{LockScope, StoreLock};
+pub use sync::{SyncPaths, sync};
+
+/// How long [`apply`] waits for a store's lock.
+const LOCK_WAIT: Duration = Duration::from_secs(10);
+
 /// How a change is applied.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ApplyMode {
-    /// The store is exactly what the change was made for: old lengths and what exists are checked.
+    /// The store is exactly what the change was made for: old lengths and what exists are checked before the first
+    /// byte.
     Normal,
-    /// Again, over whatever an interrupted apply left: the same bytes at the same absolute offsets, no check.
+    /// Again, over whatever an interrupted apply left: the same bytes at the same absolute offsets, no check, nothing
+    /// left out because it looks done.
     Redo,
 }
 
@@ -24,10 +50,11 @@ pub enum ApplyError {
         /// What the lock says: host and process.
         holder: String,
     },
-    /// An interrupted transaction that is not ours: `hg recover` has to be run first.
+    /// There is an interrupted transaction: of stock Mercurial, whose `hg recover` has to be run, or of an apply that
+    /// has to be redone.
     #[error("the store has an interrupted transaction")]
     Interrupted,
-    /// A file is not as the change expects it.
+    /// A file is not as the change expects it. Nothing was written.
     #[error("{path} is not as the change expects it: {why}")]
     Unexpected {
         /// The path below `.hg`, printable.
@@ -47,45 +74,52 @@ pub enum ApplyError {
     },
 }
 
-/// Mercurial's lock on a store, held until it is dropped.
-#[derive(Debug)]
-pub struct StoreLock {
-    _hg: std::path::PathBuf,
-}
+impl ApplyError {
+    pub(crate) fn io<E: Into<io::Error>>(verb: &'static str, path: &[u8]) -> impl FnOnce(E) -> Self {
+        let path = path.escape_ascii().to_string();
+        move |source| Self::Io { verb, path, source: source.into() }
+    }
 
-/// Which of Mercurial's locks to take.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum LockScope {
-    /// `store/lock`: all that lies in the store.
-    Store,
-    /// `wlock` before it: also the files beside the store, bookmarks among them where the store has them there.
-    All,
-}
+    fn unexpected(path: &[u8], why: impl Into<String>) -> Self {
+        Self::Unexpected { path: path.escape_ascii().to_string(), why: why.into() }
+    }
 
-impl StoreLock {
-    /// Takes the lock as stock Mercurial does, and breaks one whose owner is dead on this host. Waits up to `wait`.
-    ///
-    /// # Errors
-    /// [`ApplyError::Locked`] after `wait`; a failing system call.
-    pub fn acquire(hg: &Path, scope: LockScope, wait: Duration) -> Result<Self, ApplyError> {
-        todo!("{hg:?} {scope:?} {wait:?}")
+    /// Returns what the system said, where a system call failed.
+    pub fn io_kind(&self) -> Option<io::ErrorKind> {
+        match self {
+            Self::Io { source, .. } => Some(source.kind()),
+            _ => None,
+        }
     }
 }
 
-/// Applies `change` as [`apply`] does, under a lock that the caller holds.
-///
-/// # Errors
-/// As for [`apply`].
-pub fn apply_locked(lock: &StoreLock, hg: &Path, change: &ChangeRef<'_>, mode: ApplyMode) -> Result<(), ApplyError> {
-    todo!("{lock:?} {hg:?} {change:?} {mode:?}")
+/// One thing that an apply is about to do.
+#[derive(Debug, Clone, Copy)]
+pub struct Step<'a> {
+    /// What, for example `write`.
+    pub verb: &'static str,
+    /// To which path below `.hg`.
+    pub path: &'a [u8],
 }
 
-/// Brings what `change` wrote to disk: the files that it touched and their directories.
-///
-/// # Errors
-/// A failing system call; the data may or may not be on disk then.
-pub fn sync(hg: &Path, change: &ChangeRef<'_>) -> Result<(), ApplyError> {
-    todo!("{hg:?} {change:?}")
+/// An apply with everything that can be set.
+pub struct Apply<'a> {
+    /// How.
+    pub mode: ApplyMode,
+    /// Paths whose operations are left out: in a redo of several changes, those that a later one replaces anyhow.
+    pub skip: &'a dyn Fn(&[u8]) -> bool,
+    /// Asked before each system call that alters anything; its error ends the apply there, as a kill would.
+    pub step: &'a mut dyn FnMut(Step<'_>) -> io::Result<()>,
+}
+
+impl Apply<'_> {
+    /// Applies `change` to the store that `lock` is of.
+    ///
+    /// # Errors
+    /// See [`apply`].
+    pub fn run(self, lock: &StoreLock, change: &ChangeRef<'_>) -> Result<(), ApplyError> {
+        write::run(self, lock, change)
+    }
 }
 
 /// Applies `change` to the store in `hg`, a `.hg` directory.
@@ -94,5 +128,18 @@ pub fn sync(hg: &Path, change: &ChangeRef<'_>) -> Result<(), ApplyError> {
 /// See [`ApplyError`]. Whatever was written by then stays, with a journal that keeps plain `hg` from writing; the
 /// same call with [`ApplyMode::Redo`] completes it.
 pub fn apply(hg: &Path, change: &ChangeRef<'_>, mode: ApplyMode) -> Result<(), ApplyError> {
-    todo!("{hg:?} {change:?} {mode:?}")
+    let lock = StoreLock::acquire(hg, LockScope::for_change(change), LOCK_WAIT)?;
+    apply_locked(&lock, change, mode)
 }
+
+/// Applies `change` as [`apply`] does, under a lock that the caller holds.
+///
+/// # Errors
+/// As for [`apply`].
+pub fn apply_locked(lock: &StoreLock, change: &ChangeRef<'_>, mode: ApplyMode) -> Result<(), ApplyError> {
+    Apply { mode, skip: &|_| false, step: &mut |_| Ok(()) }.run(lock, change)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests;

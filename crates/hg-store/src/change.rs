@@ -7,12 +7,14 @@
 //! The table is in the order in which [`crate::apply::apply`] works, which leaves every prefix harmless to a reader:
 //! filelogs, fncache, manifest, phases, changelog, obsstore, bookmarks, the rest.
 
+mod between;
 mod content;
 mod format;
 mod path;
 mod read;
 mod write;
 
+pub use between::{BetweenError, between};
 pub use content::Content;
 pub use path::{PathError, PathIssue, check_path, is_excluded};
 pub use read::{ChangeRef, Operations};
@@ -67,6 +69,21 @@ impl<'a> Operation<'a> {
             | Self::Replace { path, .. }
             | Self::Remove { path, .. } => path,
         }
+    }
+
+    /// Checks that a file is as this operation expects it: `found`, its length in bytes, `None` where it is absent.
+    pub(crate) fn check_old(&self, found: Option<u64>) -> Result<(), String> {
+        let expected = match self {
+            Self::Replace { old_bytes: None, .. } => return Ok(()),
+            Self::Create { .. } | Self::Append { old_bytes: 0, .. } => None,
+            Self::Append { old_bytes, .. } | Self::Remove { old_bytes, .. } => Some(*old_bytes),
+            Self::Replace { old_bytes, .. } => *old_bytes,
+        };
+        if expected == found || (expected.is_none() && found == Some(0)) {
+            return Ok(());
+        }
+        let say = |bytes: Option<u64>| bytes.map_or("absent".to_owned(), |bytes| format!("{bytes} bytes long"));
+        Err(format!("it is {}, not {}", say(found), say(expected)))
     }
 
     /// Returns the bytes that this operation writes; none for a removal.

@@ -1,4 +1,14 @@
 //! The digest of a store's state: a Merkle tree over (path, length, hash of content).
+//!
+//! It is a function of the files alone, of whatever is not left out by [`crate::change::is_excluded`]. Its nodes are
+//! kept outside the store ([`DigestNodes`]), so that after a change only what the change touched is hashed again
+//! ([`DigestUpdate::of_change`]); computed from the files ([`digest_of_store`]) it is the same.
+//! `docs/formats/digest.md` has it down to the byte.
+
+mod content;
+mod tree;
+mod update;
+mod walk;
 
 use std::fmt;
 use std::io;
@@ -6,7 +16,8 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use crate::change::ChangeRef;
+pub use update::DigestUpdate;
+pub(crate) use walk::state_files;
 
 /// The digest of a store's state.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -39,7 +50,7 @@ impl fmt::Debug for Digest {
 /// Why a digest could not be computed.
 #[derive(Debug, thiserror::Error)]
 pub enum DigestError {
-    /// A file could not be read.
+    /// A file could not be read, or is not one.
     #[error("cannot read {path}: {source}")]
     Read {
         /// The path below `.hg`, printable.
@@ -60,7 +71,19 @@ pub enum DigestError {
     },
 }
 
-/// Where the nodes of a store's digest tree are kept. Keys and values are opaque; a value has at most a few KiB.
+impl DigestError {
+    fn read<E: Into<io::Error>>(path: &[u8]) -> impl FnOnce(E) -> Self {
+        let path = path.escape_ascii().to_string();
+        move |source| Self::Read { path, source: source.into() }
+    }
+
+    fn unexpected(path: &[u8], why: impl Into<String>) -> Self {
+        Self::Unexpected { path: path.escape_ascii().to_string(), why: why.into() }
+    }
+}
+
+/// Where the nodes of one store's digest tree are kept. Keys and values are opaque: a key has at most 34 bytes, a value
+/// at most 2 KiB.
 pub trait DigestNodes {
     /// Returns what was put under `key`.
     ///
@@ -75,20 +98,38 @@ pub trait DigestNodes {
     fn put(&mut self, key: &[u8], value: Option<&[u8]>) -> Result<(), DigestError>;
 }
 
+/// Nodes in memory: of an empty store at first.
+impl DigestNodes for std::collections::HashMap<Vec<u8>, Vec<u8>> {
+    fn get(&mut self, key: &[u8]) -> Result<Option<Vec<u8>>, DigestError> {
+        Ok(Self::get(self, key).cloned())
+    }
+
+    fn put(&mut self, key: &[u8], value: Option<&[u8]>) -> Result<(), DigestError> {
+        match value {
+            Some(value) => self.insert(key.to_vec(), value.to_vec()),
+            None => self.remove(key),
+        };
+        Ok(())
+    }
+}
+
 /// Returns the digest of the store in `hg`, a `.hg` directory, from its files alone.
 ///
 /// # Errors
 /// A file that can't be read, or that is neither a regular file nor a directory.
 pub fn digest_of_store(hg: &Path) -> Result<Digest, DigestError> {
-    todo!("{hg:?}")
+    Ok(DigestUpdate::of_store(hg)?.digest())
 }
 
-/// Returns the digest after `change` of the store whose nodes are kept in `nodes`, and which lies in `hg`, not yet
-/// changed. Costs what the change costs.
-///
-/// # Errors
-/// The change does not fit the store; a file or the nodes can't be read.
-pub fn digest_after(hg: &Path, nodes: &mut dyn DigestNodes, change: &ChangeRef<'_>) -> Result<Digest, DigestError> {
-    let _ = nodes;
-    todo!("{hg:?} {change:?}")
+/// Makes one kind of hash of the tree: kinds have keys of their own, so that none can stand for another.
+fn hash(key: &[u8; 32], parts: &[&[u8]]) -> [u8; 32] {
+    let mut hasher = blake3::Hasher::new_keyed(key);
+    parts.iter().for_each(|part| {
+        hasher.update(part);
+    });
+    hasher.finalize().into()
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests;

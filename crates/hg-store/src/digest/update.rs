@@ -1,0 +1,218 @@
+//! A new digest, and what has to be kept for the next.
+
+use std::collections::HashMap;
+use std::io::Read;
+use std::os::unix::fs::FileExt as _;
+use std::path::Path;
+
+use rustc_hash::FxHashSet;
+use rustix::fs::{FileType, OFlags};
+
+use super::content::{ContentHasher, Peaks};
+use super::tree::{self, PathHash, Write, file_hash, file_key, path_hash};
+use super::{Digest, DigestError, DigestNodes, state_files};
+use crate::apply::Directories;
+use crate::change::{ChangeRef, Operation};
+
+/// Bytes that are read at once.
+const BUFFER_BYTES: usize = 256 << 10;
+
+/// The digest after something changed, with the nodes that have to be kept for it. Nothing is kept before
+/// [`DigestUpdate::keep`].
+#[must_use = "nothing is kept before keep()"]
+#[derive(Debug)]
+pub struct DigestUpdate {
+    digest: Digest,
+    pub(super) writes: Vec<Write>,
+}
+
+impl DigestUpdate {
+    /// Computes the digest after `change` of the store in `hg`, whose nodes are kept in `nodes`, before the change is
+    /// applied. It costs what the change costs: its bytes are hashed, and of each file that grows the last chunk.
+    ///
+    /// # Errors
+    /// [`DigestError::Unexpected`] where the change does not fit: an old length, a file that should exist or not.
+    pub fn of_change(hg: &Path, nodes: &mut dyn DigestNodes, change: &ChangeRef<'_>) -> Result<Self, DigestError> {
+        let mut directories = Directories::open(hg).map_err(DigestError::read(b".hg"))?;
+        let created: FxHashSet<&[u8]> = change
+            .operations()
+            .filter(|operation| matches!(operation, Operation::Create { .. }))
+            .map(|operation| operation.path())
+            .collect();
+        let mut builder = Builder::new(nodes);
+        for operation in change.operations() {
+            let path = operation.path();
+            let place = path_hash(path);
+            let before = builder.peaks(&place)?;
+            operation
+                .check_old(before.as_ref().map(|peaks| peaks.bytes))
+                .map_err(|why| DigestError::unexpected(path, why))?;
+            if before.is_none() {
+                check_free(&mut directories, path)?;
+                check_not_below(path, &created)?;
+            }
+            let mut hasher = match (&operation, before) {
+                (Operation::Remove { .. }, _) => {
+                    builder.remove(place);
+                    continue;
+                }
+                (Operation::Append { .. }, Some(before)) => resume(&mut directories, path, before)?,
+                _ => ContentHasher::new(),
+            };
+            operation.content().pieces().for_each(|piece| hasher.update(piece));
+            builder.set(place, hasher);
+        }
+        builder.finish()
+    }
+
+    /// Computes the digest of a new store whose whole content is `change`.
+    ///
+    /// # Errors
+    /// [`DigestError::Unexpected`] where the change does more than create files.
+    pub fn of_new(change: &ChangeRef<'_>) -> Result<Self, DigestError> {
+        let created: FxHashSet<&[u8]> = change.operations().map(|operation| operation.path()).collect();
+        let mut nothing = HashMap::new();
+        let mut builder = Builder::new(&mut nothing);
+        for operation in change.operations() {
+            let path = operation.path();
+            if !matches!(operation, Operation::Create { .. }) {
+                return Err(DigestError::unexpected(path, "a new store has no files to alter"));
+            }
+            check_not_below(path, &created)?;
+            let mut hasher = ContentHasher::new();
+            operation.content().pieces().for_each(|piece| hasher.update(piece));
+            builder.set(path_hash(path), hasher);
+        }
+        builder.finish()
+    }
+
+    /// Computes the digest of the store in `hg` from its files alone.
+    ///
+    /// # Errors
+    /// A file that can't be read, or that is neither a regular file nor a directory.
+    pub fn of_store(hg: &Path) -> Result<Self, DigestError> {
+        let mut nothing = HashMap::new();
+        let files = state_files(hg)?;
+        Self::of_files(hg, &mut nothing, files.iter().map(|path| path.as_slice()))
+    }
+
+    /// Computes the digest of the store in `hg` whose nodes are kept in `nodes`, but for these files, each named once,
+    /// which are read from disk whole, or are gone.
+    ///
+    /// # Errors
+    /// A file that can't be read, or is not one.
+    pub fn of_files<'p>(
+        hg: &Path,
+        nodes: &mut dyn DigestNodes,
+        paths: impl Iterator<Item = &'p [u8]>,
+    ) -> Result<Self, DigestError> {
+        let mut directories = Directories::open(hg).map_err(DigestError::read(b".hg"))?;
+        let mut builder = Builder::new(nodes);
+        let mut buffer = vec![0; BUFFER_BYTES];
+        for path in paths {
+            let place = path_hash(path);
+            match directories.file(path, OFlags::RDONLY).map_err(DigestError::read(path))? {
+                None => builder.remove(place),
+                Some(mut file) => {
+                    let mut hasher = ContentHasher::new();
+                    loop {
+                        match file.read(&mut buffer).map_err(DigestError::read(path))? {
+                            0 => break,
+                            len => hasher.update(&buffer[..len]),
+                        }
+                    }
+                    builder.set(place, hasher);
+                }
+            }
+        }
+        builder.finish()
+    }
+
+    /// Returns the digest.
+    pub fn digest(&self) -> Digest {
+        self.digest
+    }
+
+    /// Keeps the nodes: those that the update was computed from, or others that are equal.
+    ///
+    /// # Errors
+    /// Where they can't be written.
+    pub fn keep(&self, nodes: &mut dyn DigestNodes) -> Result<(), DigestError> {
+        self.writes.iter().try_for_each(|(key, value)| nodes.put(key, value.as_deref()))
+    }
+}
+
+struct Builder<'a> {
+    nodes: &'a mut dyn DigestNodes,
+    files: Vec<(PathHash, Option<[u8; 32]>)>,
+    writes: Vec<Write>,
+}
+
+impl<'a> Builder<'a> {
+    fn new(nodes: &'a mut dyn DigestNodes) -> Self {
+        Self { nodes, files: Vec::new(), writes: Vec::new() }
+    }
+
+    fn peaks(&mut self, place: &PathHash) -> Result<Option<Peaks>, DigestError> {
+        let Some(kept) = self.nodes.get(&file_key(place))? else { return Ok(None) };
+        let peaks = Peaks::decode(&kept).ok_or_else(|| DigestError::Nodes("the peaks of a file are damaged".into()))?;
+        Ok(Some(peaks))
+    }
+
+    fn set(&mut self, place: PathHash, hasher: ContentHasher) {
+        let (content, peaks) = hasher.finish();
+        self.files.push((place, Some(file_hash(&place, peaks.bytes, &content))));
+        self.writes.push((file_key(&place), Some(peaks.encode())));
+    }
+
+    fn remove(&mut self, place: PathHash) {
+        self.files.push((place, None));
+        self.writes.push((file_key(&place), None));
+    }
+
+    fn finish(mut self) -> Result<DigestUpdate, DigestError> {
+        self.files.sort_unstable_by_key(|(place, _)| *place);
+        let digest = tree::update(self.nodes, &self.files, &mut self.writes)?;
+        Ok(DigestUpdate { digest, writes: self.writes })
+    }
+}
+
+/// Goes on with a file that grows: only its last chunk, where that is not whole, is read.
+fn resume(directories: &mut Directories, path: &[u8], peaks: Peaks) -> Result<ContentHasher, DigestError> {
+    let tail = peaks.bytes - peaks.tail_at();
+    let at = peaks.tail_at();
+    let mut hasher = ContentHasher::resume(peaks);
+    if tail > 0 {
+        let file = directories.file(path, OFlags::RDONLY).map_err(DigestError::read(path))?;
+        let file = file.ok_or_else(|| DigestError::unexpected(path, "it is absent"))?;
+        let mut bytes = vec![0; tail as usize];
+        file.read_exact_at(&mut bytes, at).map_err(DigestError::read(path))?;
+        hasher.update(&bytes);
+    }
+    Ok(hasher)
+}
+
+/// Checks that a file can be made at `path`, of which the tree knows nothing: there may be a directory, or a file in
+/// the place of a directory on the way.
+fn check_free(directories: &mut Directories, path: &[u8]) -> Result<(), DigestError> {
+    match directories.stat(path) {
+        Ok(None) => Ok(()),
+        Ok(Some(stat)) => Err(DigestError::unexpected(
+            path,
+            match FileType::from_raw_mode(stat.st_mode) {
+                FileType::Directory => "it is a directory",
+                _ => "it exists, but no record made it",
+            },
+        )),
+        Err(error) => Err(DigestError::unexpected(path, error.to_string())),
+    }
+}
+
+/// Checks that no directory on the way to `path` is a file that the same change creates.
+fn check_not_below(path: &[u8], created: &FxHashSet<&[u8]>) -> Result<(), DigestError> {
+    let mut slashes = path.iter().enumerate().filter(|&(_, &byte)| byte == b'/');
+    match slashes.any(|(at, _)| created.contains(&path[..at])) {
+        true => Err(DigestError::unexpected(path, "it lies in a file")),
+        false => Ok(()),
+    }
+}
