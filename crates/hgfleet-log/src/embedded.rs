@@ -225,7 +225,7 @@ impl Log for EmbeddedLog {
     }
 
     async fn read(&self, from: Sequence, max: usize) -> Result<Vec<Record>, LogError> {
-        self.reading(move |rows| rows.read(from, max)).await
+        self.reading(move |rows| rows.at_once(|rows| rows.read(from, max))).await
     }
 
     async fn payload(&self, record: &Record, into: &mut File) -> Result<(), LogError> {
@@ -291,7 +291,7 @@ impl Log for EmbeddedLog {
     }
 
     async fn view(&self) -> Result<Option<View>, LogError> {
-        self.reading(|rows| rows.view()).await
+        self.reading(|rows| rows.at_once(Rows::view)).await
     }
 
     async fn set_view(&self, expected: Option<u64>, view: View) -> Result<(), ViewError> {

@@ -27,6 +27,12 @@ pub(super) struct Rows<'a> {
 }
 
 impl Rows<'_> {
+    /// Looks several times at one state of the log, so that nothing, such as trimming, comes between.
+    pub(super) fn at_once<T>(&self, look: impl FnOnce(&Self) -> Result<T, LogError>) -> Result<T, LogError> {
+        let _transaction = self.connection.unchecked_transaction().map_err(self.place.sqlite("read"))?;
+        look(self)
+    }
+
     pub(super) fn end(&self) -> Result<Option<Tail>, LogError> {
         let last = self.one("SELECT sequence, record FROM records ORDER BY sequence DESC LIMIT 1", [])?;
         Ok(last.as_ref().map(Tail::of))
@@ -50,13 +56,12 @@ impl Rows<'_> {
     }
 
     pub(super) fn read(&self, from: Sequence, max: usize) -> Result<Vec<Record>, LogError> {
-        // One transaction, so that trimming can't come between the two looks.
-        let transaction = self.connection.unchecked_transaction().map_err(self.place.sqlite("read"))?;
         let first = self.first()?;
         if from < first {
             return Err(LogError::Trimmed { from, first });
         }
-        let mut statement = transaction
+        let mut statement = self
+            .connection
             .prepare_cached("SELECT sequence, record FROM records WHERE sequence >= ?1 ORDER BY sequence LIMIT ?2")
             .map_err(self.place.sqlite("read"))?;
         let mut rows = statement.query((from, Count::clamped(max as u64))).map_err(self.place.sqlite("read"))?;
@@ -169,8 +174,8 @@ impl Rows<'_> {
     }
 
     pub(super) fn view(&self) -> Result<Option<View>, LogError> {
-        let transaction = self.connection.unchecked_transaction().map_err(self.place.sqlite("read"))?;
-        let view = transaction
+        let view = self
+            .connection
             .prepare_cached("SELECT epoch, version, visible FROM view")
             .and_then(|mut statement| {
                 statement.query_row([], |row| {
@@ -182,7 +187,8 @@ impl Rows<'_> {
             .map_err(self.place.sqlite("read"))?;
         let Some(mut view) = view else { return Ok(None) };
         let bad = |what: &str| LogError::Value(format!("the view's {what} can't be"));
-        let mut statement = transaction
+        let mut statement = self
+            .connection
             .prepare_cached("SELECT name, incarnation FROM view_mirrors ORDER BY name, incarnation")
             .map_err(self.place.sqlite("read"))?;
         let mut rows = statement.query([]).map_err(self.place.sqlite("read"))?;
