@@ -1,0 +1,177 @@
+//! Answers one request.
+
+use super::checks::{self, Refused};
+use super::request_body::RequestBody;
+use super::{NotServed, Repositories, ResponseBody};
+use hg_store::Snapshot;
+use hg_web::{Page, RepositoryLine};
+use hg_wire::http::{self as wire, HttpOptions};
+use hyper::body::{Body, Incoming};
+use hyper::ext::ReasonPhrase;
+use hyper::header::{CONNECTION, CONTENT_TYPE, HOST, HeaderName, HeaderValue};
+use hyper::http::request::Parts;
+use hyper::{Request, Response, StatusCode};
+use std::io::{self, Read};
+use std::sync::Arc;
+
+/// Parts of a path that may belong to a repository's name.
+const NAME_PARTS_MAX: usize = 32;
+
+/// Answers a request from a set of repositories: `/healthz`, a command of the wire protocol, or a page.
+pub async fn answer<R: Repositories>(repositories: &Arc<R>, request: Request<Incoming>) -> Response<ResponseBody> {
+    let (head, body) = request.into_parts();
+    let parts = match checks::check(&head).and_then(|()| checks::path_parts(head.uri.path())) {
+        Ok(parts) => parts,
+        Err(Refused { status, text }) => {
+            tracing::info!(status, text, "a request is refused");
+            let mut response = page(hg_web::error(status, text));
+            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+            return response;
+        }
+    };
+    let Some(parts) = parts else { return page(hg_web::error(404, "there is no such page")) };
+    let found = find(repositories, &parts).await;
+    if found.is_none() && parts == ["healthz"] {
+        return health(repositories.health());
+    }
+    match wire::parse(&head) {
+        Err(refusal) => {
+            tracing::info!(status = refusal.status, text = %refusal.text, "a command is refused");
+            from_wire(refusal.into())
+        }
+        Ok(Some(request)) => match found {
+            Some((name, [])) => command(repositories, &name, request, body).await,
+            _ => from_wire(wire::Refusal { status: 404, text: "no such repository".to_owned() }.into()),
+        },
+        Ok(None) => match found {
+            Some((name, rest)) => repository_page(repositories, &head, name, rest.to_vec()).await,
+            None if parts.is_empty() => {
+                let names = repositories.names().await;
+                let lines: Vec<_> = names.into_iter().map(|name| line(repositories.as_ref(), &head, name)).collect();
+                page(hg_web::repositories(&lines))
+            }
+            None => page(hg_web::error(404, "there is no such repository")),
+        },
+    }
+}
+
+/// Finds the repository with the longest name that the path begins with; returns what is left of the path.
+async fn find<'p, R: Repositories>(repositories: &Arc<R>, parts: &'p [String]) -> Option<(String, &'p [String])> {
+    for count in (0..=parts.len().min(NAME_PARTS_MAX)).rev() {
+        let name = parts[..count].join("/");
+        if repositories.has(&name).await {
+            return Some((name, &parts[count..]));
+        }
+    }
+    None
+}
+
+async fn command<R: Repositories>(
+    repositories: &Arc<R>,
+    name: &str,
+    request: wire::Request,
+    body: Incoming,
+) -> Response<ResponseBody> {
+    let snapshot = match repositories.snapshot(name).await {
+        Ok(snapshot) => snapshot,
+        Err(NotServed::Unknown) => {
+            return from_wire(wire::Refusal { status: 404, text: "no such repository".to_owned() }.into());
+        }
+        Err(NotServed::Unavailable { text, retry }) => {
+            let status = if retry { 503 } else { 500 };
+            return from_wire(wire::Refusal { status, text }.into());
+        }
+    };
+    let mut body: Box<dyn Read + Send> = match body.is_end_stream() {
+        true => Box::new(io::empty()),
+        false => Box::new(RequestBody::new(body)),
+    };
+    let options = HttpOptions { push_address: repositories.addresses(name).push };
+    let answered =
+        tokio::task::spawn_blocking(move || wire::answer(request, &mut body, &snapshot, &options)).await;
+    match answered {
+        Ok(response) => from_wire(response),
+        Err(error) => {
+            tracing::error!(%error, repository = name, "a command ended in a panic");
+            from_wire(wire::Refusal { status: 500, text: "the server failed on this request".to_owned() }.into())
+        }
+    }
+}
+
+async fn repository_page<R: Repositories>(
+    repositories: &Arc<R>,
+    head: &Parts,
+    name: String,
+    rest: Vec<String>,
+) -> Response<ResponseBody> {
+    let snapshot: Arc<Snapshot> = match repositories.snapshot(&name).await {
+        Ok(snapshot) => snapshot,
+        Err(NotServed::Unknown) => return page(hg_web::error(404, "there is no such repository")),
+        Err(NotServed::Unavailable { text, retry }) => {
+            return page(hg_web::error(if retry { 503 } else { 500 }, &text));
+        }
+    };
+    let line = line(repositories.as_ref(), head, name);
+    let made = tokio::task::spawn_blocking(move || {
+        hg_web::repository(&snapshot, &line, &rest).unwrap_or_else(|error| {
+            tracing::error!(%error, repository = line.name, "a page can't be made");
+            hg_web::error(500, "the repository can't be read on this server")
+        })
+    })
+    .await;
+    page(made.unwrap_or_else(|error| {
+        tracing::error!(%error, "a page ended in a panic");
+        hg_web::error(500, "the server failed on this request")
+    }))
+}
+
+/// What the pages say of a repository: its name, and where it is cloned from and pushed to.
+fn line<R: Repositories>(repositories: &R, head: &Parts, name: String) -> RepositoryLine {
+    let addresses = repositories.addresses(&name);
+    let from_host = || {
+        let host = head.headers.get(HOST)?.to_str().ok()?;
+        Some(format!("http://{host}/{}", hg_web::url_path(&name)))
+    };
+    RepositoryLine { clone_address: addresses.http.or_else(from_host), push_address: addresses.push, name }
+}
+
+fn health((is_well, text): (bool, String)) -> Response<ResponseBody> {
+    let mut response = Response::new(ResponseBody::whole(format!("{text}\n")));
+    *response.status_mut() = if is_well { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    response
+}
+
+fn page(page: Page) -> Response<ResponseBody> {
+    let mut response = Response::new(ResponseBody::whole(page.body));
+    *response.status_mut() = StatusCode::from_u16(page.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    for (name, value) in page.headers {
+        response.headers_mut().insert(HeaderName::from_static(name), HeaderValue::from_static(value));
+    }
+    response
+}
+
+fn from_wire(answer: wire::Response) -> Response<ResponseBody> {
+    let body = match answer.body {
+        wire::Body::Bytes(bytes) => ResponseBody::whole(bytes),
+        wire::Body::Stream(write) => ResponseBody::stream(|output| {
+            write(output).map_err(|error| {
+                if error.is_ours() {
+                    tracing::error!(%error, "a stream broke off");
+                }
+                io::Error::other(error)
+            })
+        }),
+    };
+    let mut response = Response::new(body);
+    *response.status_mut() = StatusCode::from_u16(answer.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    if let Ok(reason) = ReasonPhrase::try_from(answer.reason.into_bytes()) {
+        response.extensions_mut().insert(reason);
+    }
+    for (name, value) in answer.headers {
+        if let Ok(value) = HeaderValue::from_str(&value) {
+            response.headers_mut().insert(HeaderName::from_static(name), value);
+        }
+    }
+    response
+}

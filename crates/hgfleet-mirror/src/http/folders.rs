@@ -1,0 +1,226 @@
+//! Plain repositories on disk, served without a fleet: `hgfleet web PATH...`.
+
+use super::{Addresses, NotServed, Repositories};
+use hg_store::{Repository, Snapshot, StoreError};
+use std::collections::{BTreeMap, HashMap};
+use std::fs;
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// How deep below a given folder repositories are looked for.
+const DEPTH_MAX: usize = 8;
+/// Repositories of which the last snapshot is kept.
+const CACHED_MAX: usize = 256;
+
+/// A path that can't be served.
+#[derive(Debug, thiserror::Error)]
+pub enum FoldersError {
+    /// It can't be looked at.
+    #[error("can't look at {}: {source}", path.display())]
+    Io {
+        /// The path.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// It is a repository that can't be read here.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// Two of the given paths would have repositories of one name.
+    #[error("two of the paths are named '{name}': give the folder above them")]
+    SameName {
+        /// The name.
+        name: String,
+    },
+}
+
+/// What a snapshot was made from: of each file that matters its number, length, and times of change.
+type Stamp = Vec<Option<(u64, u64, i64, i64)>>;
+
+/// Files below `.hg` of which a snapshot depends, with whatever is reached through the changelog left out.
+const STAMPED: [&str; 8] = [
+    "hgrc",
+    "bookmarks",
+    "store/00changelog.i",
+    "store/00manifest.i",
+    "store/fncache",
+    "store/phaseroots",
+    "store/bookmarks",
+    "store/obsstore",
+];
+
+/// One repository at the root, or folders with repositories in them.
+pub struct Folders {
+    /// By name, a repository, or the folder in which the rest of the name is one.
+    roots: BTreeMap<String, PathBuf>,
+    cached: Mutex<HashMap<PathBuf, (Stamp, Arc<Snapshot>)>>,
+}
+
+impl Folders {
+    /// Looks at the given paths. One that is a repository, and the only one, is served at the root; further ones under
+    /// their folders' names; repositories in folders under their paths below the folder.
+    pub fn new(paths: &[PathBuf]) -> Result<Folders, FoldersError> {
+        let mut roots = BTreeMap::new();
+        for path in paths {
+            let path = fs::canonicalize(path).map_err(|source| FoldersError::Io { path: path.clone(), source })?;
+            let mut name = String::new();
+            if is_repository(&path) {
+                // Says at once what is wrong with it, if anything is.
+                Repository::open(&path)?;
+                if paths.len() > 1 {
+                    name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+                }
+            } else {
+                fs::read_dir(&path).map_err(|source| FoldersError::Io { path: path.clone(), source })?;
+                if paths.len() > 1 {
+                    name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+                }
+            }
+            if roots.insert(name.clone(), path).is_some() {
+                return Err(FoldersError::SameName { name });
+            }
+        }
+        Ok(Folders { roots, cached: Mutex::default() })
+    }
+
+    /// Returns the folder of the repository of that name, if there is one.
+    fn path_of(&self, name: &str) -> Option<PathBuf> {
+        let below = |root: &Path, rest: &str| {
+            let mut path = root.to_owned();
+            for part in rest.split('/').filter(|_| !rest.is_empty()) {
+                if part.is_empty() || part.starts_with('.') || part.contains(['\\', '\0']) {
+                    return None;
+                }
+                path.push(part);
+            }
+            is_repository(&path).then_some(path)
+        };
+        self.roots.iter().find_map(|(root_name, root)| {
+            let rest = if root_name.is_empty() {
+                name
+            } else {
+                let rest = name.strip_prefix(root_name.as_str())?;
+                if rest.is_empty() { rest } else { rest.strip_prefix('/')? }
+            };
+            // Nothing inside a repository is another.
+            if is_repository(root) && !rest.is_empty() {
+                return None;
+            }
+            below(root, rest)
+        })
+    }
+
+    fn list(&self) -> Vec<String> {
+        let mut names = Vec::new();
+        for (name, root) in &self.roots {
+            list_below(root, name, 0, &mut names);
+        }
+        names.sort_unstable();
+        names
+    }
+
+    /// Opens the repository as it is on disk; the last snapshot serves again while nothing was written.
+    fn open(&self, name: &str) -> Result<Arc<Snapshot>, NotServed> {
+        let path = self.path_of(name).ok_or(NotServed::Unknown)?;
+        let stamp = stamp(&path);
+        let cached = || self.cached.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, snapshot)) = cached().get(&path).filter(|(other, _)| *other == stamp) {
+            return Ok(snapshot.clone());
+        }
+        let made = Repository::open(&path)
+            .and_then(|repository| repository.snapshot(repository.current_state()?))
+            .map_err(|error| {
+                tracing::error!(%error, repository = name, "a repository can't be served");
+                let text = if error.is_corruption() { "damaged" } else { "not readable" };
+                NotServed::Unavailable { text: format!("the repository is {text} on this server"), retry: false }
+            })?;
+        let snapshot = Arc::new(made);
+        let mut cached = cached();
+        if cached.len() >= CACHED_MAX {
+            cached.clear();
+        }
+        cached.insert(path, (stamp, snapshot.clone()));
+        Ok(snapshot)
+    }
+}
+
+impl Repositories for Folders {
+    // All of these look at the disk for microseconds; only opening a snapshot reads, and does so on its own thread.
+    async fn names(&self) -> Vec<String> {
+        self.list()
+    }
+
+    async fn has(&self, name: &str) -> bool {
+        self.path_of(name).is_some()
+    }
+
+    async fn snapshot(&self, name: &str) -> Result<Arc<Snapshot>, NotServed> {
+        tokio::task::block_in_place(|| self.open(name))
+    }
+
+    fn addresses(&self, _name: &str) -> Addresses {
+        Addresses::default()
+    }
+}
+
+fn is_repository(path: &Path) -> bool {
+    fs::symlink_metadata(path.join(".hg")).is_ok_and(|metadata| metadata.is_dir())
+}
+
+fn list_below(path: &Path, name: &str, depth: usize, names: &mut Vec<String>) {
+    if is_repository(path) {
+        names.push(name.to_owned());
+        return;
+    }
+    let Ok(entries) = fs::read_dir(path) else { return };
+    for entry in entries.flatten().filter(|_| depth < DEPTH_MAX) {
+        let Ok(part) = entry.file_name().into_string() else { continue };
+        if part.starts_with('.') || part.contains('\\') || !entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            continue;
+        }
+        let name = if name.is_empty() { part } else { format!("{name}/{part}") };
+        list_below(&entry.path(), &name, depth + 1, names);
+    }
+}
+
+fn stamp(path: &Path) -> Stamp {
+    let hg = path.join(".hg");
+    let of = |name: &&str| {
+        let metadata = fs::symlink_metadata(hg.join(name)).ok()?;
+        Some((metadata.ino(), metadata.len(), metadata.mtime(), metadata.mtime_nsec()))
+    };
+    STAMPED.iter().map(of).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn folder_with(names: &[&str]) -> tempfile::TempDir {
+        let folder = tempfile::tempdir().expect("a folder");
+        for name in names {
+            fs::create_dir_all(folder.path().join(name).join(".hg")).expect("a repository");
+        }
+        folder
+    }
+
+    #[test]
+    fn repositories_below_a_folder_are_found_by_their_paths() {
+        let folder = folder_with(&["one", "team/two", "team/two/inner", ".hidden/three"]);
+        let folders = Folders::new(&[folder.path().to_owned()]).expect("a folder");
+        assert_eq!(folders.list(), ["one", "team/two"]);
+        assert!(folders.path_of("team/two").is_some());
+        for name in ["", "team", "two", "team/../one", "../x", "/one", "one/", "one/.hg", "team//two", ".hidden/three", "one\0"] {
+            assert!(folders.path_of(name).is_none(), "{name:?}");
+        }
+    }
+
+    #[test]
+    fn two_folders_of_one_name_are_refused() {
+        let folder = folder_with(&["a/same/one", "b/same/two"]);
+        let paths = [folder.path().join("a/same"), folder.path().join("b/same")];
+        assert!(matches!(Folders::new(&paths), Err(FoldersError::SameName { .. })));
+    }
+}

@@ -1,0 +1,53 @@
+//! What an HTTP service serves.
+
+use hg_store::Snapshot;
+use std::future::Future;
+use std::sync::Arc;
+
+/// Why a repository is not served.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum NotServed {
+    /// There is none of that name.
+    #[error("no such repository")]
+    Unknown,
+    /// It can't be served now, or not by this server.
+    #[error("{text}")]
+    Unavailable {
+        /// One line for the client.
+        text: String,
+        /// Another server, or this one later, may have it: answered with 503, else with 500.
+        retry: bool,
+    },
+}
+
+/// Where one repository is reached; for clone commands and for those who try to push over HTTP.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Addresses {
+    /// For reading, such as `https://hg.example.org/team/first`; `None`: made from the request's `Host`.
+    pub http: Option<String>,
+    /// For pushing, such as `ssh://hg.example.org/team/first`.
+    pub push: Option<String>,
+}
+
+/// A set of repositories. One value may stand for one request, so that it can carry what the request was tagged with.
+pub trait Repositories: Send + Sync + 'static {
+    /// Returns the names of all repositories, sorted.
+    fn names(&self) -> impl Future<Output = Vec<String>> + Send;
+
+    /// Returns whether there is a repository of that name; `""` when the set is one repository at the root. Names come
+    /// from URLs: anything may be asked for.
+    fn has(&self, name: &str) -> impl Future<Output = bool> + Send;
+
+    /// Returns the repository as this request shall see it.
+    fn snapshot(&self, name: &str) -> impl Future<Output = Result<Arc<Snapshot>, NotServed>> + Send;
+
+    /// Returns where the repository is reached.
+    fn addresses(&self, _name: &str) -> Addresses {
+        Addresses::default()
+    }
+
+    /// Answers `/healthz`: a line, and whether all is well (else status 503).
+    fn health(&self) -> (bool, String) {
+        (true, "ok".to_owned())
+    }
+}

@@ -1,0 +1,100 @@
+//! The body of an answer: bytes that are there, or a stream that a thread makes.
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use std::io::{self, Write};
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use tokio::sync::mpsc;
+
+/// Bytes of one piece of a stream.
+const PIECE_BYTES: usize = 64 * 1024;
+/// Pieces that may wait for the client.
+const PIECES_MAX: usize = 4;
+
+/// An answer's body. A stream that breaks off ends with an error, so that the connection is cut and the client can't
+/// take what it has for the whole.
+pub struct ResponseBody(Kind);
+
+enum Kind {
+    Whole(Bytes),
+    Stream(mpsc::Receiver<io::Result<Bytes>>),
+}
+
+impl ResponseBody {
+    /// Returns a body of known length.
+    pub fn whole(bytes: impl Into<Bytes>) -> ResponseBody {
+        ResponseBody(Kind::Whole(bytes.into()))
+    }
+
+    /// Returns a body that `write` makes on a thread of its own, at the client's pace.
+    pub fn stream(write: impl FnOnce(&mut dyn Write) -> io::Result<()> + Send + 'static) -> ResponseBody {
+        let (sender, receiver) = mpsc::channel(PIECES_MAX);
+        tokio::task::spawn_blocking(move || {
+            let mut output = Pieces { sender: &sender, piece: Vec::with_capacity(PIECE_BYTES) };
+            let result = write(&mut output).and_then(|()| output.flush());
+            if let Err(error) = result {
+                // The client may be gone already; then there is nobody to tell.
+                let _ = sender.blocking_send(Err(error));
+            }
+        });
+        ResponseBody(Kind::Stream(receiver))
+    }
+}
+
+impl Body for ResponseBody {
+    type Data = Bytes;
+    type Error = io::Error;
+
+    fn poll_frame(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
+        match &mut self.get_mut().0 {
+            Kind::Whole(bytes) if bytes.is_empty() => Poll::Ready(None),
+            Kind::Whole(bytes) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),
+            Kind::Stream(receiver) => {
+                Poll::Ready(ready!(receiver.poll_recv(context)).map(|piece| piece.map(Frame::data)))
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        matches!(&self.0, Kind::Whole(bytes) if bytes.is_empty())
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.0 {
+            Kind::Whole(bytes) => SizeHint::with_exact(bytes.len() as u64),
+            Kind::Stream(_) => SizeHint::default(),
+        }
+    }
+}
+
+/// Cuts what is written into pieces and waits for room.
+struct Pieces<'a> {
+    sender: &'a mpsc::Sender<io::Result<Bytes>>,
+    piece: Vec<u8>,
+}
+
+impl Pieces<'_> {
+    fn send(&mut self, bytes: Bytes) -> io::Result<()> {
+        self.sender.blocking_send(Ok(bytes)).map_err(|_| io::ErrorKind::BrokenPipe.into())
+    }
+}
+
+impl Write for Pieces<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let taken = bytes.len().min(PIECE_BYTES - self.piece.len());
+        self.piece.extend_from_slice(&bytes[..taken]);
+        if self.piece.len() == PIECE_BYTES {
+            self.flush()?;
+        }
+        Ok(taken)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        if self.piece.is_empty() {
+            return Ok(());
+        }
+        let piece = std::mem::replace(&mut self.piece, Vec::with_capacity(PIECE_BYTES));
+        self.send(piece.into())
+    }
+}

@@ -1,0 +1,95 @@
+//! Accepts connections and serves them.
+
+use super::{
+    CONNECTIONS_MAX, HEAD_BYTES_MAX, HEAD_SECONDS_MAX, HEADERS_MAX, IDLE_SECONDS_MAX, Listener, Repositories,
+    ResponseBody, answer, timed_io::TimedIo,
+};
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::{Request, Response};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use std::convert::Infallible;
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{Semaphore, watch};
+
+/// Answers requests.
+pub trait Service: Send + Sync + 'static {
+    /// Answers one request.
+    fn call(self: Arc<Self>, request: Request<Incoming>) -> impl Future<Output = Response<ResponseBody>> + Send;
+}
+
+/// The service that is made of one set of repositories for all requests.
+pub struct FromRepositories<R>(pub Arc<R>);
+
+impl<R: Repositories> Service for FromRepositories<R> {
+    async fn call(self: Arc<Self>, request: Request<Incoming>) -> Response<ResponseBody> {
+        answer(&self.0, request).await
+    }
+}
+
+/// Serves a listener until `shutdown` completes; then no connection is accepted any more, and requests that run get
+/// `drain` to end.
+pub async fn serve<L: Listener, S: Service>(
+    mut listener: L,
+    service: Arc<S>,
+    shutdown: impl Future<Output = ()> + Send,
+    drain: Duration,
+) {
+    let connections = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let (stop, stopping) = watch::channel(());
+    let mut server = http1::Builder::new();
+    server
+        .timer(TokioTimer::new())
+        .header_read_timeout(Duration::from_secs(HEAD_SECONDS_MAX))
+        .max_headers(HEADERS_MAX)
+        .max_buf_size(HEAD_BYTES_MAX);
+    let mut shutdown = std::pin::pin!(shutdown);
+    loop {
+        let Ok(permit) = connections.clone().acquire_owned().await else { break };
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            () = &mut shutdown => break,
+        };
+        let (stream, peer) = match accepted {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                // Out of descriptors, most likely: it passes when others end, and must not turn into a busy loop.
+                tracing::warn!(%error, "a connection can't be accepted");
+                tokio::time::sleep(Duration::from_millis(100)).await;
+                continue;
+            }
+        };
+        let service = service.clone();
+        let handler = service_fn(move |request| {
+            let service = service.clone();
+            async move { Ok::<_, Infallible>(service.call(request).await) }
+        });
+        let io = TimedIo::new(TokioIo::new(stream), Duration::from_secs(IDLE_SECONDS_MAX));
+        let connection = server.serve_connection(io, handler);
+        let mut stopping = stopping.clone();
+        tokio::spawn(async move {
+            let mut connection = std::pin::pin!(connection);
+            let ended = tokio::select! {
+                ended = &mut connection => ended,
+                // The sender is gone: the request that runs is the connection's last.
+                _ = stopping.changed() => {
+                    connection.as_mut().graceful_shutdown();
+                    connection.await
+                }
+            };
+            if let Err(error) = ended {
+                tracing::debug!(%peer, %error, "a connection broke off");
+            }
+            drop(permit);
+        });
+    }
+    drop(listener);
+    drop(stop);
+    let all_ended = connections.acquire_many(CONNECTIONS_MAX as u32);
+    if tokio::time::timeout(drain, all_ended).await.is_err() {
+        tracing::info!("requests that still run are cut");
+    }
+}
