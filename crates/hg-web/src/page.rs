@@ -19,7 +19,8 @@ td,th{text-align:left;vertical-align:top;padding:.2em .8em .2em 0;border-bottom:
 h2{margin-top:2em}.aside{color:#666}a{color:#05a}";
 
 /// Nothing is fetched or run from a page, and none is shown inside another's.
-const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+const POLICY: &str =
+    "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
 impl Page {
     /// Returns a page of HTML.
@@ -52,10 +53,14 @@ impl Page {
 /// Returns a page that says what is wrong.
 pub fn error(status: u16, text: &str) -> Page {
     let title = format!("{status}: {text}");
-    Page::html(status, &title, &html! {
-        h1 { (title) }
-        p { a href="/" { "All repositories" } }
-    })
+    Page::html(
+        status,
+        &title,
+        &html! {
+            h1 { (title) }
+            p { a href="/" { "All repositories" } }
+        },
+    )
 }
 
 #[cfg(test)]

@@ -32,21 +32,25 @@ pub(crate) fn clone_commands(line: &RepositoryLine) -> Markup {
 
 /// Returns the page with all repositories.
 pub fn repositories(lines: &[RepositoryLine]) -> Page {
-    Page::html(200, "Repositories", &html! {
-        h1 { "Repositories" }
-        @if lines.is_empty() {
-            p { "There is no repository yet." }
-        } @else {
-            table {
-                @for line in lines {
-                    tr {
-                        td { a href={ "/" (url_path(&line.name)) } { (line.name) } }
-                        td { (clone_commands(line)) }
+    Page::html(
+        200,
+        "Repositories",
+        &html! {
+            h1 { "Repositories" }
+            @if lines.is_empty() {
+                p { "There is no repository yet." }
+            } @else {
+                table {
+                    @for line in lines {
+                        tr {
+                            td { a href={ "/" (url_path(&line.name)) } { (line.name) } }
+                            td { (clone_commands(line)) }
+                        }
                     }
                 }
             }
-        }
-    })
+        },
+    )
 }
 
 #[cfg(test)]

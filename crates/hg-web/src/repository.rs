@@ -20,16 +20,20 @@ pub fn repository(snapshot: &Snapshot, line: &RepositoryLine, path: &[String]) -
     let branches = branches(snapshot)?;
     let tags = names("Tags", snapshot, snapshot.tags()?.iter());
     let bookmarks = names("Bookmarks", snapshot, snapshot.bookmarks()?.iter());
-    Ok(Page::html(200, title, &html! {
-        @if !line.name.is_empty() { p { a href="/" { "All repositories" } } }
-        h1 { (title) }
-        @if let Some(description) = snapshot.settings().description() { p { (text::line(description, 300)) } }
-        (clone_commands(line))
-        (changesets)
-        (branches)
-        (bookmarks)
-        (tags)
-    }))
+    Ok(Page::html(
+        200,
+        title,
+        &html! {
+            @if !line.name.is_empty() { p { a href="/" { "All repositories" } } }
+            h1 { (title) }
+            @if let Some(description) = snapshot.settings().description() { p { (text::line(description, 300)) } }
+            (clone_commands(line))
+            (changesets)
+            (branches)
+            (bookmarks)
+            (tags)
+        },
+    ))
 }
 
 /// A hash, as short as people say it, that can be looked for by its whole length.
@@ -86,11 +90,7 @@ fn branches(snapshot: &Snapshot) -> Result<Markup, StoreError> {
     })
 }
 
-fn names<'a>(
-    title: &str,
-    snapshot: &Snapshot,
-    names: impl ExactSizeIterator<Item = (&'a [u8], Node)>,
-) -> Markup {
+fn names<'a>(title: &str, snapshot: &Snapshot, names: impl ExactSizeIterator<Item = (&'a [u8], Node)>) -> Markup {
     let count = names.len();
     // A name on a changeset that is not served is not shown.
     let is_served = |node: &Node| {

@@ -5,7 +5,8 @@ use time::{OffsetDateTime, UtcOffset};
 
 /// Returns whether a character changes how those around it are laid out, or can't be seen: shown as an escape.
 fn is_hidden(c: char) -> bool {
-    let direction = matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{061c}');
+    let direction =
+        matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{061c}');
     c.is_control() || direction || c == '\u{feff}'
 }
 

@@ -87,8 +87,7 @@ async fn command<R: Repositories>(
         false => Box::new(RequestBody::new(body)),
     };
     let options = HttpOptions { push_address: repositories.addresses(name).push };
-    let answered =
-        tokio::task::spawn_blocking(move || wire::answer(request, &mut body, &snapshot, &options)).await;
+    let answered = tokio::task::spawn_blocking(move || wire::answer(request, &mut body, &snapshot, &options)).await;
     match answered {
         Ok(response) => from_wire(response),
         Err(error) => {

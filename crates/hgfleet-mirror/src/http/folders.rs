@@ -212,7 +212,9 @@ mod tests {
         let folders = Folders::new(&[folder.path().to_owned()]).expect("a folder");
         assert_eq!(folders.list(), ["one", "team/two"]);
         assert!(folders.path_of("team/two").is_some());
-        for name in ["", "team", "two", "team/../one", "../x", "/one", "one/", "one/.hg", "team//two", ".hidden/three", "one\0"] {
+        for name in
+            ["", "team", "two", "team/../one", "../x", "/one", "one/", "one/.hg", "team//two", ".hidden/three", "one\0"]
+        {
             assert!(folders.path_of(name).is_none(), "{name:?}");
         }
     }

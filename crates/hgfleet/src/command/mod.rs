@@ -5,6 +5,7 @@ mod roles;
 mod serve;
 mod status;
 pub mod up;
+mod web;
 
 use crate::cli::{Cli, Command};
 use std::process::ExitCode;
@@ -22,7 +23,8 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Account(command) => account::run(command),
         Command::Status(options) => status::run(options),
         Command::Serve(options) => serve::run(options),
-        Command::Web(_) | Command::Session(_) | Command::Master(_) | Command::Repo(_) => {
+        Command::Web(options) => web::run(options),
+        Command::Session(_) | Command::Master(_) | Command::Repo(_) => {
             anyhow::bail!("not built yet")
         }
     }
