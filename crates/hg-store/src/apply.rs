@@ -14,6 +14,7 @@
 mod directories;
 mod journal;
 mod lock;
+mod stat;
 mod sync;
 mod write;
 
@@ -25,6 +26,7 @@ use crate::change::ChangeRef;
 
 pub(crate) use directories::Directories;
 pub use lock::{LockScope, StoreLock};
+pub use stat::StoreStat;
 pub use sync::{SyncPaths, sync};
 
 /// How long [`apply`] waits for a store's lock.

@@ -12,6 +12,7 @@ mod content;
 mod format;
 mod path;
 mod read;
+mod state;
 mod write;
 
 pub use between::{BetweenError, between};

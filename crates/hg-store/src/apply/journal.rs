@@ -1,9 +1,9 @@
 //! The journal of an apply that goes on, in the format of stock Mercurial's transactions.
 //!
-//! `store/journal` has a line `NAME NUL LENGTH LF` for each file that grows; the name is the one before encoding.
-//! `store/journal.backupfiles` begins with the line `2` and has a line `LOCATION NUL PATH NUL BACKUP NUL 0 LF` for each
-//! file that is made (no backup: `hg recover` removes it) or replaced (the backup is a hard link). The location `plain`
-//! takes paths below `.hg` as they are on disk.
+//! `store/journal` has a line `NAME NUL LENGTH LF` for each file that grows, with length 0 for one that is made; the name
+//! is the one before encoding. `store/journal.backupfiles` begins with the line `2` and has a line `LOCATION NUL PATH NUL
+//! BACKUP NUL 0 LF` for each file that is replaced (the backup is a hard link), or made under a name that is a hash (no
+//! backup: `hg recover` removes it). The location `plain` takes paths below `.hg` as they are on disk.
 
 use std::io::{self, Read as _, Write as _};
 
@@ -54,13 +54,13 @@ impl<'a> Journal<'a> {
             match &operation {
                 Operation::Append { path, old_bytes, .. } if *old_bytes > 0 => {
                     if let Some(name) = self.tracked_name(path)? {
-                        journal.extend_from_slice(&name);
-                        journal.extend_from_slice(format!("\0{old_bytes}\n").as_bytes());
+                        write_line(&mut journal, &name, *old_bytes);
                     }
                 }
-                Operation::Create { path, .. } | Operation::Append { path, .. } => {
-                    write_backup_line(&mut backups, path, b"");
-                }
+                Operation::Create { path, .. } | Operation::Append { path, .. } => match readable_name(path) {
+                    Some(name) => write_line(&mut journal, &name, 0),
+                    None => write_backup_line(&mut backups, path, b""),
+                },
                 Operation::Replace { path, .. } | Operation::Remove { path, .. } if mode == ApplyMode::Normal => {
                     let backup = self.back_up(path, number)?;
                     write_backup_line(&mut backups, path, &backup);
@@ -115,11 +115,10 @@ impl<'a> Journal<'a> {
     /// Returns the name by which stock knows a file of the store: the one that encodes to its path. `None` where there
     /// is none; that file is not in the journal then, and `hg recover` leaves what was added to it.
     fn tracked_name(&mut self, path: &[u8]) -> Result<Option<Vec<u8>>, ApplyError> {
-        let Some(path) = path.strip_prefix(b"store/") else { return Ok(None) };
-        let decoded = path_encoding::decode_directories(&decode(path));
-        if path_encoding::encode(&decoded) == path {
-            return Ok(Some(decoded));
+        if let Some(name) = readable_name(path) {
+            return Ok(Some(name));
         }
+        let Some(path) = path.strip_prefix(b"store/") else { return Ok(None) };
         // A long name is a hash on disk, with a few readable letters.
         if self.fncache.is_none() {
             self.fncache = Some(self.read_fncache()?);
@@ -139,6 +138,18 @@ impl<'a> Journal<'a> {
         }
         Ok(lines)
     }
+}
+
+/// Returns the name that encodes to a path of the store, where it can be read from that path.
+fn readable_name(path: &[u8]) -> Option<Vec<u8>> {
+    let path = path.strip_prefix(b"store/")?;
+    let decoded = path_encoding::decode_directories(&decode(path));
+    (path_encoding::encode(&decoded) == path).then_some(decoded)
+}
+
+fn write_line(lines: &mut Vec<u8>, name: &[u8], old_bytes: u64) {
+    lines.extend_from_slice(name);
+    lines.extend_from_slice(format!("\0{old_bytes}\n").as_bytes());
 }
 
 fn write_backup_line(lines: &mut Vec<u8>, path: &[u8], backup: &[u8]) {

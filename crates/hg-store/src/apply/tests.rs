@@ -187,10 +187,18 @@ fn stores_that_hg_made() {
 
 fn what_is_applied_is_what_hg_wrote(stores: &Stores) {
     let to = stores.copy_before("applied");
+    let before = crate::Repository::open(&to).unwrap().current_state().unwrap();
     apply(&to.join(".hg"), &stores.change(), ApplyMode::Normal).unwrap();
     assert_same(&to, &stores.path("after"));
     assert_eq!(digest_of_store(&to.join(".hg")).unwrap(), digest_of_store(&stores.path("after/.hg")).unwrap());
     assert_eq!(leftovers(&to.join(".hg")), Vec::<String>::new());
+    let after = crate::Repository::open(&to).unwrap().current_state().unwrap();
+    assert_eq!(stores.change().state_after(&before).unwrap(), after);
+    // From nothing as well.
+    let mut writer = ChangeWriter::new(io::Cursor::new(Vec::new())).unwrap();
+    between(None, &to.join(".hg"), &mut writer).unwrap();
+    let whole = writer.finish().unwrap().0.into_inner();
+    assert_eq!(ChangeRef::parse(&whole).unwrap().state_after(&Default::default()).unwrap(), after);
     sync(&to.join(".hg"), &stores.change()).unwrap();
     hg_ok(&["verify"], &to);
     // A second time it does not fit, and nothing happens.

@@ -11,6 +11,7 @@ pub struct ChangeRef<'a> {
     data: &'a [u8],
     table: &'a [u8],
     operations: u32,
+    digest: &'a [u8; 32],
 }
 
 impl<'a> ChangeRef<'a> {
@@ -46,12 +47,18 @@ impl<'a> ChangeRef<'a> {
             return Err(ChangeError::Damaged("its header has an unknown value"));
         }
         check_table(data, table, operations)?;
-        Ok(Self { data, table, operations })
+        let digest = header.last_chunk().ok_or(ChangeError::NotAChange("it is shorter than a header"))?;
+        Ok(Self { data, table, operations, digest })
     }
 
     /// Returns the operations, in the order in which they are applied.
     pub fn operations(&self) -> Operations<'a> {
         Operations { data: self.data, rest: self.table }
+    }
+
+    /// Returns a digest over the whole change.
+    pub fn digest(&self) -> &'a [u8; 32] {
+        self.digest
     }
 
     /// Returns how many operations there are.
