@@ -49,18 +49,24 @@ impl Branchmap {
     }
 
     fn of(changelog: &Revlog, view: &View, of: &BranchOfChangesets) -> Branchmap {
-        // A head of its branch has no descendant on the branch. Whoever has a child there is none; descendants by way of
-        // another branch are looked for only where a changeset's parent is on another one.
+        // A head of its branch has no descendant on the branch; obsolete changesets don't count, neither as heads nor as
+        // descendants. Whoever has a child there is none; descendants by way of another branch, or of an obsolete
+        // changeset, are looked for only where a changeset has such a parent.
+        let mut obsolete = RevisionSet::below(changelog.len());
+        for revision in view.obsolete() {
+            obsolete.insert(revision.index());
+        }
+        let counts = |revision: Revision| view.contains(revision) && !obsolete.contains(revision.index());
         let mut has_child = RevisionSet::below(changelog.len());
         let mut candidates: Vec<Vec<Revision>> = vec![Vec::new(); of.names.len()];
         let mut crossed = vec![false; of.names.len()];
-        for revision in changelog.revisions().rev().filter(|revision| view.contains(*revision)) {
+        for revision in changelog.revisions().rev().filter(|revision| counts(*revision)) {
             let branch = of.numbers[revision.index()];
             if !has_child.contains(revision.index()) {
                 candidates[branch as usize].push(revision);
             }
             for parent in changelog.parents(revision).into_iter().flatten() {
-                if of.numbers[parent.index()] == branch {
+                if of.numbers[parent.index()] == branch && !obsolete.contains(parent.index()) {
                     has_child.insert(parent.index());
                 } else {
                     crossed[branch as usize] = true;

@@ -100,12 +100,10 @@ enum Prefix {
 /// Prefixes are looked for among all changesets, hidden ones too, and the two names that stand for none.
 fn by_prefix(snapshot: &Snapshot, hex: &str) -> Prefix {
     let found = snapshot.changelog().lookup_prefix(hex);
-    if hex.is_empty() || hex.len() > 40 {
-        return Prefix::Match(PrefixMatch::None);
-    }
     let null = hex.bytes().all(|digit| digit == b'0');
     let working_directory = hex.bytes().all(|digit| digit == b'f');
     match found {
+        _ if hex.is_empty() => Prefix::Match(PrefixMatch::Ambiguous),
         PrefixMatch::None if null => Prefix::Null,
         PrefixMatch::One(_) if null || working_directory => Prefix::Match(PrefixMatch::Ambiguous),
         other => Prefix::Match(other),

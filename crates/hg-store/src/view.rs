@@ -1,7 +1,5 @@
 //! The changesets that a server shows.
 
-use rustc_hash::FxHashSet;
-
 use crate::walk::RevisionSet;
 use crate::{Node, Phase, Phases, Revision, Revlog, Snapshot, StoreError};
 
@@ -12,6 +10,7 @@ use crate::{Node, Phase, Phases, Revision, Revlog, Snapshot, StoreError};
 pub struct View {
     excluded: Vec<Revision>,
     hidden: Vec<Revision>,
+    obsolete: Vec<Revision>,
     /// Empty when nothing is excluded.
     is_excluded: RevisionSet,
     heads: Vec<Revision>,
@@ -23,7 +22,8 @@ impl View {
     pub(crate) fn served(snapshot: &Snapshot) -> Result<View, StoreError> {
         let changelog = snapshot.changelog();
         let phases = snapshot.phases()?;
-        let hidden = hidden(snapshot, phases)?;
+        let obsolete = obsolete(snapshot, phases)?;
+        let hidden = hidden(snapshot, phases, &obsolete)?;
         let secret = phases.non_public().iter().filter(|(_, phase)| phase.is_unserved());
         let mut excluded: Vec<Revision> = secret.map(|(revision, _)| *revision).collect();
         excluded.extend_from_slice(&hidden);
@@ -34,8 +34,15 @@ impl View {
         for revision in &excluded {
             is_excluded.insert(revision.index());
         }
-        let mut view =
-            View { len: changelog.len() - excluded.len(), excluded, hidden, is_excluded, heads: Vec::new(), tip: None };
+        let mut view = View {
+            len: changelog.len() - excluded.len(),
+            excluded,
+            hidden,
+            obsolete,
+            is_excluded,
+            heads: Vec::new(),
+            tip: None,
+        };
         view.find_heads(changelog);
         Ok(view)
     }
@@ -81,6 +88,11 @@ impl View {
         &self.hidden
     }
 
+    /// All changesets that are obsolete: not public, and replaced as a marker says; hidden or not. Lowest first.
+    pub fn obsolete(&self) -> &[Revision] {
+        &self.obsolete
+    }
+
     /// The highest changeset of the view.
     pub fn tip(&self) -> Option<Revision> {
         self.tip
@@ -97,20 +109,27 @@ impl View {
     }
 }
 
-/// Changesets that are obsolete (or internal), not bookmarked, and have only such descendants. Lowest first.
-fn hidden(snapshot: &Snapshot, phases: &Phases) -> Result<Vec<Revision>, StoreError> {
+/// Changesets that aren't public and that a marker says were replaced. Lowest first.
+fn obsolete(snapshot: &Snapshot, phases: &Phases) -> Result<Vec<Revision>, StoreError> {
     let changelog = snapshot.changelog();
-    let obsolete: FxHashSet<Node> = snapshot.obsstore()?.markers().iter().map(|marker| marker.predecessor).collect();
-    let mut candidates: Vec<Revision> = Vec::new();
-    for &(revision, phase) in phases.non_public() {
-        let internal = matches!(phase, Phase::Archived | Phase::Internal);
-        if internal || obsolete.contains(&changelog.node(revision)) {
-            candidates.push(revision);
-        }
-    }
-    let Some(first) = candidates.first().map(|revision| revision.index()) else {
-        return Ok(Vec::new());
-    };
+    let markers = snapshot.obsstore()?.markers();
+    let replaced = markers.iter().filter_map(|marker| changelog.revision_of(&marker.predecessor));
+    let mut obsolete: Vec<Revision> = replaced.filter(|revision| phases.phase(*revision) != Phase::Public).collect();
+    obsolete.sort_unstable();
+    obsolete.dedup();
+    Ok(obsolete)
+}
+
+/// Changesets that are obsolete (or internal), not bookmarked, and have only such descendants. Lowest first.
+fn hidden(snapshot: &Snapshot, phases: &Phases, obsolete: &[Revision]) -> Result<Vec<Revision>, StoreError> {
+    let changelog = snapshot.changelog();
+    let kept_by_mercurial = |phase| matches!(phase, Phase::Archived | Phase::Internal);
+    let internal = phases.non_public().iter().filter(|(_, phase)| kept_by_mercurial(*phase));
+    let mut candidates: Vec<Revision> = internal.map(|(revision, _)| *revision).collect();
+    candidates.extend_from_slice(obsolete);
+    candidates.sort_unstable();
+    candidates.dedup();
+    let Some(first) = candidates.first().copied() else { return Ok(Vec::new()) };
     let mut is_candidate = RevisionSet::below(changelog.len());
     for revision in &candidates {
         is_candidate.insert(revision.index());
@@ -123,7 +142,7 @@ fn hidden(snapshot: &Snapshot, phases: &Phases) -> Result<Vec<Revision>, StoreEr
     }
     // From the tip down, each visible changeset that isn't public keeps its parents.
     for &(revision, _) in phases.non_public().iter().rev() {
-        if revision.index() < first {
+        if revision < first {
             break;
         }
         if !is_candidate.contains(revision.index()) || kept.contains(revision.index()) {
