@@ -88,7 +88,7 @@ impl Following {
                     Down::View(view) => self.fleet.follow(&view),
                     Down::Visible(position) => self.fleet.floor.raise(Some(position)),
                     Down::Refused(why) => tracing::warn!(why, "the master refuses this balancer"),
-                    Down::Welcome(_) | Down::Appended(_) | Down::HeartbeatAnswered(_) => {}
+                    Down::Welcome(_) | Down::Appended(_) | Down::Renewed { .. } | Down::DigestWanted { .. } => {}
                 }
             }
             Ok(())

@@ -9,6 +9,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 use crate::ids::{Epoch, Incarnation, LogId, Sequence};
 use crate::membership::{Member, Role, View};
+use crate::name::RepositoryName;
 
 /// The version of these messages.
 pub const VERSION: u16 = 1;
@@ -32,6 +33,18 @@ pub enum Up {
     Staged(Sequence),
     /// The sender shows the log up to here to whoever asks from now on.
     Told(Sequence),
+    /// The sender serves nobody any more: it may be dropped from the view at once.
+    Left,
+    /// Answer to [`Down::DigestWanted`].
+    Digest {
+        /// The question's number.
+        number: u64,
+        /// Up to which record the sender's store of the repository is applied, and that state's digest; none where it has no
+        /// such repository, or can't say.
+        digest: Option<(Sequence, [u8; 32])>,
+        /// Why there is none; empty where there is.
+        reason: String,
+    },
 }
 
 /// Who opens a stream.
@@ -74,6 +87,13 @@ pub enum Down {
     Renewed {
         /// The heartbeat's number.
         number: u64,
+    },
+    /// Asks for the digest of a repository's store; answered with [`Up::Digest`].
+    DigestWanted {
+        /// Comes back with the answer.
+        number: u64,
+        /// Which repository.
+        repository: RepositoryName,
     },
 }
 
@@ -230,6 +250,8 @@ mod tests {
             },
             Up::Staged(Sequence::FIRST),
             Up::Told(Sequence::FIRST),
+            Up::Left,
+            Up::Digest { number: 1, digest: Some((Sequence::FIRST, [9; 32])), reason: String::new() },
         ]
     }
 
@@ -249,6 +271,7 @@ mod tests {
             Down::Appended(Sequence::FIRST),
             Down::Visible(Sequence::FIRST),
             Down::Renewed { number: u64::MAX },
+            Down::DigestWanted { number: 1, repository: RepositoryName::parse("team/first").expect("name") },
         ]
     }
 
