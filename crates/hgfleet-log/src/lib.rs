@@ -12,9 +12,11 @@
 //! # Limitations
 //! Nothing here reads or writes a Mercurial store, and nothing here decides what a push may do.
 
+mod clock;
 mod embedded;
 mod follower;
 mod ids;
+mod lease;
 mod log;
 pub mod membership;
 mod name;
@@ -22,9 +24,11 @@ mod record;
 pub mod stop_at;
 pub mod stream;
 
+pub use clock::boot_time;
 pub use embedded::EmbeddedLog;
 pub use follower::{Divergence, Follower};
 pub use ids::{ChainHash, Epoch, Incarnation, LogId, NotHex, OutOfRange, RecordId, Sequence};
+pub use lease::{LeaseHold, LeaseWatch};
 pub use log::{AppendError, Draft, Lease, LeaseError, Log, LogError, Payload, Refusal, Tail, ViewError};
 pub use membership::{DiskUse, Member, MirrorInView, Role, ServerState, View};
 pub use name::{NameError, RepositoryName};
