@@ -159,3 +159,6 @@ fn encode_hashed(path: &[u8]) -> Vec<u8> {
     out.extend_from_slice(extension);
     out
 }
+
+#[cfg(test)]
+mod tests;
