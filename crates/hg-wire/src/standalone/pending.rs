@@ -149,7 +149,7 @@ fn apply_file(hg: &Path, lock: &StoreLock, mode: ApplyMode) -> Result<(), Pendin
     if mode == ApplyMode::Redo {
         check_not_overtaken(hg, &path, &change)?;
     }
-    apply::apply_locked(lock, hg, &change, mode)
+    apply::apply_locked(lock, &change, mode)
         .and_then(|()| apply::sync(hg, &change))
         .map_err(|source| PendingError::Apply { path: path.clone(), source })?;
     remove(hg).map_err(io("remove"))
