@@ -8,6 +8,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use hgfleet_log::stream::{self, Down, Hello, StreamError, Up};
 use hgfleet_log::{DiskUse, EmbeddedLog, Log, LogError, Member, Role, ServerState};
 use tokio::net::UnixStream;
+use tokio::sync::watch;
 use tokio::task::spawn_blocking;
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 
@@ -35,6 +36,8 @@ pub(crate) struct Following {
     pub(crate) heartbeat: Duration,
     /// The master is connected and tells of each view.
     pub(crate) told: AtomicBool,
+    /// Whether the log was asked for a view, and answered.
+    pub(crate) asked: watch::Sender<bool>,
 }
 
 impl Following {
@@ -45,7 +48,10 @@ impl Following {
         let mut unread_since = tokio::time::Instant::now();
         loop {
             match read_view(&mut log, &self.log, &self.fleet).await {
-                Ok(()) => unread_since = tokio::time::Instant::now(),
+                Ok(()) => {
+                    unread_since = tokio::time::Instant::now();
+                    self.asked.send_replace(true);
+                }
                 Err(error) => {
                     tracing::debug!(%error, "the view can't be read");
                     log = None;
@@ -88,7 +94,12 @@ impl Following {
                     Down::View(view) => self.fleet.follow(&view),
                     Down::Visible(position) => self.fleet.floor.raise(Some(position)),
                     Down::Refused(why) => tracing::warn!(why, "the master refuses this balancer"),
-                    Down::Welcome(_) | Down::Appended(_) | Down::Renewed { .. } | Down::DigestWanted { .. } => {}
+                    Down::Welcome(welcome) => {
+                        if let Some(view) = welcome.view {
+                            self.fleet.follow(&view);
+                        }
+                    }
+                    Down::Appended(_) | Down::Renewed { .. } | Down::DigestWanted { .. } => {}
                 }
             }
             Ok(())

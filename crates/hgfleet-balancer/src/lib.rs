@@ -37,6 +37,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
@@ -48,9 +49,8 @@ use crate::follow::Following;
 use crate::site::Site;
 use crate::ssh::Door;
 
-/// How long a start waits to learn of a view, so that the first request already carries a tag.
-const FIRST_VIEW: Duration = Duration::from_secs(2);
-const FIRST_VIEW_STEP: Duration = Duration::from_millis(10);
+/// How long a start waits for the log's view, so that the first request already carries a tag.
+const FIRST_VIEW: Duration = Duration::from_secs(1);
 
 /// Runs the balancer until `shutdown` completes, then ends it in an orderly way: no new
 /// connections, those that run get `BalancerTimes::drain` to end.
@@ -87,7 +87,9 @@ pub async fn run(options: BalancerOptions, shutdown: impl Future<Output = ()> + 
         poll: options.times.poll,
         heartbeat: options.times.heartbeat,
         told: AtomicBool::new(false),
+        asked: watch::Sender::new(false),
     });
+    let mut viewed = following.asked.subscribe();
     let mut tasks = JoinSet::new();
     let reader = following.clone();
     tasks.spawn(async move { reader.read_views().await });
@@ -106,7 +108,7 @@ pub async fn run(options: BalancerOptions, shutdown: impl Future<Output = ()> + 
             let serving = serving.clone();
             tasks.spawn(async move { match serve::ssh(listener, door, wait, serving).await {} });
         }
-        wait_for_view(&fleet).await;
+        let _ = timeout(FIRST_VIEW, viewed.wait_for(|asked| *asked)).await;
         if let Some((listener, config)) = https {
             let (site, serving) = (site.clone(), serving.clone());
             tasks.spawn(async move { match serve::https(listener, config, site, serving).await {} });
@@ -124,15 +126,6 @@ pub async fn run(options: BalancerOptions, shutdown: impl Future<Output = ()> + 
     tasks.shutdown().await;
     closing.close(options.times.drain).await;
     Ok(())
-}
-
-async fn wait_for_view(fleet: &Fleet) {
-    let known = async {
-        while fleet.floor.get().is_none() {
-            tokio::time::sleep(FIRST_VIEW_STEP).await;
-        }
-    };
-    let _ = timeout(FIRST_VIEW, known).await;
 }
 
 fn use_listener(what: &'static str, listener: &std::net::TcpListener) -> Result<TcpListener, BalancerError> {

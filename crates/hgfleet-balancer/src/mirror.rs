@@ -20,8 +20,8 @@ use crate::body::RequestBody;
 
 /// Connections that are kept for the next request, for each mirror.
 const IDLE_MAX: usize = 64;
-/// How long a connection may wait for the next request.
-const IDLE_TIME: Duration = Duration::from_secs(30);
+/// How long a connection may wait for the next request; a mirror closes one after 10 s.
+const IDLE_TIME: Duration = Duration::from_secs(8);
 /// How long a connection may take to be made. Both kinds of address are near.
 const CONNECT_TIME: Duration = Duration::from_secs(2);
 /// Replies with more headers than this are no mirror's.
