@@ -1,15 +1,57 @@
 //! A mirror: a read-only server with a disk of its own, fed by the log alone.
 //!
-//! The way of a record, in order: [`follow`](self) reads it from the log, *stages* it (durable on
-//! this mirror's disk, acknowledged to the master), *shows* it (applied to the store) once the
-//! master says that the whole fleet may, and serves it over HTTP.
+//! The way of a record, in order: `follow` reads it from the log, checks that it is the one that
+//! follows, and *stages* it (`staging`): durable on this mirror's disk, acknowledged to the master
+//! (`membership`). Once the master says that the whole fleet may see it, `show` applies it to the
+//! store and `serve` answers with it.
+//!
+//! Reads need only this process and its disk: with log, master and every other mirror gone it goes
+//! on answering, marks its replies, and a restart changes nothing of that.
+//!
+//! # Limitations
+//!
+//! A mirror whose next record was trimmed from the log, or whose disk lost what the log no longer has,
+//! stays out and says so: taking a full copy from another server is not built yet.
 
+mod follow;
 pub mod http;
+mod membership;
 mod options;
+mod recover;
+mod repair;
+mod serve;
+mod show;
+mod staging;
 
+use std::fs::{self, Permissions};
 use std::future::Future;
+use std::io;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use hgfleet_log::MirrorInView;
+use hgfleet_log::membership::MirrorService;
+use hgfleet_replica::Replica;
+use tokio::net::{TcpListener, UnixListener};
+use tokio::runtime::Handle;
+use tokio::sync::watch;
+use tokio::task::{JoinSet, spawn_blocking};
 
 pub use options::{MirrorError, MirrorOptions, MirrorTimes};
+pub use serve::{MEMBERSHIP, POSITION, RETRY};
+pub use staging::StagingError;
+
+use crate::follow::{Following, Standing, remove_durable};
+use crate::membership::Membership;
+use crate::recover::Records;
+use crate::serve::{Door, Site};
+use crate::show::Showing;
+use crate::staging::Staging;
+
+/// How often staged records are looked at for removal.
+const REMOVE_EVERY: Duration = Duration::from_secs(1);
 
 /// Runs one mirror until `shutdown` completes, then ends it in an orderly way: no new requests,
 /// those that run get `MirrorTimes::drain` to end.
@@ -20,10 +62,150 @@ pub use options::{MirrorError, MirrorOptions, MirrorTimes};
 ///
 /// What keeps a mirror from starting: a folder that can't be used, a socket that can't be bound.
 /// Later trouble (log away, master away, one repository damaged) is logged and lived with.
-pub async fn run(
-    options: MirrorOptions,
-    shutdown: impl Future<Output = ()> + Send,
-) -> Result<(), MirrorError> {
-    let _ = (options, shutdown);
-    todo!()
+pub async fn run(options: MirrorOptions, shutdown: impl Future<Output = ()> + Send) -> Result<(), MirrorError> {
+    let fault = |what, path: &Path| {
+        let (name, path) = (options.name.clone(), path.to_owned());
+        move |source| MirrorError::Io { name, what, path, source }
+    };
+    let socket = options.run.join(format!("{}.sock", options.name));
+    let door = bind(&socket).map_err(fault("bind", &socket))?;
+    let network = match &options.listener {
+        Some(listener) => {
+            let used = use_listener(listener).map_err(fault("use the listener of", &options.data));
+            Some(used?)
+        }
+        None => None,
+    };
+    let address = match network.as_ref().and_then(|listener| listener.local_addr().ok()) {
+        Some(address) => address.to_string(),
+        None => socket.display().to_string(),
+    };
+    let (staging, replica, showing) = open(&options).await?;
+    let standing = Arc::new(Standing::default());
+    let incarnation = replica.incarnation();
+    let service = MirrorService::new(MirrorInView { name: options.name.clone(), incarnation });
+    let membership = Arc::new(Membership {
+        name: options.name.clone(),
+        address,
+        incarnation,
+        run: options.run.clone(),
+        heartbeat: options.times.heartbeat,
+        replica: replica.clone(),
+        staging: staging.clone(),
+        showing: showing.clone(),
+        standing: standing.clone(),
+        service: Mutex::new(service),
+        draining: Default::default(),
+        leaving: Default::default(),
+        left: Default::default(),
+    });
+    let following = Following {
+        name: options.name.clone(),
+        log: options.log.clone(),
+        poll: options.times.poll,
+        replica: replica.clone(),
+        staging: staging.clone(),
+        showing: showing.clone(),
+        standing: standing.clone(),
+    };
+    let site = Arc::new(Site {
+        replica: replica.clone(),
+        showing: showing.clone(),
+        membership: membership.clone(),
+        push_address: options.push_address.clone(),
+        wait: options.times.wait,
+    });
+
+    let mut tasks = JoinSet::new();
+    showing.start_ready();
+    tasks.spawn(following.run());
+    let member = membership.clone();
+    tasks.spawn(async move { member.stay().await });
+    tasks.spawn(remove_durable(staging.clone(), replica.clone(), REMOVE_EVERY));
+    tasks.spawn(repair::run(replica.clone(), staging, showing, standing));
+
+    let (stop, stopping) = watch::channel(false);
+    let mut doors = JoinSet::new();
+    let drain = options.times.drain;
+    let balancer = Arc::new(Door { site: site.clone(), believes_tags: true });
+    doors.spawn(http::serve(door, balancer, stopped(stopping.clone()), drain));
+    if let Some(listener) = network {
+        let everybody = Arc::new(Door { site, believes_tags: false });
+        doors.spawn(http::serve(listener, everybody, stopped(stopping), drain));
+    }
+    shutdown.await;
+    membership.start_draining();
+    stop.send_replace(true);
+    while doors.join_next().await.is_some() {}
+    membership.leave().await;
+    tasks.shutdown().await;
+    // What was applied is brought to disk, so that the next start has nothing to redo.
+    if let Ok(Err(error)) = spawn_blocking(move || replica.sync()).await {
+        tracing::error!(%error, "the stores could not be brought to disk");
+    }
+    Ok(())
+}
+
+/// Opens what lies on disk, and writes again what may lie half written.
+async fn open(options: &MirrorOptions) -> Result<(Arc<Staging>, Arc<Replica>, Arc<Showing>), MirrorError> {
+    let (data, log, name) = (options.data.clone(), options.log.clone(), options.name.clone());
+    let runtime = Handle::current();
+    let opening = spawn_blocking(move || {
+        fs::create_dir_all(&data).map_err(|source| MirrorError::Io {
+            name: name.clone(),
+            what: "make",
+            path: data.clone(),
+            source,
+        })?;
+        let staging = Arc::new(Staging::open(&data.join("staged")).map_err(MirrorError::staging(&name))?);
+        let replica = Arc::new(Replica::open(&data).map_err(MirrorError::replica(&name))?);
+        let records = Records::open(staging.clone(), &log, runtime);
+        let told = data.join("told");
+        let kept = Showing::kept_position(&told).map_err(|source| MirrorError::Io {
+            name: name.clone(),
+            what: "read",
+            path: told.clone(),
+            source,
+        })?;
+        let end = kept.max(records.visible());
+        let recovery =
+            replica.recover(end, &mut |sequence| records.get(sequence)).map_err(MirrorError::replica(&name))?;
+        if recovery.redone > 0 || !recovery.quarantined.is_empty() {
+            tracing::info!(redone = recovery.redone, quarantined = recovery.quarantined.len(), "recovered the stores");
+        }
+        let showing = Showing::new(replica.clone(), staging.clone(), &told).map_err(|source| MirrorError::Io {
+            name,
+            what: "open",
+            path: told,
+            source,
+        })?;
+        showing.hear(end);
+        Ok((staging, replica, showing))
+    });
+    match opening.await {
+        Ok(opened) => opened,
+        Err(panicked) => std::panic::resume_unwind(panicked.into_panic()),
+    }
+}
+
+/// Binds a socket in the place of a dead one; only this user may connect.
+fn bind(path: &Path) -> io::Result<UnixListener> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let listener = UnixListener::bind(path)?;
+    fs::set_permissions(path, Permissions::from_mode(0o600))?;
+    Ok(listener)
+}
+
+fn use_listener(listener: &std::net::TcpListener) -> io::Result<TcpListener> {
+    let listener = listener.try_clone()?;
+    listener.set_nonblocking(true)?;
+    TcpListener::from_std(listener)
+}
+
+async fn stopped(mut stopping: watch::Receiver<bool>) {
+    // An error is the other side's death: an end as well.
+    let _ = stopping.wait_for(|stop| *stop).await;
 }

@@ -4,6 +4,10 @@ use std::net::TcpListener;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use hgfleet_replica::ReplicaError;
+
+use crate::StagingError;
+
 /// One mirror's folders, addresses and times.
 #[derive(Debug)]
 pub struct MirrorOptions {
@@ -18,7 +22,7 @@ pub struct MirrorOptions {
     pub run: PathBuf,
     /// An address for readers that bypass the balancer, already bound. Tags are not believed there.
     pub listener: Option<TcpListener>,
-    /// What a push over HTTP is told to use instead, up to the repository's name: `ssh://hg@host:2222/`.
+    /// What a push over HTTP is told to use instead, up to the repository's name: `ssh://hg@host:2222`.
     pub push_address: Option<String>,
     /// Times; `MirrorTimes::default()` are DESIGN's.
     pub times: MirrorTimes,
@@ -56,15 +60,43 @@ impl Default for MirrorTimes {
 #[non_exhaustive]
 pub enum MirrorError {
     /// A file or socket of the mirror could not be used.
-    #[error("mirror {name}: {what} {path}: {source}")]
+    #[error("mirror {name} cannot {what} {path}: {source}")]
     Io {
         /// The mirror.
         name: String,
-        /// What was tried: `make folder`, `bind socket`.
+        /// What was tried: `make`, `bind`.
         what: &'static str,
         /// On what.
         path: PathBuf,
         /// What the system said.
         source: std::io::Error,
     },
+    /// What was staged can't be used.
+    #[error("mirror {name}: {source}")]
+    Staging {
+        /// The mirror.
+        name: String,
+        /// Why.
+        source: StagingError,
+    },
+    /// The stores can't be used.
+    #[error("mirror {name}: {source}")]
+    Replica {
+        /// The mirror.
+        name: String,
+        /// Why.
+        source: ReplicaError,
+    },
+}
+
+impl MirrorError {
+    pub(crate) fn staging(name: &str) -> impl FnOnce(StagingError) -> MirrorError {
+        let name = name.to_owned();
+        move |source| MirrorError::Staging { name, source }
+    }
+
+    pub(crate) fn replica(name: &str) -> impl FnOnce(ReplicaError) -> MirrorError {
+        let name = name.to_owned();
+        move |source| MirrorError::Replica { name, source }
+    }
 }

@@ -1,0 +1,228 @@
+//! From the log to `staged/`: reads each record, checks that it follows, makes it durable here.
+
+use std::io::{Read, Seek};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use hgfleet_log::{Divergence, EmbeddedLog, Follower, Log, LogError, LogId, Record, Sequence, Tail, stop_at};
+use hgfleet_replica::Replica;
+use tokio::task::spawn_blocking;
+use tokio::time::{Instant, sleep};
+
+use crate::show::Showing;
+use crate::staging::{INLINE_BYTES_MAX, Incoming, Staging, StagingError};
+
+/// Records that are read at once.
+const BATCH_RECORDS_MAX: usize = 256;
+/// Bytes of changes that one fsync covers, more or less.
+const BATCH_BYTES_MAX: u64 = 8 << 20;
+/// The pause after trouble with the log or with the disk.
+const TROUBLE_PAUSE: Duration = Duration::from_millis(500);
+
+/// Why a mirror does not follow at the moment.
+#[derive(Debug, thiserror::Error)]
+enum Trouble {
+    #[error("the log can't be read: {0}")]
+    Log(#[from] LogError),
+    #[error("the log does not follow on what is here: {0}")]
+    Divergence(#[from] Divergence),
+    #[error("this server follows log {ours}, and the fleet's log is {found}")]
+    OtherLog { ours: LogId, found: LogId },
+    #[error(transparent)]
+    Staging(#[from] StagingError),
+    #[error("a change can't be held: {0}")]
+    Holding(std::io::Error),
+    #[error("{0}")]
+    Replica(#[from] hgfleet_replica::ReplicaError),
+}
+
+/// What others see of the following.
+#[derive(Debug, Default)]
+pub(crate) struct Standing {
+    trouble: Mutex<Option<(Instant, String)>>,
+    log: Mutex<Option<EmbeddedLog>>,
+}
+
+impl Standing {
+    /// Since when and why the mirror can't follow; none while it can.
+    pub(crate) fn trouble(&self) -> Option<(Instant, String)> {
+        let trouble = self.trouble.lock().unwrap_or_else(PoisonError::into_inner);
+        trouble.clone()
+    }
+
+    /// The log, while it can be read.
+    pub(crate) fn log(&self) -> Option<EmbeddedLog> {
+        let log = self.log.lock().unwrap_or_else(PoisonError::into_inner);
+        log.clone()
+    }
+
+    fn set_trouble(&self, trouble: Option<String>) {
+        let mut kept = self.trouble.lock().unwrap_or_else(PoisonError::into_inner);
+        *kept = match (trouble, kept.take()) {
+            (Some(text), Some((since, _))) => Some((since, text)),
+            (Some(text), None) => {
+                tracing::warn!(reason = text, "the mirror can't follow");
+                Some((Instant::now(), text))
+            }
+            (None, Some(_)) => {
+                tracing::info!("the mirror follows again");
+                None
+            }
+            (None, None) => None,
+        };
+    }
+
+    fn set_log(&self, log: Option<EmbeddedLog>) {
+        *self.log.lock().unwrap_or_else(PoisonError::into_inner) = log;
+    }
+}
+
+/// Who follows.
+#[derive(Debug)]
+pub(crate) struct Following {
+    pub(crate) name: String,
+    pub(crate) log: PathBuf,
+    pub(crate) poll: Duration,
+    pub(crate) replica: Arc<Replica>,
+    pub(crate) staging: Arc<Staging>,
+    pub(crate) showing: Arc<Showing>,
+    pub(crate) standing: Arc<Standing>,
+}
+
+impl Following {
+    /// Follows for ever. Trouble is named, waited out and tried again from the last staged record.
+    pub(crate) async fn run(self) {
+        loop {
+            let Err(trouble) = self.follow().await;
+            self.standing.set_log(None);
+            self.standing.set_trouble(Some(trouble.to_string()));
+            sleep(TROUBLE_PAUSE).await;
+        }
+    }
+
+    async fn follow(&self) -> Result<std::convert::Infallible, Trouble> {
+        let log = open_log(&self.log).await?;
+        let mut follower = self.follower(&log).await?;
+        self.standing.set_log(Some(log.clone()));
+        loop {
+            let Some(due) = follower.due() else { std::future::pending().await };
+            let records = log.read(due, BATCH_RECORDS_MAX).await?;
+            if records.is_empty() {
+                self.standing.set_trouble(None);
+                let last = follower.at().map(|tail| tail.sequence);
+                log.changed(last, self.poll).await;
+                continue;
+            }
+            let mut batch = Vec::new();
+            let mut bytes = 0;
+            for record in records {
+                // A record that doesn't follow stops us, but what came before it counts.
+                if let Err(divergence) = follower.accept(&record) {
+                    self.stage(batch).await?;
+                    return Err(divergence.into());
+                }
+                let incoming = self.fetch(&log, &record).await?;
+                bytes += record.change_bytes();
+                batch.push((record, incoming));
+                if bytes >= BATCH_BYTES_MAX {
+                    self.stage(std::mem::take(&mut batch)).await?;
+                    bytes = 0;
+                }
+            }
+            self.stage(batch).await?;
+            self.standing.set_trouble(None);
+        }
+    }
+
+    /// Finds where to go on: behind the last staged record, or behind what the stores have.
+    async fn follower(&self, log: &EmbeddedLog) -> Result<Follower, Trouble> {
+        let found = log.identity().await;
+        let staged = self.staging.tail();
+        let ours = staged.map(|(log, _)| log).or(self.replica.log());
+        if let Some(ours) = ours.filter(|&ours| ours != found) {
+            return Err(Trouble::OtherLog { ours, found });
+        }
+        let applied = self.replica.position();
+        let mut at = staged.map(|(_, tail)| tail);
+        if at.map(|tail| tail.sequence) < applied
+            && let Some(applied) = applied
+        {
+            // `staged/` was lost. The log's own record there is believed if it is the one we saw.
+            let record = log.read(applied, 1).await?.into_iter().next();
+            if let Some(record) = record {
+                let seen = self.replica.seen();
+                if seen.is_some_and(|(s, hash)| s == applied && hash != record.chain_hash()) {
+                    return Err(Trouble::OtherLog { ours: found, found });
+                }
+                at = Some(Tail::of(&record));
+            }
+        }
+        Ok(Follower::new(found, at))
+    }
+
+    async fn fetch(&self, log: &EmbeddedLog, record: &Record) -> Result<Incoming, Trouble> {
+        let bytes = record.change_bytes();
+        if bytes == 0 {
+            return Ok(Incoming::Inline(Vec::new()));
+        }
+        if bytes > INLINE_BYTES_MAX {
+            let mut file = self.staging.large_file(record.sequence)?;
+            log.payload(record, &mut file).await?;
+            return Ok(Incoming::Beside);
+        }
+        let mut file = self.staging.scratch(bytes).map_err(Trouble::Holding)?;
+        log.payload(record, &mut file).await?;
+        let mut change = Vec::with_capacity(bytes as usize);
+        file.rewind().map_err(Trouble::Holding)?;
+        let read = file.take(bytes).read_to_end(&mut change);
+        read.map_err(Trouble::Holding)?;
+        Ok(Incoming::Inline(change))
+    }
+
+    async fn stage(&self, batch: Vec<(Record, Incoming)>) -> Result<(), Trouble> {
+        let Some((first, _)) = batch.first() else {
+            return Ok(());
+        };
+        let from = first.sequence;
+        let (staging, name) = (self.staging.clone(), self.name.clone());
+        let written = spawn_blocking(move || {
+            staging.append(batch, || stop_at(&format!("{name}.staging")))?;
+            stop_at(&format!("{name}.staged"));
+            Ok::<_, StagingError>(staging.records_from(Some(from)))
+        });
+        let records = match written.await {
+            Ok(records) => records?,
+            Err(panicked) => std::panic::resume_unwind(panicked.into_panic()),
+        };
+        self.showing.add_staged(&records);
+        Ok(())
+    }
+}
+
+/// Gives up staged records once the stores have them, durably; for ever.
+pub(crate) async fn remove_durable(staging: Arc<Staging>, replica: Arc<Replica>, every: Duration) {
+    let mut removed: Option<Sequence> = None;
+    loop {
+        sleep(every).await;
+        let durable = replica.durable_position();
+        if durable <= removed {
+            continue;
+        }
+        let Some(through) = durable else { continue };
+        let staging = staging.clone();
+        match spawn_blocking(move || staging.remove_through(through)).await {
+            Ok(Ok(())) => removed = durable,
+            Ok(Err(error)) => tracing::warn!(%error, "staged records could not be removed"),
+            Err(error) => tracing::error!(%error, "removing staged records has failed"),
+        }
+    }
+}
+
+async fn open_log(folder: &std::path::Path) -> Result<EmbeddedLog, LogError> {
+    let folder = folder.to_owned();
+    match spawn_blocking(move || EmbeddedLog::open_reader(&folder)).await {
+        Ok(opened) => opened,
+        Err(panicked) => std::panic::resume_unwind(panicked.into_panic()),
+    }
+}

@@ -1,0 +1,184 @@
+//! The HTTP side: each request at a position.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use hg_store::Snapshot;
+use hgfleet_log::{RepositoryName, Sequence};
+use hgfleet_replica::{Replica, ReplicaError};
+use hyper::body::Incoming;
+use hyper::ext::ReasonPhrase;
+use hyper::header::{HeaderMap, HeaderName, HeaderValue};
+use hyper::{Request, Response, StatusCode};
+use tokio::time::Instant;
+
+use crate::http::{Addresses, NotServed, Repositories, ResponseBody, Service, answer};
+use crate::membership::Membership;
+use crate::show::{NotShown, Showing};
+
+/// On a balancer's request: the tag. On a reply: the position that it was answered at. A sequence in decimal.
+pub static POSITION: HeaderName = HeaderName::from_static("x-hgfleet-position");
+/// On a reply of status 503, why another mirror is to be asked: `behind`, `late` or `quarantined`.
+pub static RETRY: HeaderName = HeaderName::from_static("x-hgfleet-retry");
+/// On a reply: `lapsed`, when this mirror is not in service, as far as it knows.
+pub static MEMBERSHIP: HeaderName = HeaderName::from_static("x-hgfleet-membership");
+
+/// What all doors of a mirror share.
+#[derive(Debug)]
+pub(crate) struct Site {
+    pub(crate) replica: Arc<Replica>,
+    pub(crate) showing: Arc<Showing>,
+    pub(crate) membership: Arc<Membership>,
+    pub(crate) push_address: Option<String>,
+    pub(crate) wait: Duration,
+}
+
+/// One door: the balancer's, where tags are believed, or one for everybody.
+#[derive(Debug)]
+pub(crate) struct Door {
+    pub(crate) site: Arc<Site>,
+    pub(crate) believes_tags: bool,
+}
+
+impl Service for Door {
+    async fn call(self: Arc<Self>, mut request: Request<Incoming>) -> Response<ResponseBody> {
+        let tag = self.take_tag(request.headers_mut());
+        let site = &self.site;
+        if tag > site.showing.staged() {
+            return site
+                .mark(unavailable("behind", "this mirror lacks the newest records, try again in a moment"), None);
+        }
+        site.showing.hear(tag);
+        let position = site.showing.position().max(tag);
+        let seen = Arc::new(Seen {
+            site: site.clone(),
+            position,
+            deadline: Instant::now() + site.wait,
+            is_late: AtomicBool::new(false),
+            is_quarantined: AtomicBool::new(false),
+        });
+        let mut response = answer(&seen, request).await;
+        if seen.is_late.load(Ordering::Relaxed) {
+            response = unavailable("late", "this mirror is still applying the newest records, try again in a moment");
+        } else if seen.is_quarantined.load(Ordering::Relaxed) {
+            response.headers_mut().insert(&RETRY, HeaderValue::from_static("quarantined"));
+        }
+        site.mark(response, position)
+    }
+}
+
+impl Door {
+    /// Takes the tag out of a request; a client's own means nothing.
+    fn take_tag(&self, headers: &mut HeaderMap) -> Option<Sequence> {
+        let value = headers.remove(&POSITION).filter(|_| self.believes_tags)?;
+        Sequence::new(value.to_str().ok()?.parse().ok()?)
+    }
+}
+
+impl Site {
+    /// Says on a reply at which position it was answered, and whether this mirror is in service.
+    ///
+    /// The position is read again: the snapshot was taken after the request had come, so that it may
+    /// hold more than was asked for, and whoever reads the reply must not be shown less afterwards.
+    fn mark(&self, mut response: Response<ResponseBody>, position: Option<Sequence>) -> Response<ResponseBody> {
+        let position = self.showing.position().max(position);
+        let headers = response.headers_mut();
+        if let Some(position) = position {
+            headers.insert(&POSITION, HeaderValue::from(position.get()));
+        }
+        if !self.membership.in_service() {
+            headers.insert(&MEMBERSHIP, HeaderValue::from_static("lapsed"));
+        }
+        response
+    }
+}
+
+fn unavailable(why: &'static str, text: &'static str) -> Response<ResponseBody> {
+    let mut response = Response::new(ResponseBody::whole(format!("{text}\n")));
+    *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
+    response.extensions_mut().insert(ReasonPhrase::from_static(text.as_bytes()));
+    response.headers_mut().insert(&RETRY, HeaderValue::from_static(why));
+    response
+}
+
+/// The repositories as one request sees them: at its position or above.
+struct Seen {
+    site: Arc<Site>,
+    position: Option<Sequence>,
+    deadline: Instant,
+    is_late: AtomicBool,
+    is_quarantined: AtomicBool,
+}
+
+impl Seen {
+    /// Waits until what is asked for is as of the position; false: it is not in time.
+    async fn wait(&self, name: Option<&RepositoryName>) -> bool {
+        let Some(position) = self.position else { return true };
+        match self.site.showing.wait(name, position, self.deadline).await {
+            Ok(()) => true,
+            Err(NotShown::Behind | NotShown::Late) => {
+                self.is_late.store(true, Ordering::Relaxed);
+                false
+            }
+        }
+    }
+}
+
+impl Repositories for Seen {
+    async fn names(&self) -> Vec<String> {
+        if !self.wait(None).await {
+            return Vec::new();
+        }
+        let all = self.site.replica.repositories();
+        all.into_iter().map(|one| one.name.as_str().to_owned()).collect()
+    }
+
+    async fn has(&self, name: &str) -> bool {
+        let Ok(name) = RepositoryName::parse(name.as_bytes()) else { return false };
+        self.wait(Some(&name)).await && self.site.replica.position_of(&name).is_some()
+    }
+
+    async fn snapshot(&self, name: &str) -> Result<Arc<Snapshot>, NotServed> {
+        let name = RepositoryName::parse(name.as_bytes()).map_err(|_| NotServed::Unknown)?;
+        let replica = self.site.replica.clone();
+        let asked = name.clone();
+        let opened = tokio::task::spawn_blocking(move || replica.shared_snapshot(&asked)).await;
+        match opened {
+            Ok(Ok(snapshot)) => Ok(snapshot),
+            Ok(Err(ReplicaError::NotFound(_))) => Err(NotServed::Unknown),
+            Ok(Err(error)) => {
+                let is_known = matches!(error, ReplicaError::Quarantined { .. });
+                if !is_known {
+                    tracing::error!(%error, repository = name.as_str(), "a repository can't be read");
+                }
+                self.is_quarantined.store(true, Ordering::Relaxed);
+                let text = format!("repository {} is out of service on this server", name.as_str());
+                Err(NotServed::Unavailable { text, retry: true })
+            }
+            Err(panicked) => {
+                tracing::error!(error = %panicked, repository = name.as_str(), "opening a repository has failed");
+                let text = "the server failed on this request".to_owned();
+                Err(NotServed::Unavailable { text, retry: false })
+            }
+        }
+    }
+
+    fn addresses(&self, name: &str) -> Addresses {
+        let push = self.site.push_address.as_ref();
+        Addresses { http: None, push: push.map(|base| format!("{}/{name}", base.trim_end_matches('/'))) }
+    }
+
+    fn health(&self) -> (bool, String) {
+        let member = self.site.membership.member();
+        let position = |position: Option<Sequence>| position.map_or(0, Sequence::get);
+        let text = format!(
+            "{}\nstaged {}\nposition {}\nreason {}",
+            member.state,
+            position(member.staged_position),
+            position(member.position),
+            member.reason
+        );
+        (!self.site.membership.is_draining(), text)
+    }
+}

@@ -1,0 +1,308 @@
+//! From staged to shown: records are applied once the fleet may see them, and requests wait for
+//! those of their repository.
+//!
+//! Three positions, each at or below the one before it:
+//!
+//! * *staged*: durable on this disk;
+//! * *shown*: what an untagged request is answered at, the lower one of staged and *heard*, which is
+//!   the highest visible position that the master or a balancer's tag has named. Nothing above it is
+//!   ever applied. It never goes back, also not over a restart: it is kept in a file;
+//! * the replica's own position, which follows within milliseconds. Records of different
+//!   repositories are applied side by side, so that each repository has a queue of its own.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use hgfleet_log::{Record, RepositoryName, Sequence, StoreKind};
+use hgfleet_replica::{Outcome, Replica};
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use crate::staging::Staging;
+
+/// The pause after a record could not be applied for a reason that concerns the whole server.
+const FAULT_PAUSE: Duration = Duration::from_millis(500);
+
+/// Why a request can't be answered at the position it asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum NotShown {
+    /// The records are not here yet; another mirror has them.
+    Behind,
+    /// They are here, and are not applied in time.
+    Late,
+}
+
+/// Who applies, and who waits for it.
+#[derive(Debug)]
+pub(crate) struct Showing {
+    replica: Arc<Replica>,
+    staging: Arc<Staging>,
+    state: Mutex<State>,
+    /// Where *heard* is kept.
+    told: File,
+    changed: watch::Sender<()>,
+    staged: watch::Sender<Option<Sequence>>,
+}
+
+/// A repository's queue; none: records that concern no repository.
+type Queue = Option<RepositoryName>;
+
+#[derive(Debug, Default)]
+struct State {
+    staged: Option<Sequence>,
+    heard: Option<Sequence>,
+    /// Staged and not applied, with the time each was made.
+    pending: BTreeMap<Sequence, u64>,
+    queues: HashMap<Queue, VecDeque<Sequence>>,
+    busy: HashSet<Queue>,
+    /// Pending records by which a repository begins or ceases to exist.
+    names: BTreeSet<Sequence>,
+    fault: Option<String>,
+}
+
+impl Showing {
+    /// Takes over what is staged: everything above the replica's position waits to be applied.
+    ///
+    /// # Errors
+    ///
+    /// The file that keeps the highest position can't be used.
+    pub(crate) fn new(replica: Arc<Replica>, staging: Arc<Staging>, told: &Path) -> io::Result<Arc<Self>> {
+        let told = open_told(told)?;
+        let mut state = State::default();
+        let applied = replica.position();
+        let after = match applied {
+            Some(applied) => applied.next(),
+            None => Some(Sequence::FIRST),
+        };
+        if let Some(after) = after {
+            for record in staging.records_from(Some(after)) {
+                state.add(&record);
+            }
+        }
+        state.staged = staging.tail().map(|(_, tail)| tail.sequence).max(applied);
+        state.heard = read_told(&told)?.max(applied);
+        let staged = watch::channel(state.staged).0;
+        Ok(Arc::new(Self { replica, staging, state: Mutex::new(state), told, changed: watch::channel(()).0, staged }))
+    }
+
+    /// Reads the position that a mirror with this file had shown before.
+    ///
+    /// # Errors
+    ///
+    /// The file can't be read. That there is none is no error.
+    pub(crate) fn kept_position(told: &Path) -> io::Result<Option<Sequence>> {
+        match File::open(told) {
+            Ok(file) => read_told(&file),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Follows the staged position.
+    pub(crate) fn watch_staged(&self) -> watch::Receiver<Option<Sequence>> {
+        self.staged.subscribe()
+    }
+
+    /// Up to where the log is durable here.
+    pub(crate) fn staged(&self) -> Option<Sequence> {
+        self.lock().staged
+    }
+
+    /// What an untagged request is answered at.
+    pub(crate) fn position(&self) -> Option<Sequence> {
+        self.lock().shown()
+    }
+
+    /// The highest visible position heard of.
+    pub(crate) fn heard(&self) -> Option<Sequence> {
+        self.lock().heard
+    }
+
+    /// Why records can't be applied at the moment, if so.
+    pub(crate) fn fault(&self) -> Option<String> {
+        self.lock().fault.clone()
+    }
+
+    /// How long ago the oldest record was made that is here and not applied; zero when all are.
+    pub(crate) fn lag(&self) -> Duration {
+        let Some(oldest) = self.lock().pending.values().min().copied() else {
+            return Duration::ZERO;
+        };
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64);
+        Duration::from_millis(now.saturating_sub(oldest))
+    }
+
+    /// Records have become durable.
+    pub(crate) fn add_staged(self: &Arc<Self>, records: &[Arc<Record>]) {
+        let mut state = self.lock();
+        for record in records {
+            state.add(record);
+            state.staged = state.staged.max(Some(record.sequence));
+        }
+        let staged = state.staged;
+        drop(state);
+        self.staged.send_replace(staged);
+        self.start_ready();
+    }
+
+    /// The fleet shows the log up to here. Once this has returned, no request is answered below it.
+    pub(crate) fn hear(self: &Arc<Self>, visible: Option<Sequence>) {
+        let mut state = self.lock();
+        if visible <= state.heard {
+            return;
+        }
+        state.heard = visible;
+        // Under the lock, so that a lower one never lands on a higher one. Not synced: it survives
+        // the process, and after a power cut the view or a balancer's tag names it again.
+        let number = visible.map_or(0, Sequence::get);
+        if let Err(error) = self.told.write_all_at(&number.to_be_bytes(), 0) {
+            tracing::warn!(%error, "the told position could not be kept");
+        }
+        drop(state);
+        self.start_ready();
+    }
+
+    /// Waits until everything up to `position` of one repository is applied, and for none: all
+    /// records that make or remove a repository.
+    ///
+    /// # Errors
+    ///
+    /// [`NotShown`]; at once where waiting is of no use.
+    pub(crate) async fn wait(
+        &self,
+        name: Option<&RepositoryName>,
+        position: Sequence,
+        deadline: Instant,
+    ) -> Result<(), NotShown> {
+        let mut changed = self.changed.subscribe();
+        let queue = name.cloned();
+        loop {
+            {
+                let state = self.lock();
+                if state.staged < Some(position) {
+                    return Err(NotShown::Behind);
+                }
+                let next = match &queue {
+                    Some(_) => state.queues.get(&queue).and_then(|q| q.front().copied()),
+                    None => state.names.first().copied(),
+                };
+                if next.is_none_or(|next| next > position) {
+                    return Ok(());
+                }
+            }
+            match tokio::time::timeout_at(deadline, changed.changed()).await {
+                Ok(Ok(())) => {}
+                Ok(Err(_)) | Err(_) => return Err(NotShown::Late),
+            }
+        }
+    }
+
+    /// Starts on every queue whose first record may be shown and that nobody works on.
+    pub(crate) fn start_ready(self: &Arc<Self>) {
+        let mut state = self.lock();
+        let heard = state.heard;
+        let ready: Vec<Queue> = state
+            .queues
+            .iter()
+            .filter(|(queue, records)| !state.busy.contains(*queue) && records.front().copied() <= heard)
+            .map(|(queue, _)| queue.clone())
+            .collect();
+        for queue in ready {
+            state.busy.insert(queue.clone());
+            let this = self.clone();
+            tokio::task::spawn_blocking(move || this.work_on(&queue));
+        }
+    }
+
+    fn work_on(&self, queue: &Queue) {
+        while let Some(sequence) = self.next_of(queue) {
+            match self.apply(sequence) {
+                Ok(()) => {
+                    self.lock().applied(queue, sequence);
+                    self.changed.send_replace(());
+                }
+                Err(fault) => {
+                    tracing::error!(%sequence, fault, "a record could not be applied");
+                    self.lock().fault = Some(fault);
+                    // Keeps the queue busy meanwhile, so that nobody else tries either.
+                    std::thread::sleep(FAULT_PAUSE);
+                }
+            }
+        }
+    }
+
+    /// The next record of a queue that may be shown; none: the queue is given up.
+    fn next_of(&self, queue: &Queue) -> Option<Sequence> {
+        let mut state = self.lock();
+        let next = state.queues.get(queue).and_then(|q| q.front().copied());
+        let next = next.filter(|&next| Some(next) <= state.heard);
+        if next.is_none() {
+            state.busy.remove(queue);
+        }
+        next
+    }
+
+    fn apply(&self, sequence: Sequence) -> Result<(), String> {
+        let staged = self.staging.get(sequence).map_err(|e| e.to_string())?;
+        let (record, change) = staged.ok_or("the staged record is gone")?;
+        // A record that breaks the applier must not end the queue's thread without a word.
+        let applied = catch_unwind(AssertUnwindSafe(|| self.replica.apply(&record, change.as_ref())));
+        let outcome = applied.map_err(|_| "applying it panicked".to_owned())?.map_err(|error| error.to_string())?;
+        if let (Outcome::Quarantined(reason), Some(store)) = (&outcome, record.store()) {
+            let repository = store.repository.as_str();
+            tracing::error!(%sequence, repository, reason, "a repository is in quarantine");
+        }
+        self.lock().fault = None;
+        Ok(())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn add(&mut self, record: &Record) {
+        let queue = record.store().map(|store| store.repository.clone());
+        if record.store().is_some_and(|s| s.kind != StoreKind::Alter) {
+            self.names.insert(record.sequence);
+        }
+        self.pending.insert(record.sequence, record.time_ms);
+        self.queues.entry(queue).or_default().push_back(record.sequence);
+    }
+
+    fn applied(&mut self, queue: &Queue, sequence: Sequence) {
+        self.pending.remove(&sequence);
+        self.names.remove(&sequence);
+        if let Some(records) = self.queues.get_mut(queue) {
+            records.pop_front();
+            if records.is_empty() {
+                self.queues.remove(queue);
+            }
+        }
+    }
+
+    fn shown(&self) -> Option<Sequence> {
+        self.heard.min(self.staged)
+    }
+}
+
+fn open_told(path: &Path) -> io::Result<File> {
+    OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)
+}
+
+/// Reads the kept position; anything that is none counts as none.
+fn read_told(file: &File) -> io::Result<Option<Sequence>> {
+    let mut bytes = [0; 8];
+    match file.read_exact_at(&mut bytes, 0) {
+        Ok(()) => Ok(Sequence::new(u64::from_be_bytes(bytes))),
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(None),
+        Err(error) => Err(error),
+    }
+}
