@@ -1,7 +1,7 @@
 //! What can go wrong.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use hg_store::StoreError;
 use hg_store::change::ChangeError;
@@ -51,6 +51,23 @@ pub enum ReplicaError {
     /// A store that can't be read.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// A record that is needed could not be read.
+    #[error("cannot read record {sequence}: {source}")]
+    Source {
+        /// The record.
+        sequence: Sequence,
+        /// What its keeper said.
+        source: io::Error,
+    },
+    /// The server's folder is in use by another process.
+    #[error("{} is in use by another process", .0.display())]
+    InUse(PathBuf),
+    /// Something was asked for before [`crate::Replica::recover`] was called.
+    #[error("the stores have not been recovered yet")]
+    NotRecovered,
+    /// Data could not be brought to disk. Nothing is believed any more: the process has to end, the next one recovers.
+    #[error("data could not be brought to disk: {0}")]
+    NotDurable(String),
     /// The kept state can't be read or written.
     #[error("{}: {source}", path.display())]
     State {
@@ -77,4 +94,10 @@ pub enum ReplicaError {
         /// What the system said.
         source: io::Error,
     },
+}
+
+impl ReplicaError {
+    pub(crate) fn io<E: Into<io::Error>>(verb: &'static str, path: &Path) -> impl FnOnce(E) -> Self {
+        move |source| Self::Io { verb, path: path.to_owned(), source: source.into() }
+    }
 }

@@ -4,12 +4,43 @@
 //! repository its sequence, its digest, its snapshot's lengths and small files, and how far all of it is on disk.
 //! Master, standby and mirrors have one each and use it alike.
 //!
+//! ```text
+//! SERVER/repos/NAME/.hg    the repositories
+//!        old/SEQUENCE      what a record deleted, until its readers have ended
+//!        new/SEQUENCE      what a record is making
+//!        state.sqlite      sequences, digests, snapshots' lengths, nodes of the digests
+//! ```
+//!
 //! Repositories are independent: whatever is wrong with one puts it into quarantine and stops none of the others.
+//!
+//! # What is on disk when
+//!
+//! The log has a record before anything here is written, so whatever a crash tears can be written again. Before the
+//! first byte of a change the repository's *intent* is committed to `state.sqlite`, after the last one its sequence,
+//! digest and lengths; neither commit is fsynced on the way of a push, nor is the data. A thread of the replica's own
+//! fsyncs the data, commits the *durable sequence*, and fsyncs the commits, in this order.
+//!
+//! * A killed process loses nothing that it wrote: the kept intent is exact, and redoing from the durable sequence to
+//!   the intent makes the store whole.
+//! * A power cut may take any commit that was not fsynced (the later ones first) and any part of the data above the
+//!   durable sequence. So the kept intent may be too low. After a boot of the machine the redo therefore goes on to the
+//!   highest record that may have been begun, which the caller of [`Replica::recover`] knows from the log.
+//! * What is durable is never redone from: the commit of a durable sequence comes after the fsync of its data, and it
+//!   counts (for trimming the log) only after its own.
 
+mod alter;
 mod error;
+mod folders;
+mod lifecycle;
+mod position;
+mod recover;
 mod replica;
+mod repository;
+mod state;
 mod status;
+mod sync;
 
 pub use error::ReplicaError;
-pub use replica::{Outcome, Recovery, RedoSource, Replica};
+pub use recover::{Recovery, RedoSource};
+pub use replica::{Outcome, Replica};
 pub use status::{RepositorySnapshot, RepositoryStatus};

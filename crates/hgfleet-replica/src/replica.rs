@@ -1,18 +1,24 @@
 //! The replica.
 
-use std::io;
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
-use hg_store::Snapshot;
 use hg_store::change::ChangeRef;
-use hgfleet_log::{ChainHash, Incarnation, LogId, Record, RepositoryName, Sequence};
+use hg_store::digest::{DigestUpdate, digest_of_store};
+use hg_store::{Repository, Snapshot};
+use hgfleet_log::{Body, ChainHash, Incarnation, LogId, Record, RepositoryName, Sequence, StoreKind};
 
+use crate::folders::Folders;
+use crate::position::Positions;
+use crate::repository::{Computed, Current, Entry};
+use crate::state::{ServerRow, StateFile};
+use crate::sync::{Syncer, Volatile};
 use crate::{ReplicaError, RepositorySnapshot, RepositoryStatus};
 
-/// Where [`Replica::recover`] gets records from: the log, or what a mirror has staged. `None`: there is none with
-/// this sequence, or not any more. The bytes are the record's change, empty where it has none.
-pub type RedoSource<'a> = dyn FnMut(Sequence) -> io::Result<Option<(Record, Box<dyn AsRef<[u8]>>)>> + 'a;
+/// Most snapshots that are kept open for readers to share. Each has some files mapped and what was computed of them.
+const OPEN_SNAPSHOTS_MAX: usize = 64;
 
 /// What became of a record.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,19 +33,35 @@ pub enum Outcome {
     Quarantined(String),
 }
 
-/// What [`Replica::recover`] did.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Recovery {
-    /// Records that were written again.
-    pub redone: u64,
-    /// Repositories that are in quarantine since, and why.
-    pub quarantined: Vec<(RepositoryName, String)>,
+/// One server's copy of the stores. `Send` and `Sync`; calls for different repositories run side by side.
+pub struct Replica {
+    pub(crate) inner: Arc<Inner>,
+    /// Ends with the replica.
+    _syncer: Syncer,
 }
 
-/// One server's copy of the stores. `Send` and `Sync`; calls for different repositories run side by side.
+/// What the replica and its thread share.
+pub(crate) struct Inner {
+    pub(crate) folders: Folders,
+    pub(crate) state: StateFile,
+    incarnation: Incarnation,
+    pub(crate) same_boot: AtomicBool,
+    pub(crate) entries: RwLock<BTreeMap<RepositoryName, Arc<Entry>>>,
+    /// Held while repositories come and go.
+    pub(crate) names: Mutex<()>,
+    pub(crate) known: Mutex<Known>,
+    pub(crate) volatile: Volatile,
+    recovered: AtomicBool,
+    /// Counts requests for shared snapshots.
+    clock: AtomicU64,
+}
+
+/// What is known of the log.
 #[derive(Debug)]
-pub struct Replica {
-    dir: PathBuf,
+pub(crate) struct Known {
+    pub(crate) log: Option<LogId>,
+    pub(crate) seen: Option<(Sequence, ChainHash)>,
+    pub(crate) positions: Positions,
 }
 
 impl Replica {
@@ -47,79 +69,83 @@ impl Replica {
     /// or applied.
     ///
     /// # Errors
-    /// The folder or its `state.sqlite` can't be used.
+    /// The folder is in use, or it or its `state.sqlite` can't be used.
     pub fn open(dir: &Path) -> Result<Self, ReplicaError> {
-        Ok(Self { dir: dir.to_owned() })
-    }
-
-    /// Redoes whatever may lie half written since the data was last known to be on disk, from the durable sequence to
-    /// the intent, and compares digests. `end` is the highest sequence that this server may have begun to apply: for a
-    /// master the log's end, for a mirror the view's visible position. (The kept intent is enough after a killed
-    /// process, but not after a power cut: it is not fsynced on the way of a push.)
-    ///
-    /// # Errors
-    /// Only what concerns the whole server; a repository that can't be brought back is in quarantine.
-    pub fn recover(&self, end: Option<Sequence>, source: &mut RedoSource<'_>) -> Result<Recovery, ReplicaError> {
-        let _ = source;
-        todo!("{end:?} {:?}", self.dir)
-    }
-
-    /// Tries again with one repository in quarantine: redoes from its durable sequence up to `end`. Whatever kept it
-    /// from applying (a full disk, a file that was altered) must be out of the way.
-    ///
-    /// # Errors
-    /// Only what concerns the whole server; it tells whether the repository is back.
-    pub fn retry(
-        &self,
-        name: &RepositoryName,
-        end: Option<Sequence>,
-        source: &mut RedoSource<'_>,
-    ) -> Result<Outcome, ReplicaError> {
-        let _ = source;
-        todo!("{name:?} {end:?}")
+        let folders = Folders::open(dir)?;
+        let (state, server) = StateFile::open(dir)?;
+        let entries = state.repositories()?.into_iter().map(|row| (row.name.clone(), Arc::new(Entry::new(row))));
+        let inner = Arc::new(Inner {
+            folders,
+            incarnation: server.incarnation,
+            same_boot: AtomicBool::new(server.same_boot),
+            entries: RwLock::new(entries.collect()),
+            state,
+            names: Mutex::new(()),
+            known: Mutex::new(Known {
+                log: server.log,
+                seen: server.seen,
+                // What was applied above that is applied already, when its records come again.
+                positions: Positions::new(server.durable),
+            }),
+            volatile: Volatile::default(),
+            recovered: AtomicBool::new(false),
+            clock: AtomicU64::new(1),
+        });
+        inner.volatile.publish(server.durable);
+        let syncer = Syncer::start(inner.clone());
+        Ok(Self { inner, _syncer: syncer })
     }
 
     /// Returns which life of this disk this is.
     pub fn incarnation(&self) -> Incarnation {
-        todo!()
+        self.inner.incarnation
     }
 
-    /// Returns the log that this server follows, once it has taken a record.
+    /// Returns the log that this server follows, once it has taken notice of a record.
     pub fn log(&self) -> Option<LogId> {
-        todo!()
+        self.inner.known().log
     }
 
     /// Returns the highest record that this server ever took notice of.
     pub fn seen(&self) -> Option<(Sequence, ChainHash)> {
-        todo!()
+        self.inner.known().seen
     }
 
-    /// Keeps that the log has `record`, without applying it.
+    /// Takes notice of a record of the log, without applying it. It is kept with the next thing that is brought to disk.
     ///
     /// # Errors
-    /// A record of another log; `state.sqlite` can't be written.
+    /// A record of another log.
     pub fn note_seen(&self, record: &Record) -> Result<(), ReplicaError> {
-        todo!("{record:?}")
+        self.inner.note_seen(record)
     }
 
     /// Returns the sequence up to which no repository lacks a record. Those in quarantine don't count.
     pub fn position(&self) -> Option<Sequence> {
-        todo!()
+        self.inner.known().positions.position()
     }
 
-    /// Returns the sequence up to which everything that was applied is on disk, durably. At most [`Self::position`].
+    /// Returns the sequence up to which everything that was applied is on disk. At most [`Self::position`].
     pub fn durable_position(&self) -> Option<Sequence> {
-        todo!()
+        self.inner.volatile.published()
     }
 
     /// Returns the last record of one repository that is applied here; `None` where there is no such repository. No I/O.
     pub fn position_of(&self, name: &RepositoryName) -> Option<Sequence> {
-        todo!("{name:?}")
+        self.inner.entry(name).map(|entry| entry.current().sequence)
     }
 
     /// Returns all repositories, by name.
     pub fn repositories(&self) -> Vec<RepositoryStatus> {
-        todo!()
+        let status = |entry: Arc<Entry>| {
+            let current = entry.current();
+            RepositoryStatus {
+                name: entry.name.clone(),
+                sequence: current.sequence,
+                digest: current.digest,
+                quarantine: current.quarantine.clone(),
+            }
+        };
+        self.inner.entries().into_iter().map(status).collect()
     }
 
     /// Returns what a reader of this repository needs. No I/O.
@@ -127,15 +153,39 @@ impl Replica {
     /// # Errors
     /// [`ReplicaError::NotFound`], [`ReplicaError::Quarantined`].
     pub fn snapshot(&self, name: &RepositoryName) -> Result<RepositorySnapshot, ReplicaError> {
-        todo!("{name:?}")
+        let (_, current) = self.inner.readable(name)?;
+        Ok(RepositorySnapshot {
+            path: self.inner.folders.repository(name),
+            state: current.state.clone(),
+            sequence: current.sequence,
+            digest: current.digest,
+        })
     }
 
-    /// Returns an opened snapshot of this repository, shared with all who ask before the next record.
+    /// Returns an opened snapshot of this repository, shared with all who ask before its next record.
     ///
     /// # Errors
     /// As for [`Self::snapshot`], and what opening it finds.
     pub fn shared_snapshot(&self, name: &RepositoryName) -> Result<Arc<Snapshot>, ReplicaError> {
-        todo!("{name:?}")
+        let inner = &self.inner;
+        let (entry, current) = inner.readable(name)?;
+        current.opened.touch(&inner.clock);
+        let mut opened = current.opened.snapshot.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(snapshot) = &*opened {
+            return Ok(snapshot.clone());
+        }
+        let repository = match entry.repository.get() {
+            Some(repository) => repository.clone(),
+            None => {
+                let repository = Repository::open(&inner.folders.repository(name))?;
+                entry.repository.get_or_init(|| repository).clone()
+            }
+        };
+        let snapshot = Arc::new(repository.snapshot(current.state.clone())?);
+        *opened = Some(snapshot.clone());
+        drop(opened);
+        inner.close_snapshots();
+        Ok(snapshot)
     }
 
     /// Returns the digest that `change` leads to from this repository's state, having checked that the change fits it:
@@ -144,7 +194,15 @@ impl Replica {
     /// # Errors
     /// [`ReplicaError::Digest`] where it does not fit; [`ReplicaError::NotFound`], [`ReplicaError::Quarantined`].
     pub fn digest_after(&self, name: &RepositoryName, change: &ChangeRef<'_>) -> Result<[u8; 32], ReplicaError> {
-        todo!("{name:?} {change:?}")
+        let inner = &self.inner;
+        let (entry, _) = inner.readable(name)?;
+        let mut writer = entry.writer();
+        let before = entry.current().digest;
+        let hg = inner.folders.repository(name).join(".hg");
+        let update = DigestUpdate::of_change(&hg, &mut inner.state.nodes(entry.id), change)?;
+        let digest = *update.digest().as_bytes();
+        writer.computed = Some(Computed { before, change: *change.digest(), update });
+        Ok(digest)
     }
 
     /// Returns the digest of a new repository whose whole content is `change`, having checked that it may have this
@@ -153,7 +211,8 @@ impl Replica {
     /// # Errors
     /// [`ReplicaError::NameTaken`]; [`ReplicaError::Digest`] where the change does more than create files.
     pub fn digest_of_new(&self, name: &RepositoryName, change: &ChangeRef<'_>) -> Result<[u8; 32], ReplicaError> {
-        todo!("{name:?} {change:?}")
+        self.inner.check_name(name)?;
+        Ok(*DigestUpdate::of_new(change)?.digest().as_bytes())
     }
 
     /// Applies a record: in log order for each repository; records that say nothing of a store move the position.
@@ -162,32 +221,142 @@ impl Replica {
     /// Only what concerns the whole server: another log's record, a failing `state.sqlite`. Whatever is wrong with the
     /// repository or the change puts the repository into quarantine, see [`Outcome`].
     pub fn apply(&self, record: &Record, change: &[u8]) -> Result<Outcome, ReplicaError> {
-        todo!("{record:?} {change:?}")
+        let inner = &self.inner;
+        inner.check_recovered()?;
+        inner.volatile.check()?;
+        inner.note_seen(record)?;
+        let outcome = match &record.body {
+            Body::Epoch { .. } | Body::Empty => Outcome::NoStore,
+            Body::Store(store) => match store.kind {
+                StoreKind::Create => inner.create(record.sequence, store, change)?,
+                StoreKind::Alter => inner.alter(record.sequence, store, change)?,
+                StoreKind::Delete => inner.delete(record.sequence, store)?,
+            },
+        };
+        inner.done(record.sequence);
+        Ok(outcome)
     }
 
     /// Brings everything that was applied so far to disk and moves the durable sequence. A thread of the replica's own
     /// does so a moment after each apply; this is for an orderly end.
     ///
     /// # Errors
-    /// A failed fsync, after which nothing more may be believed: the process should end and recover.
+    /// [`ReplicaError::NotDurable`], after which nothing more may be believed: the process should end and recover.
     pub fn sync(&self) -> Result<(), ReplicaError> {
-        todo!()
+        self.inner.sync()
     }
 
-    /// Recomputes a repository's digest from its files, and returns it with the kept one. Records must not be applied
-    /// to it meanwhile; the call waits for one that is.
+    /// Recomputes a repository's digest from its files, and returns the kept one with it. Records for it wait meanwhile.
     ///
     /// # Errors
     /// As for [`Self::snapshot`], and files that can't be read.
     pub fn scrub(&self, name: &RepositoryName) -> Result<([u8; 32], [u8; 32]), ReplicaError> {
-        todo!("{name:?}")
+        let (entry, _) = self.inner.readable(name)?;
+        let _writer = entry.writer();
+        let found = digest_of_store(&self.inner.folders.repository(name).join(".hg"))?;
+        Ok((entry.current().digest, *found.as_bytes()))
     }
 
-    /// Returns how many bytes are free on the disk that the stores are on.
+    /// Returns how many bytes are free on the disk that the stores are on, for who is not the system's administrator.
     ///
     /// # Errors
     /// Where the system does not tell.
     pub fn free_bytes(&self) -> Result<u64, ReplicaError> {
-        todo!()
+        let dir = self.inner.folders.dir();
+        let stat = rustix::fs::statvfs(dir).map_err(ReplicaError::io("ask for free space on", dir))?;
+        Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
+    }
+}
+
+impl std::fmt::Debug for Replica {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Replica").field("dir", &self.inner.folders.dir()).finish_non_exhaustive()
+    }
+}
+
+impl Inner {
+    pub(crate) fn known(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn entry(&self, name: &RepositoryName) -> Option<Arc<Entry>> {
+        self.entries.read().unwrap_or_else(PoisonError::into_inner).get(name).cloned()
+    }
+
+    /// Returns all repositories, by name.
+    pub(crate) fn entries(&self) -> Vec<Arc<Entry>> {
+        self.entries.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
+    }
+
+    pub(crate) fn set_recovered(&self) {
+        self.recovered.store(true, Ordering::Release);
+    }
+
+    fn check_recovered(&self) -> Result<(), ReplicaError> {
+        match self.recovered.load(Ordering::Acquire) {
+            true => Ok(()),
+            false => Err(ReplicaError::NotRecovered),
+        }
+    }
+
+    /// Returns a repository that may be read.
+    fn readable(&self, name: &RepositoryName) -> Result<(Arc<Entry>, Arc<Current>), ReplicaError> {
+        self.check_recovered()?;
+        let entry = self.entry(name).ok_or_else(|| ReplicaError::NotFound(name.clone()))?;
+        let current = entry.current();
+        match &current.quarantine {
+            Some(reason) => Err(ReplicaError::Quarantined { name: name.clone(), reason: reason.clone() }),
+            None => Ok((entry, current)),
+        }
+    }
+
+    pub(crate) fn note_seen(&self, record: &Record) -> Result<(), ReplicaError> {
+        let mut known = self.known();
+        let expected = *known.log.get_or_insert(record.log);
+        if expected != record.log {
+            return Err(ReplicaError::OtherLog { sequence: record.sequence, found: record.log, expected });
+        }
+        if known.seen.is_none_or(|(seen, _)| seen < record.sequence) {
+            known.seen = Some((record.sequence, record.chain_hash()));
+        }
+        Ok(())
+    }
+
+    /// Nothing is left to do for a record.
+    pub(crate) fn done(&self, sequence: Sequence) {
+        self.known().positions.done(sequence);
+        self.volatile.wake();
+    }
+
+    /// Returns what is kept of the server itself.
+    pub(crate) fn server_row(&self) -> ServerRow {
+        let known = self.known();
+        ServerRow {
+            incarnation: self.incarnation,
+            same_boot: true,
+            log: known.log,
+            position: known.positions.position(),
+            durable: known.positions.durable(),
+            seen: known.seen,
+        }
+    }
+
+    /// Puts a repository into quarantine.
+    pub(crate) fn quarantine(&self, entry: &Entry, reason: String) -> Result<Outcome, ReplicaError> {
+        tracing::error!(repository = entry.name.as_str(), reason, "repository put into quarantine");
+        entry.refuse(&reason);
+        self.known().positions.forget(&entry.name);
+        self.state.set_quarantine(entry.id, &reason)?;
+        Ok(Outcome::Quarantined(reason))
+    }
+
+    /// Closes the shared snapshots that were not asked for for the longest time, where there are too many.
+    fn close_snapshots(&self) {
+        let is_open = |current: &Arc<Current>| current.opened.snapshot.try_lock().is_ok_and(|opened| opened.is_some());
+        let mut open: Vec<_> = self.entries().into_iter().map(|entry| entry.current()).filter(is_open).collect();
+        open.sort_by_key(|current| std::cmp::Reverse(current.opened.used.load(Ordering::Relaxed)));
+        for current in open.iter().skip(OPEN_SNAPSHOTS_MAX) {
+            *current.opened.snapshot.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        }
     }
 }

@@ -1,0 +1,139 @@
+//! The folders of a server.
+
+use std::fs;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use hgfleet_log::{RepositoryName, Sequence};
+use rustix::fs::{FlockOperation, flock};
+
+use crate::ReplicaError;
+
+/// How long a deleted repository stays for those who still read it.
+const OLD_KEPT: Duration = Duration::from_secs(600);
+
+/// A server's folder, held by this process alone.
+#[derive(Debug)]
+pub(crate) struct Folders {
+    dir: PathBuf,
+    /// Locked as long as it is open.
+    _lock: fs::File,
+}
+
+impl Folders {
+    pub(crate) fn open(dir: &Path) -> Result<Self, ReplicaError> {
+        for folder in [dir.join("repos"), dir.join("old"), dir.join("new")] {
+            fs::create_dir_all(&folder).map_err(ReplicaError::io("create", &folder))?;
+        }
+        let lock = fs::File::open(dir).map_err(ReplicaError::io("open", dir))?;
+        match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => {}
+            Err(rustix::io::Errno::WOULDBLOCK) => return Err(ReplicaError::InUse(dir.to_owned())),
+            Err(error) => return Err(ReplicaError::io("lock", dir)(error)),
+        }
+        let folders = Self { dir: dir.to_owned(), _lock: lock };
+        // What was being made when a process ended is made again from the record.
+        for (_, path) in folders.numbered("new")? {
+            fs::remove_dir_all(&path).map_err(ReplicaError::io("remove", &path))?;
+        }
+        Ok(folders)
+    }
+
+    pub(crate) fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// The folder of a repository.
+    pub(crate) fn repository(&self, name: &RepositoryName) -> PathBuf {
+        self.dir.join("repos").join(name.as_str())
+    }
+
+    /// Makes a folder in which a record's repository is made.
+    pub(crate) fn make(&self, sequence: Sequence) -> Result<PathBuf, ReplicaError> {
+        let path = self.dir.join("new").join(sequence.to_string());
+        match fs::remove_dir_all(&path) {
+            Err(error) if error.kind() != ErrorKind::NotFound => return Err(ReplicaError::io("remove", &path)(error)),
+            _ => {}
+        }
+        let store = path.join(".hg/store");
+        fs::create_dir_all(&store).map_err(ReplicaError::io("create", &store))?;
+        Ok(path)
+    }
+
+    /// Puts a folder in a repository's place. One that is there, which no record made, is moved to `old/`.
+    pub(crate) fn place(&self, made: &Path, name: &RepositoryName, sequence: Sequence) -> Result<(), ReplicaError> {
+        let to = self.repository(name);
+        if to.join(".hg").symlink_metadata().is_ok() {
+            self.retire(name, sequence)?;
+        }
+        if let Some(parent) = to.parent() {
+            fs::create_dir_all(parent).map_err(ReplicaError::io("create", parent))?;
+        }
+        fs::rename(made, &to).map_err(ReplicaError::io("rename", &to))
+    }
+
+    /// Moves a repository to `old/`, under the sequence of the record that asks for it. Once is enough: where that is
+    /// there already, nothing is moved.
+    pub(crate) fn retire(&self, name: &RepositoryName, sequence: Sequence) -> Result<(), ReplicaError> {
+        let from = self.repository(name);
+        let to = self.retired(sequence);
+        if to.symlink_metadata().is_ok() {
+            return Ok(());
+        }
+        match fs::rename(&from, &to) {
+            Ok(()) => {}
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+            Err(error) => return Err(ReplicaError::io("rename", &from)(error)),
+        }
+        // Empty folders above it would be in the way of a repository of such a name.
+        let repos = self.dir.join("repos");
+        let above = from.ancestors().skip(1).take_while(|folder| *folder != repos);
+        for folder in above {
+            if fs::remove_dir(folder).is_err() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    pub(crate) fn retired(&self, sequence: Sequence) -> PathBuf {
+        self.dir.join("old").join(sequence.to_string())
+    }
+
+    /// Removes what was deleted by records up to `durable`, a while ago.
+    pub(crate) fn remove_old(&self, durable: Option<Sequence>) -> Result<(), ReplicaError> {
+        for (sequence, path) in self.numbered("old")? {
+            let changed = fs::symlink_metadata(&path).and_then(|meta| meta.modified());
+            let age = changed.ok().and_then(|changed| changed.elapsed().ok());
+            if Some(sequence) <= durable && age.is_some_and(|age| age > OLD_KEPT) {
+                fs::remove_dir_all(&path).map_err(ReplicaError::io("remove", &path))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Brings to disk what lies where in this folder.
+    pub(crate) fn sync(&self) -> Result<(), ReplicaError> {
+        let dir = fs::File::open(&self.dir).map_err(ReplicaError::io("open", &self.dir))?;
+        rustix::fs::syncfs(&dir).map_err(ReplicaError::io("sync", &self.dir))
+    }
+
+    /// Returns the highest record that is known to have moved a repository away.
+    pub(crate) fn last_retired(&self) -> Result<Option<Sequence>, ReplicaError> {
+        Ok(self.numbered("old")?.into_iter().map(|(sequence, _)| sequence).max())
+    }
+
+    /// Returns the folders that are named by a sequence.
+    fn numbered(&self, folder: &str) -> Result<Vec<(Sequence, PathBuf)>, ReplicaError> {
+        let folder = self.dir.join(folder);
+        let entries = fs::read_dir(&folder).map_err(ReplicaError::io("read", &folder))?;
+        let mut found = Vec::new();
+        for entry in entries {
+            let entry = entry.map_err(ReplicaError::io("read", &folder))?;
+            let number = entry.file_name().to_str().and_then(|name| name.parse().ok()).and_then(Sequence::new);
+            found.extend(number.map(|sequence| (sequence, entry.path())));
+        }
+        Ok(found)
+    }
+}

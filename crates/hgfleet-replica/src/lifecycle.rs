@@ -1,0 +1,167 @@
+//! Records by which a repository begins or ceases to exist.
+
+use std::path::PathBuf;
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
+
+use hg_store::Repository;
+use hg_store::apply::{ApplyMode, LockScope, StoreLock, StoreStat, apply_locked};
+use hg_store::digest::DigestUpdate;
+use hgfleet_log::{RepositoryName, Sequence, StoreRecord};
+
+use crate::ReplicaError;
+use crate::alter::{Obstacle, at, parse};
+use crate::replica::{Inner, Outcome};
+use crate::repository::Entry;
+use crate::state::{Advance, RepositoryRow};
+
+impl Inner {
+    /// Checks that a new repository may have this name.
+    pub(crate) fn check_name(&self, name: &RepositoryName) -> Result<(), ReplicaError> {
+        let entries = self.entries.read().unwrap_or_else(PoisonError::into_inner);
+        let taken =
+            |other: &RepositoryName, why| ReplicaError::NameTaken { name: name.clone(), other: other.clone(), why };
+        for other in entries.keys() {
+            if other == name {
+                return Err(taken(other, "exists already"));
+            }
+            if other.is_inside(name) {
+                return Err(taken(other, "lies inside it"));
+            }
+            if name.is_inside(other) {
+                return Err(taken(other, "is a repository, and none may lie inside another"));
+            }
+        }
+        Ok(())
+    }
+
+    pub(crate) fn create(
+        &self,
+        sequence: Sequence,
+        record: &StoreRecord,
+        bytes: &[u8],
+    ) -> Result<Outcome, ReplicaError> {
+        let _names = self.names.lock().unwrap_or_else(PoisonError::into_inner);
+        let name = &record.repository;
+        if let Some(entry) = self.entry(name) {
+            let current = entry.current();
+            return match &current.quarantine {
+                Some(reason) => Ok(Outcome::Quarantined(reason.clone())),
+                None if sequence <= current.sequence => Ok(Outcome::Already),
+                None => self.quarantine(&entry, format!("record {sequence} creates it a second time")),
+            };
+        }
+        if let Err(error) = self.check_name(name) {
+            return self.quarantine_unknown(name, sequence, format!("record {sequence}: {error}"));
+        }
+        match self.make(sequence, record, bytes) {
+            Ok(()) => Ok(Outcome::Applied),
+            Err(Obstacle::Server(error)) => Err(error),
+            Err(obstacle) => self.quarantine_unknown(name, sequence, obstacle.to_string()),
+        }
+    }
+
+    fn make(&self, sequence: Sequence, record: &StoreRecord, bytes: &[u8]) -> Result<(), Obstacle> {
+        let name = &record.repository;
+        let change = parse(record, bytes).map_err(at(sequence))?;
+        let nodes = DigestUpdate::of_new(&change).map_err(at(sequence))?;
+        let digest = *nodes.digest().as_bytes();
+        if record.after != Some(digest) {
+            return Err(at(sequence)("its change does not lead to the state that it names"));
+        }
+        // A full disk is this repository's trouble alone, like everything that happens in its folder.
+        let made = self.folders.make(sequence).map_err(at(sequence))?;
+        let hg = made.join(".hg");
+        self.stop("intent");
+        let lock = StoreLock::acquire(&hg, LockScope::All, Duration::ZERO).map_err(at(sequence))?;
+        apply_locked(&lock, &change, ApplyMode::Normal).map_err(at(sequence))?;
+        drop(lock);
+        self.folders.place(&made, name, sequence).map_err(at(sequence))?;
+        self.stop("done");
+        let (state, stat) = self.look(name).map_err(at(sequence))?;
+        let advance = Advance { id: 0, sequence, digest, state: &state, stat: &stat, nodes: &nodes, afresh: false };
+        let id = self.state.create(name, advance)?;
+        self.known().positions.volatile(sequence, name);
+        self.volatile.add_all(name, id, sequence);
+        self.insert(RepositoryRow {
+            id,
+            name: name.clone(),
+            created: sequence,
+            sequence,
+            intent: sequence,
+            durable: None,
+            digest,
+            state,
+            stat,
+            quarantine: None,
+        });
+        Ok(())
+    }
+
+    /// Opens a repository as it lies on disk.
+    pub(crate) fn look(&self, name: &RepositoryName) -> Result<(hg_store::SnapshotState, StoreStat), String> {
+        let path = self.folders.repository(name);
+        let state = Repository::open(&path).and_then(|repository| repository.current_state());
+        let stat = StoreStat::of(&path.join(".hg"));
+        Ok((state.map_err(|error| error.to_string())?, stat.map_err(|error| error.to_string())?))
+    }
+
+    pub(crate) fn insert(&self, row: RepositoryRow) -> Arc<Entry> {
+        let entry = Arc::new(Entry::new(row));
+        let mut entries = self.entries.write().unwrap_or_else(PoisonError::into_inner);
+        entries.insert(entry.name.clone(), entry.clone());
+        entry
+    }
+
+    /// Keeps that there should be a repository which could not be made.
+    pub(crate) fn quarantine_unknown(
+        &self,
+        name: &RepositoryName,
+        sequence: Sequence,
+        reason: String,
+    ) -> Result<Outcome, ReplicaError> {
+        tracing::error!(repository = name.as_str(), reason, "repository put into quarantine");
+        let id = self.state.create_in_quarantine(name, sequence, &reason)?;
+        self.insert(RepositoryRow {
+            id,
+            name: name.clone(),
+            created: sequence,
+            sequence,
+            intent: sequence,
+            durable: None,
+            digest: [0; 32],
+            state: Default::default(),
+            stat: StoreStat::default(),
+            quarantine: Some(reason.clone()),
+        });
+        Ok(Outcome::Quarantined(reason))
+    }
+
+    /// Deletes a repository, whatever state it is in: this also ends a quarantine.
+    pub(crate) fn delete(&self, sequence: Sequence, record: &StoreRecord) -> Result<Outcome, ReplicaError> {
+        let _names = self.names.lock().unwrap_or_else(PoisonError::into_inner);
+        let name = &record.repository;
+        let Some(entry) = self.entry(name).filter(|entry| entry.created < sequence) else {
+            return Ok(Outcome::Already);
+        };
+        let _writer = entry.writer();
+        self.stop("intent");
+        // Moved first: were the row gone first, a kill in between would leave a folder that nobody knows.
+        if let Err(error) = self.folders.retire(name, sequence) {
+            return self.quarantine(&entry, format!("record {sequence}: {error}"));
+        }
+        self.stop("done");
+        self.state.delete(entry.id)?;
+        let mut entries = self.entries.write().unwrap_or_else(PoisonError::into_inner);
+        entries.remove(name);
+        drop(entries);
+        self.known().positions.volatile(sequence, name);
+        self.volatile.add_folders(sequence);
+        Ok(Outcome::Applied)
+    }
+
+    /// The `.hg` of a repository.
+    pub(crate) fn hg(&self, name: &RepositoryName) -> PathBuf {
+        self.folders.repository(name).join(".hg")
+    }
+}

@@ -1,0 +1,310 @@
+//! After a crash: writing again what may be torn.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::io;
+use std::sync::PoisonError;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use hg_store::apply::{Apply, ApplyMode, LockScope, StoreLock};
+use hg_store::change::Operation;
+use hg_store::digest::DigestUpdate;
+use hgfleet_log::{Record, RepositoryName, Sequence, StoreKind, StoreRecord};
+
+use crate::alter::{Obstacle, at, parse};
+use crate::replica::{Inner, Outcome, Replica};
+use crate::state::{Advance, RepositoryRow};
+use crate::{ReplicaError, repository::Entry};
+
+/// How long a redo waits for a plain `hg` that holds the store's lock.
+const LOCK_WAIT: Duration = Duration::from_secs(10);
+
+/// Where [`Replica::recover`] gets records from: the log, or what a mirror has staged. `None`: there is none with
+/// this sequence, or not any more. The bytes are the record's change, empty where it has none.
+pub type RedoSource<'a> = dyn FnMut(Sequence) -> io::Result<Option<(Record, Box<dyn AsRef<[u8]>>)>> + 'a;
+
+/// What [`Replica::recover`] did.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Recovery {
+    /// Records that were written again.
+    pub redone: u64,
+    /// Repositories that are in quarantine since, and why.
+    pub quarantined: Vec<(RepositoryName, String)>,
+}
+
+/// A record that is redone.
+struct Redo {
+    sequence: Sequence,
+    kind: StoreKind,
+}
+
+impl Replica {
+    /// Redoes whatever may lie half written, from where data was last known to be on disk to where it was last begun to
+    /// be written, and compares digests.
+    ///
+    /// `end` is the highest sequence that this server may have begun to apply: for a master the log's end, for a mirror
+    /// the view's visible position. It matters after the machine was booted anew, see the crate's page.
+    ///
+    /// # Errors
+    /// Only what concerns the whole server; a repository that can't be brought back is in quarantine.
+    pub fn recover(&self, end: Option<Sequence>, source: &mut RedoSource<'_>) -> Result<Recovery, ReplicaError> {
+        let inner = &*self.inner;
+        let booted = !inner.same_boot.load(Ordering::Relaxed);
+        let first = Sequence::after(inner.server_row().durable);
+        let last = inner.last_begun()?.max(end.filter(|_| booted));
+        let mut plan = BTreeMap::<RepositoryName, Vec<Redo>>::new();
+        let mut without_store = Vec::new();
+        let mut next = first.filter(|first| Some(*first) <= last);
+        while let Some(sequence) = next {
+            let Some((record, _)) = fetch(source, sequence)? else { break };
+            inner.note_seen(&record)?;
+            match record.store() {
+                Some(store) => {
+                    plan.entry(store.repository.clone()).or_default().push(Redo { sequence, kind: store.kind });
+                }
+                None => without_store.push(sequence),
+            }
+            next = sequence.next().filter(|next| Some(*next) <= last);
+        }
+        for entry in inner.entries() {
+            // Without a record for it, what must be redone is found missing.
+            plan.entry(entry.name.clone()).or_default();
+        }
+        let mut recovery = Recovery::default();
+        for (name, mut redos) in plan {
+            if !booted {
+                // What was not begun is left to be applied in the normal way.
+                let begun = inner.begun(&name, &redos);
+                redos.retain(|redo| Some(redo.sequence) <= begun);
+            }
+            match inner.redo(&name, &redos, source)? {
+                Outcome::Quarantined(reason) => recovery.quarantined.push((name, reason)),
+                _ => recovery.redone += redos.len() as u64,
+            }
+            redos.iter().for_each(|redo| inner.known().positions.done(redo.sequence));
+        }
+        without_store.iter().for_each(|sequence| inner.known().positions.done(*sequence));
+        inner.set_recovered();
+        inner.sync()?;
+        inner.state.set_boot()?;
+        Ok(recovery)
+    }
+
+    /// Tries again with one repository in quarantine: redoes from its durable sequence up to `end`. Whatever kept it
+    /// from applying (a full disk, a file that was altered) must be out of the way.
+    ///
+    /// # Errors
+    /// Only what concerns the whole server; the outcome tells whether the repository is back.
+    pub fn retry(
+        &self,
+        name: &RepositoryName,
+        end: Option<Sequence>,
+        source: &mut RedoSource<'_>,
+    ) -> Result<Outcome, ReplicaError> {
+        let inner = &*self.inner;
+        let Some(entry) = inner.entry(name) else { return Err(ReplicaError::NotFound(name.clone())) };
+        let durable = entry.writer().durable;
+        let mut redos = Vec::new();
+        // One that was never made begins with the record that makes it.
+        let mut next = Some(durable.and_then(Sequence::next).unwrap_or(entry.created));
+        while let Some(sequence) = next.filter(|next| Some(*next) <= end) {
+            let Some((record, _)) = fetch(source, sequence)? else { break };
+            if let Some(store) = record.store().filter(|store| store.repository == *name) {
+                redos.push(Redo { sequence, kind: store.kind });
+            }
+            next = sequence.next();
+        }
+        inner.redo(name, &redos, source)
+    }
+}
+
+impl Inner {
+    /// Writes these records of one repository again, whatever is there of them.
+    fn redo(
+        &self,
+        name: &RepositoryName,
+        redos: &[Redo],
+        source: &mut RedoSource<'_>,
+    ) -> Result<Outcome, ReplicaError> {
+        let _names = self.names.lock().unwrap_or_else(PoisonError::into_inner);
+        let last = redos.last().map(|redo| redo.sequence);
+        if let Some(entry) = self.entry(name) {
+            let (intent, durable) = {
+                let writer = entry.writer();
+                (writer.intent, writer.durable)
+            };
+            if let Some(reason) = entry.current().quarantine.clone().filter(|_| last.is_none()) {
+                return Ok(Outcome::Quarantined(reason));
+            }
+            if Some(intent) > durable && last < Some(intent) {
+                let reason = format!("record {intent} is needed to write again what may be torn, and is gone");
+                return self.quarantine(&entry, reason);
+            }
+        }
+        let Some(last) = last else { return Ok(Outcome::Already) };
+        match self.redo_named(name, redos, source) {
+            Ok(()) => Ok(Outcome::Applied),
+            Err(Obstacle::Server(error)) => Err(error),
+            Err(obstacle) => match self.entry(name) {
+                Some(entry) => self.quarantine(&entry, obstacle.to_string()),
+                None => self.quarantine_unknown(name, last, obstacle.to_string()),
+            },
+        }
+    }
+
+    fn redo_named(&self, name: &RepositoryName, redos: &[Redo], source: &mut RedoSource<'_>) -> Result<(), Obstacle> {
+        // Only what came after the last creation or deletion is left to write. A folder is moved away once: where the
+        // place for what a record deleted is taken, that has happened.
+        let mut from = 0;
+        let mut fresh = false;
+        for (number, redo) in redos.iter().enumerate() {
+            match redo.kind {
+                StoreKind::Delete => {
+                    self.folders.retire(name, redo.sequence)?;
+                    self.forget_before(name, redo.sequence)?;
+                    (from, fresh) = (number + 1, false);
+                }
+                StoreKind::Create => (from, fresh) = (number, true),
+                StoreKind::Alter => {}
+            }
+        }
+        let redos = &redos[from..];
+        let Some(last) = redos.last() else { return Ok(()) };
+        if fresh && !self.hg(name).join("store").is_dir() {
+            let made = self.folders.make(redos[0].sequence)?;
+            self.folders.place(&made, name, redos[0].sequence)?;
+        }
+        let entry = self.entry(name);
+        if entry.is_none() && !fresh {
+            return Err(at(last.sequence)("it alters a repository that no record made"));
+        }
+        let kept = entry.as_deref().map(|entry| (entry, fresh || entry.current().quarantine.is_some()));
+        self.redo_onto(name, kept, redos, last.sequence, source)
+    }
+
+    /// Returns the highest record that was begun, as far as it was kept.
+    fn last_begun(&self) -> Result<Option<Sequence>, ReplicaError> {
+        let intents = self.entries().into_iter().map(|entry| entry.writer().intent).max();
+        Ok(intents.max(self.folders.last_retired()?))
+    }
+
+    /// Returns the last of these records of one repository that was begun.
+    fn begun(&self, name: &RepositoryName, redos: &[Redo]) -> Option<Sequence> {
+        match self.entry(name) {
+            Some(entry) => Some(entry.writer().intent),
+            // It was deleted, by the last record whose place in `old/` is taken; or it is only about to be made.
+            None => {
+                let deleted = redos.iter().filter(|redo| redo.kind == StoreKind::Delete);
+                deleted.map(|redo| redo.sequence).filter(|sequence| self.folders.retired(*sequence).exists()).max()
+            }
+        }
+    }
+
+    /// Drops what is kept of a repository that was made before `sequence`.
+    fn forget_before(&self, name: &RepositoryName, sequence: Sequence) -> Result<(), ReplicaError> {
+        if let Some(entry) = self.entry(name).filter(|entry| entry.created < sequence) {
+            self.state.delete(entry.id)?;
+            self.entries.write().unwrap_or_else(PoisonError::into_inner).remove(name);
+        }
+        Ok(())
+    }
+
+    /// Writes records of one repository again and compares the digest. `entry`: what is kept of it, and whether its
+    /// digest's nodes are of no use.
+    fn redo_onto(
+        &self,
+        name: &RepositoryName,
+        entry: Option<(&Entry, bool)>,
+        redos: &[Redo],
+        last: Sequence,
+        source: &mut RedoSource<'_>,
+    ) -> Result<(), Obstacle> {
+        let hg = self.hg(name);
+        let mut touched = BTreeSet::<Vec<u8>>::new();
+        let mut replaced = HashMap::<Vec<u8>, Sequence>::new();
+        let mut after = None;
+        for redo in redos {
+            let (store, bytes) = fetch_store(source, redo.sequence)?;
+            let change = parse(&store, bytes.as_ref().as_ref()).map_err(at(redo.sequence))?;
+            for operation in change.operations() {
+                touched.insert(operation.path().to_vec());
+                if !matches!(operation, Operation::Append { .. }) {
+                    replaced.insert(operation.path().to_vec(), redo.sequence);
+                }
+            }
+            after = store.after;
+        }
+        for redo in redos {
+            let (store, bytes) = fetch_store(source, redo.sequence)?;
+            let change = parse(&store, bytes.as_ref().as_ref()).map_err(at(redo.sequence))?;
+            let lock = StoreLock::acquire(&hg, LockScope::All, LOCK_WAIT).map_err(at(redo.sequence))?;
+            // Each file from its last replacement on: an append to what came before would go into what came after.
+            let skip = &|path: &[u8]| replaced.get(path).is_some_and(|&last| last > redo.sequence);
+            let apply = Apply { mode: ApplyMode::Redo, skip, step: &mut |_| Ok(()) };
+            apply.run(&lock, &change).map_err(at(redo.sequence))?;
+        }
+        let afresh = entry.is_none_or(|(_, afresh)| afresh);
+        let nodes = match entry {
+            Some((entry, false)) => {
+                let paths = touched.iter().map(|path| path.as_slice());
+                DigestUpdate::of_files(&hg, &mut self.state.nodes(entry.id), paths)
+            }
+            _ => DigestUpdate::of_store(&hg),
+        };
+        let nodes = nodes.map_err(at(last))?;
+        let digest = *nodes.digest().as_bytes();
+        if after != Some(digest) {
+            return Err(at(last)("written again, it does not lead to the state that it names"));
+        }
+        let (state, stat) = self.look(name).map_err(at(last))?;
+        let advance = Advance {
+            id: entry.map_or(0, |(entry, _)| entry.id),
+            sequence: last,
+            digest,
+            state: &state,
+            stat: &stat,
+            nodes: &nodes,
+            afresh,
+        };
+        let created = redos[0].sequence;
+        let (id, created) = match entry {
+            Some((entry, _)) => {
+                self.state.advance(advance)?;
+                (entry.id, entry.created)
+            }
+            None => (self.state.create(name, advance)?, created),
+        };
+        self.known().positions.volatile(last, name);
+        self.volatile.add_all(name, id, last);
+        let durable = entry.and_then(|(entry, _)| entry.writer().durable);
+        self.insert(RepositoryRow {
+            id,
+            name: name.clone(),
+            created,
+            sequence: last,
+            intent: last,
+            durable,
+            digest,
+            state,
+            stat,
+            quarantine: None,
+        });
+        Ok(())
+    }
+}
+
+type Fetched = (Record, Box<dyn AsRef<[u8]>>);
+
+fn fetch(source: &mut RedoSource<'_>, sequence: Sequence) -> Result<Option<Fetched>, ReplicaError> {
+    source(sequence).map_err(|source| ReplicaError::Source { sequence, source })
+}
+
+/// Fetches a record once more, of which it is known that it is there and says something of a store.
+fn fetch_store(
+    source: &mut RedoSource<'_>,
+    sequence: Sequence,
+) -> Result<(StoreRecord, Box<dyn AsRef<[u8]>>), Obstacle> {
+    let gone = || at(sequence)("it is needed to write again what may be torn, and is gone");
+    let (record, bytes) = fetch(source, sequence)?.ok_or_else(gone)?;
+    Ok((record.store().ok_or_else(gone)?.clone(), bytes))
+}

@@ -1,0 +1,110 @@
+//! One repository in memory.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
+
+use hg_store::apply::StoreStat;
+use hg_store::digest::DigestUpdate;
+use hg_store::{Repository, Snapshot, SnapshotState};
+use hgfleet_log::{RepositoryName, Sequence};
+
+use crate::state::RepositoryRow;
+
+/// A repository that a record made. Another of the same name later is another one of these.
+pub(crate) struct Entry {
+    pub(crate) name: RepositoryName,
+    pub(crate) id: i64,
+    pub(crate) created: Sequence,
+    /// Held by who alters the store.
+    writer: Mutex<Writer>,
+    current: RwLock<Arc<Current>>,
+    /// The store, opened when first asked for.
+    pub(crate) repository: OnceLock<Arc<Repository>>,
+}
+
+/// What only the writer needs.
+#[derive(Debug)]
+pub(crate) struct Writer {
+    pub(crate) stat: StoreStat,
+    /// The last record that was begun.
+    pub(crate) intent: Sequence,
+    /// The last record that is on disk.
+    pub(crate) durable: Option<Sequence>,
+    /// What was computed for a commit, to be used by its apply.
+    pub(crate) computed: Option<Computed>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Computed {
+    /// The state's digest before the change.
+    pub(crate) before: [u8; 32],
+    /// The change's own digest.
+    pub(crate) change: [u8; 32],
+    pub(crate) update: DigestUpdate,
+}
+
+/// What readers need.
+pub(crate) struct Current {
+    pub(crate) sequence: Sequence,
+    pub(crate) digest: [u8; 32],
+    pub(crate) state: SnapshotState,
+    pub(crate) quarantine: Option<String>,
+    pub(crate) opened: Opened,
+}
+
+/// A snapshot that readers share, opened by the first of them.
+#[derive(Default)]
+pub(crate) struct Opened {
+    pub(crate) snapshot: Mutex<Option<Arc<Snapshot>>>,
+    /// When it was last asked for, by a count of such requests.
+    pub(crate) used: AtomicU64,
+}
+
+impl Entry {
+    pub(crate) fn new(row: RepositoryRow) -> Self {
+        let RepositoryRow { id, name, created, sequence, intent, durable, digest, state, stat, quarantine } = row;
+        Self {
+            name,
+            id,
+            created,
+            writer: Mutex::new(Writer { stat, intent, durable, computed: None }),
+            current: RwLock::new(Arc::new(Current { sequence, digest, state, quarantine, opened: Opened::default() })),
+            repository: OnceLock::new(),
+        }
+    }
+
+    pub(crate) fn writer(&self) -> MutexGuard<'_, Writer> {
+        self.writer.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn current(&self) -> Arc<Current> {
+        self.current.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Shows readers what the repository is after a record.
+    pub(crate) fn show(&self, sequence: Sequence, digest: [u8; 32], state: SnapshotState) {
+        self.set(Current { sequence, digest, state, quarantine: None, opened: Opened::default() });
+    }
+
+    /// Refuses readers from now on.
+    pub(crate) fn refuse(&self, reason: &str) {
+        let current = self.current();
+        self.set(Current {
+            sequence: current.sequence,
+            digest: current.digest,
+            state: current.state.clone(),
+            quarantine: Some(reason.to_owned()),
+            opened: Opened::default(),
+        });
+    }
+
+    fn set(&self, current: Current) {
+        *self.current.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(current);
+    }
+}
+
+impl Opened {
+    pub(crate) fn touch(&self, clock: &AtomicU64) {
+        self.used.store(clock.fetch_add(1, Ordering::Relaxed), Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,437 @@
+//! `state.sqlite`: what a server keeps of its repositories.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use hg_store::SnapshotState;
+use hg_store::apply::StoreStat;
+use hg_store::digest::{DigestError, DigestNodes, DigestUpdate};
+use hgfleet_log::{ChainHash, Incarnation, LogId, RepositoryName, Sequence};
+use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
+
+use crate::ReplicaError;
+
+const FILE: &str = "state.sqlite";
+/// Says that the file is one of these: `hgst`.
+const APPLICATION_ID: i32 = 0x6867_7374;
+/// Version of the tables.
+const VERSION: i32 = 1;
+/// Longest kept snapshot state, in bytes: phase roots and bookmarks are most of it.
+const STATE_BYTES_MAX: usize = 512 << 20;
+/// A write-ahead log longer than this is brought into the file, in the background.
+const WAL_BYTES_MAX: u64 = 4 << 20;
+
+const TABLES: &str = "
+    CREATE TABLE server (
+        id INTEGER PRIMARY KEY CHECK (id = 1),
+        incarnation BLOB NOT NULL,
+        boot TEXT NOT NULL,
+        log BLOB,
+        position INTEGER,
+        durable INTEGER,
+        seen INTEGER,
+        seen_hash BLOB
+    ) STRICT;
+    CREATE TABLE repository (
+        id INTEGER PRIMARY KEY AUTOINCREMENT,
+        name TEXT NOT NULL UNIQUE,
+        created INTEGER NOT NULL,
+        sequence INTEGER NOT NULL,
+        intent INTEGER NOT NULL,
+        durable INTEGER,
+        digest BLOB NOT NULL,
+        state BLOB NOT NULL,
+        stat BLOB NOT NULL,
+        quarantine TEXT
+    ) STRICT;
+    CREATE TABLE node (
+        repository INTEGER NOT NULL,
+        key BLOB NOT NULL,
+        value BLOB NOT NULL,
+        PRIMARY KEY (repository, key)
+    ) STRICT, WITHOUT ROWID;
+";
+
+/// The server's own row.
+#[derive(Debug, Clone)]
+pub(crate) struct ServerRow {
+    pub(crate) incarnation: Incarnation,
+    /// Whether the machine has not been booted since the row was last written.
+    pub(crate) same_boot: bool,
+    pub(crate) log: Option<LogId>,
+    pub(crate) position: Option<Sequence>,
+    pub(crate) durable: Option<Sequence>,
+    pub(crate) seen: Option<(Sequence, ChainHash)>,
+}
+
+/// One repository's row.
+#[derive(Debug, Clone)]
+pub(crate) struct RepositoryRow {
+    pub(crate) id: i64,
+    pub(crate) name: RepositoryName,
+    /// The record that made it: what tells it from another of the same name.
+    pub(crate) created: Sequence,
+    /// Its last record that is applied.
+    pub(crate) sequence: Sequence,
+    /// Its last record that was begun.
+    pub(crate) intent: Sequence,
+    /// Its last record that is on disk.
+    pub(crate) durable: Option<Sequence>,
+    pub(crate) digest: [u8; 32],
+    pub(crate) state: SnapshotState,
+    pub(crate) stat: StoreStat,
+    pub(crate) quarantine: Option<String>,
+}
+
+/// What a repository is after a record.
+#[derive(Debug)]
+pub(crate) struct Advance<'a> {
+    pub(crate) id: i64,
+    pub(crate) sequence: Sequence,
+    pub(crate) digest: [u8; 32],
+    pub(crate) state: &'a SnapshotState,
+    pub(crate) stat: &'a StoreStat,
+    pub(crate) nodes: &'a DigestUpdate,
+    /// Nodes that are kept so far are of no use.
+    pub(crate) afresh: bool,
+}
+
+#[derive(Debug)]
+pub(crate) struct StateFile {
+    path: PathBuf,
+    connection: Mutex<Connection>,
+    /// For checkpoints, which would hold up whoever waits for the other.
+    checkpoints: Mutex<Connection>,
+}
+
+impl StateFile {
+    pub(crate) fn open(dir: &Path) -> Result<(Self, ServerRow), ReplicaError> {
+        let path = dir.join(FILE);
+        let failed = |source| ReplicaError::State { path: path.clone(), source };
+        let mut connection = connect(&path).map_err(failed)?;
+        prepare(&path, &mut connection)?;
+        let checkpoints = connect(&path).map_err(failed)?;
+        let state = Self { path, connection: Mutex::new(connection), checkpoints: Mutex::new(checkpoints) };
+        let server = state.server()?;
+        Ok((state, server))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Connection> {
+        self.connection.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn with<T>(&self, work: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T>) -> Result<T, ReplicaError> {
+        let mut connection = self.lock();
+        let run = || {
+            let transaction = connection.transaction()?;
+            let result = work(&transaction)?;
+            transaction.commit()?;
+            Ok(result)
+        };
+        run().map_err(|source| ReplicaError::State { path: self.path.clone(), source })
+    }
+
+    fn format(&self, what: impl Into<String>) -> ReplicaError {
+        ReplicaError::Format { path: self.path.clone(), what: what.into() }
+    }
+
+    fn server(&self) -> Result<ServerRow, ReplicaError> {
+        let boot = boot_id();
+        let row = self.with(|transaction| {
+            let sql = "SELECT incarnation, boot, log, position, durable, seen, seen_hash FROM server";
+            let row = transaction.query_row(sql, [], |row| {
+                Ok(ServerRow {
+                    incarnation: Incarnation::from_bytes(row.get(0)?),
+                    same_boot: row.get::<_, String>(1)? == boot,
+                    log: row.get::<_, Option<_>>(2)?.map(LogId::from_bytes),
+                    position: sequence(row, 3)?,
+                    durable: sequence(row, 4)?,
+                    seen: sequence(row, 5)?.zip(row.get::<_, Option<_>>(6)?.map(ChainHash::from_bytes)),
+                })
+            })?;
+            Ok(row)
+        })?;
+        Ok(row)
+    }
+
+    /// Notes that what was in danger at the last boot has been redone.
+    pub(crate) fn set_boot(&self) -> Result<(), ReplicaError> {
+        self.with(|transaction| transaction.execute("UPDATE server SET boot = ?1", [boot_id()]).map(drop))
+    }
+
+    pub(crate) fn repositories(&self) -> Result<Vec<RepositoryRow>, ReplicaError> {
+        let rows = self.with(|transaction| {
+            let sql =
+                "SELECT id, name, created, sequence, intent, durable, digest, state, stat, quarantine FROM repository";
+            let mut statement = transaction.prepare(sql)?;
+            let rows = statement.query_map([], |row| {
+                let name: String = row.get(1)?;
+                Ok((
+                    (row.get(0)?, name, sequence(row, 2)?, sequence(row, 3)?, sequence(row, 4)?, sequence(row, 5)?),
+                    (row.get(6)?, row.get::<_, Vec<u8>>(7)?, row.get::<_, Vec<u8>>(8)?, row.get(9)?),
+                ))
+            })?;
+            rows.collect::<rusqlite::Result<Vec<_>>>()
+        })?;
+        rows.into_iter()
+            .map(|((id, name, created, sequence, intent, durable), (digest, state, stat, quarantine))| {
+                let bad = |what: &str| self.format(format!("repository {name}: its {what} can't be read"));
+                Ok(RepositoryRow {
+                    id,
+                    name: RepositoryName::parse(&name).map_err(|_| bad("name"))?,
+                    created: created.ok_or_else(|| bad("sequence"))?,
+                    sequence: sequence.ok_or_else(|| bad("sequence"))?,
+                    intent: intent.ok_or_else(|| bad("intent"))?,
+                    durable,
+                    digest,
+                    state: postcard::from_bytes(&state).map_err(|_| bad("state"))?,
+                    stat: postcard::from_bytes(&stat).map_err(|_| bad("files' times"))?,
+                    quarantine,
+                })
+            })
+            .collect()
+    }
+
+    /// Adds a repository that is all there; returns its number.
+    pub(crate) fn create(&self, name: &RepositoryName, advance: Advance<'_>) -> Result<i64, ReplicaError> {
+        let (state, stat) = self.encode(&advance)?;
+        self.with(|transaction| {
+            let sql = "INSERT INTO repository (name, created, sequence, intent, digest, state, stat)
+                       VALUES (?1, ?2, ?2, ?2, ?3, ?4, ?5)";
+            let sequence = advance.sequence.get() as i64;
+            transaction.prepare_cached(sql)?.execute(params![name.as_str(), sequence, advance.digest, state, stat])?;
+            let id = transaction.last_insert_rowid();
+            keep_nodes(transaction, id, advance.nodes)?;
+            Ok(id)
+        })
+    }
+
+    /// Adds a repository that could not be made: it is in quarantine from the start.
+    pub(crate) fn create_in_quarantine(
+        &self,
+        name: &RepositoryName,
+        sequence: Sequence,
+        reason: &str,
+    ) -> Result<i64, ReplicaError> {
+        let state = postcard::to_stdvec(&SnapshotState::default()).map_err(|_| self.format("a state"))?;
+        let stat = postcard::to_stdvec(&StoreStat::default()).map_err(|_| self.format("files' times"))?;
+        self.with(|transaction| {
+            let sql = "INSERT INTO repository (name, created, sequence, intent, digest, state, stat, quarantine)
+                       VALUES (?1, ?2, ?2, ?2, zeroblob(32), ?3, ?4, ?5)";
+            transaction.execute(sql, params![name.as_str(), sequence.get() as i64, state, stat, reason])?;
+            Ok(transaction.last_insert_rowid())
+        })
+    }
+
+    /// Keeps that a record's change is about to be written.
+    pub(crate) fn set_intent(&self, id: i64, intent: Sequence) -> Result<(), ReplicaError> {
+        self.with(|transaction| {
+            let sql = "UPDATE repository SET intent = ?2 WHERE id = ?1";
+            transaction.prepare_cached(sql)?.execute(params![id, intent.get() as i64]).map(drop)
+        })
+    }
+
+    /// Keeps what a repository is after a record. It leaves quarantine, if it was there.
+    pub(crate) fn advance(&self, advance: Advance<'_>) -> Result<(), ReplicaError> {
+        let (state, stat) = self.encode(&advance)?;
+        self.with(|transaction| {
+            if advance.afresh {
+                transaction.execute("DELETE FROM node WHERE repository = ?1", [advance.id])?;
+            }
+            let sql =
+                "UPDATE repository SET sequence = ?2, intent = max(intent, ?2), digest = ?3, state = ?4, stat = ?5,
+                       quarantine = NULL WHERE id = ?1";
+            let sequence = advance.sequence.get() as i64;
+            transaction.prepare_cached(sql)?.execute(params![advance.id, sequence, advance.digest, state, stat])?;
+            keep_nodes(transaction, advance.id, advance.nodes)
+        })
+    }
+
+    /// Keeps the times of a store's files, after its digest was found to be right.
+    pub(crate) fn set_stat(&self, id: i64, stat: &StoreStat) -> Result<(), ReplicaError> {
+        let stat = postcard::to_stdvec(stat).map_err(|_| self.format("files' times"))?;
+        self.with(|transaction| {
+            transaction.execute("UPDATE repository SET stat = ?2 WHERE id = ?1", params![id, stat]).map(drop)
+        })
+    }
+
+    pub(crate) fn set_quarantine(&self, id: i64, reason: &str) -> Result<(), ReplicaError> {
+        self.with(|transaction| {
+            transaction.execute("UPDATE repository SET quarantine = ?2 WHERE id = ?1", params![id, reason]).map(drop)
+        })
+    }
+
+    pub(crate) fn delete(&self, id: i64) -> Result<(), ReplicaError> {
+        self.with(|transaction| {
+            transaction.execute("DELETE FROM node WHERE repository = ?1", [id])?;
+            transaction.execute("DELETE FROM repository WHERE id = ?1", [id]).map(drop)
+        })
+    }
+
+    /// Keeps positions, the log, and what is on disk of each repository; then brings all commits so far to disk.
+    pub(crate) fn set_durable(&self, server: &ServerRow, durable: &[(i64, Sequence)]) -> Result<(), ReplicaError> {
+        self.with(|transaction| {
+            for (id, sequence) in durable {
+                let sql = "UPDATE repository SET durable = max(coalesce(durable, 0), ?2) WHERE id = ?1";
+                transaction.prepare_cached(sql)?.execute(params![id, sequence.get() as i64])?;
+            }
+            let number = |sequence: Option<Sequence>| sequence.map(|sequence| sequence.get() as i64);
+            let sql = "UPDATE server SET log = ?1, position = ?2, durable = ?3, seen = ?4, seen_hash = ?5";
+            transaction.prepare_cached(sql)?.execute(params![
+                server.log.map(|log| *log.as_bytes()),
+                number(server.position),
+                number(server.durable),
+                number(server.seen.map(|seen| seen.0)),
+                server.seen.map(|seen| *seen.1.as_bytes()),
+            ])?;
+            Ok(())
+        })?;
+        self.sync()
+    }
+
+    /// Brings all commits so far to disk. Not by SQLite itself, which would hold up every other commit meanwhile.
+    fn sync(&self) -> Result<(), ReplicaError> {
+        let wal = self.path.with_extension("sqlite-wal");
+        let bytes = match std::fs::File::open(&wal) {
+            Ok(file) => {
+                file.sync_data().map_err(ReplicaError::io("sync", &wal))?;
+                file.metadata().map_err(ReplicaError::io("stat", &wal))?.len()
+            }
+            // A checkpoint brought everything into the file, and that to disk.
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => 0,
+            Err(error) => return Err(ReplicaError::io("open", &wal)(error)),
+        };
+        if bytes > WAL_BYTES_MAX {
+            let checkpoints = self.checkpoints.lock().unwrap_or_else(PoisonError::into_inner);
+            checkpoints
+                .query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()))
+                .map_err(|source| ReplicaError::State { path: self.path.clone(), source })?;
+        }
+        Ok(())
+    }
+
+    /// Returns the digest nodes of a repository.
+    pub(crate) fn nodes(&self, repository: i64) -> KeptNodes<'_> {
+        KeptNodes { state: self, repository }
+    }
+
+    fn encode(&self, advance: &Advance<'_>) -> Result<(Vec<u8>, Vec<u8>), ReplicaError> {
+        let state = postcard::to_stdvec(advance.state).map_err(|error| self.format(error.to_string()))?;
+        if state.len() > STATE_BYTES_MAX {
+            return Err(self.format("a repository's bookmarks and phase roots are too long"));
+        }
+        let stat = postcard::to_stdvec(advance.stat).map_err(|error| self.format(error.to_string()))?;
+        Ok((state, stat))
+    }
+}
+
+/// The nodes of one repository. They are written by [`StateFile::advance`], with everything else.
+#[derive(Debug)]
+pub(crate) struct KeptNodes<'a> {
+    state: &'a StateFile,
+    repository: i64,
+}
+
+impl DigestNodes for KeptNodes<'_> {
+    fn get(&mut self, key: &[u8]) -> Result<Option<Vec<u8>>, DigestError> {
+        let connection = self.state.lock();
+        let get = || {
+            let sql = "SELECT value FROM node WHERE repository = ?1 AND key = ?2";
+            connection.prepare_cached(sql)?.query_row(params![self.repository, key], |row| row.get(0)).optional()
+        };
+        get().map_err(|error| DigestError::Nodes(error.to_string()))
+    }
+
+    fn put(&mut self, _: &[u8], _: Option<&[u8]>) -> Result<(), DigestError> {
+        Err(DigestError::Nodes("they are read only here".to_owned()))
+    }
+}
+
+/// Writes nodes within a transaction.
+struct NodeWriter<'a>(&'a Transaction<'a>, i64);
+
+impl DigestNodes for NodeWriter<'_> {
+    fn get(&mut self, _: &[u8]) -> Result<Option<Vec<u8>>, DigestError> {
+        Err(DigestError::Nodes("they are written only here".to_owned()))
+    }
+
+    fn put(&mut self, key: &[u8], value: Option<&[u8]>) -> Result<(), DigestError> {
+        let put = || match value {
+            Some(value) => self
+                .0
+                .prepare_cached("INSERT OR REPLACE INTO node (repository, key, value) VALUES (?1, ?2, ?3)")?
+                .execute(params![self.1, key, value]),
+            None => self
+                .0
+                .prepare_cached("DELETE FROM node WHERE repository = ?1 AND key = ?2")?
+                .execute(params![self.1, key]),
+        };
+        put().map(drop).map_err(|error| DigestError::Nodes(error.to_string()))
+    }
+}
+
+fn keep_nodes(transaction: &Transaction<'_>, id: i64, nodes: &DigestUpdate) -> rusqlite::Result<()> {
+    nodes
+        .keep(&mut NodeWriter(transaction, id))
+        .map_err(|error| rusqlite::Error::ToSqlConversionFailure(Box::new(error)))
+}
+
+fn connect(path: &Path) -> rusqlite::Result<Connection> {
+    let connection = Connection::open(path)?;
+    connection.busy_timeout(std::time::Duration::from_secs(10))?;
+    connection.pragma_update(None, "journal_mode", "wal")?;
+    // Commits are brought to disk by `set_durable`, and the file grows by checkpoints of its own thread.
+    connection.pragma_update(None, "synchronous", "normal")?;
+    connection.pragma_update(None, "wal_autocheckpoint", 0)?;
+    connection.pragma_update(None, "cache_size", -16_000)?;
+    connection.set_prepared_statement_cache_capacity(32);
+    Ok(connection)
+}
+
+/// Makes the tables of a new file, checks those of an old one.
+fn prepare(path: &Path, connection: &mut Connection) -> Result<(), ReplicaError> {
+    let failed = |source| ReplicaError::State { path: path.to_owned(), source };
+    let pragma = |name| connection.pragma_query_value(None, name, |row| row.get::<_, i32>(0));
+    match (pragma("application_id").map_err(failed)?, pragma("user_version").map_err(failed)?) {
+        (APPLICATION_ID, VERSION) => return Ok(()),
+        (0, 0) => {}
+        (APPLICATION_ID, version) => {
+            let what = format!("version {version} of the format; this program reads version {VERSION}");
+            return Err(ReplicaError::Format { path: path.to_owned(), what });
+        }
+        _ => return Err(ReplicaError::Format { path: path.to_owned(), what: "not a server's state".to_owned() }),
+    }
+    let incarnation = Incarnation::random().map_err(ReplicaError::io("make an incarnation for", path))?;
+    let mut make = || {
+        let transaction = connection.transaction()?;
+        transaction.execute_batch(TABLES)?;
+        let sql = "INSERT INTO server (id, incarnation, boot) VALUES (1, ?1, ?2)";
+        transaction.execute(sql, params![incarnation.as_bytes(), boot_id()])?;
+        transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
+        transaction.pragma_update(None, "user_version", VERSION)?;
+        transaction.commit()
+    };
+    make().map_err(failed)
+}
+
+/// What tells this boot of the machine from all others; nothing where the system does not tell, which is then never the
+/// same boot.
+fn boot_id() -> String {
+    std::fs::read_to_string("/proc/sys/kernel/random/boot_id")
+        .map_or_else(|_| unknown_boot(), |id| id.trim().to_owned())
+}
+
+fn unknown_boot() -> String {
+    format!("unknown, process {}", std::process::id())
+}
+
+fn sequence(row: &Row<'_>, column: usize) -> rusqlite::Result<Option<Sequence>> {
+    let number: Option<i64> = row.get(column)?;
+    match number {
+        None => Ok(None),
+        Some(number) => match u64::try_from(number).ok().and_then(Sequence::new) {
+            Some(sequence) => Ok(Some(sequence)),
+            None => Err(rusqlite::Error::IntegralValueOutOfRange(column, number)),
+        },
+    }
+}

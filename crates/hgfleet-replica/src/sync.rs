@@ -1,0 +1,225 @@
+//! Bringing to disk what was applied, in the background.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use hg_store::apply::SyncPaths;
+use hg_store::change::ChangeRef;
+use hgfleet_log::{RepositoryName, Sequence};
+
+use crate::ReplicaError;
+use crate::replica::Inner;
+
+/// How long the thread waits after a change for more of them.
+const GATHER: Duration = Duration::from_millis(100);
+/// How often it looks for deleted repositories that can go.
+const TIDY_EVERY: Duration = Duration::from_secs(60);
+
+/// What is applied and may not be on disk.
+#[derive(Debug, Default)]
+pub(crate) struct Volatile {
+    state: Mutex<State>,
+    changed: Condvar,
+    /// Held by who brings it to disk.
+    syncing: Mutex<()>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    repositories: BTreeMap<RepositoryName, Touched>,
+    /// Records that moved folders.
+    folders: Vec<Sequence>,
+    /// Something has happened since the last sync; the position at least.
+    stirred: bool,
+    ended: bool,
+    /// Why nothing can be believed any more.
+    failed: Option<String>,
+    /// The durable position that is itself kept durably.
+    published: Option<Sequence>,
+}
+
+/// What was touched of one repository.
+#[derive(Debug, Default)]
+struct Touched {
+    id: i64,
+    paths: SyncPaths,
+    /// Its folder is new, so everything.
+    all: bool,
+    sequences: Vec<Sequence>,
+}
+
+impl Volatile {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn published(&self) -> Option<Sequence> {
+        self.state().published
+    }
+
+    pub(crate) fn publish(&self, durable: Option<Sequence>) {
+        let mut state = self.state();
+        state.published = state.published.max(durable);
+    }
+
+    /// Adds what a change touched.
+    pub(crate) fn add(&self, name: &RepositoryName, id: i64, sequence: Sequence, change: &ChangeRef<'_>) {
+        let mut state = self.state();
+        let touched = state.repositories.entry(name.clone()).or_default();
+        touched.id = id;
+        touched.paths.add(change);
+        touched.sequences.push(sequence);
+    }
+
+    /// Adds all of a repository.
+    pub(crate) fn add_all(&self, name: &RepositoryName, id: i64, sequence: Sequence) {
+        let mut state = self.state();
+        let touched = state.repositories.entry(name.clone()).or_default();
+        touched.id = id;
+        touched.all = true;
+        touched.sequences.push(sequence);
+    }
+
+    /// Adds that a record moved folders.
+    pub(crate) fn add_folders(&self, sequence: Sequence) {
+        self.state().folders.push(sequence);
+    }
+
+    /// Tells the thread that there is something to do.
+    pub(crate) fn wake(&self) {
+        self.state().stirred = true;
+        self.changed.notify_one();
+    }
+
+    /// Refuses to go on after data could not be brought to disk.
+    pub(crate) fn check(&self) -> Result<(), ReplicaError> {
+        match &self.state().failed {
+            Some(why) => Err(ReplicaError::NotDurable(why.clone())),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Inner {
+    /// Brings everything that was applied by now to disk.
+    ///
+    /// The order is what makes it safe: first the data, then the commit that says so, then the commits themselves
+    /// (those of the sequences and digests among them, which came before); only then is the position told.
+    pub(crate) fn sync(&self) -> Result<(), ReplicaError> {
+        self.volatile.check()?;
+        let _syncing = self.volatile.syncing.lock().unwrap_or_else(PoisonError::into_inner);
+        let (repositories, folders) = {
+            let mut state = self.volatile.state();
+            state.stirred = false;
+            (std::mem::take(&mut state.repositories), std::mem::take(&mut state.folders))
+        };
+        let result = self.sync_taken(&repositories, &folders);
+        if let Err(error) = &result {
+            // The system may have dropped what it could not write, and a second fsync would not say so.
+            tracing::error!(%error, "data could not be brought to disk");
+            self.volatile.state().failed = Some(error.to_string());
+            return Err(ReplicaError::NotDurable(error.to_string()));
+        }
+        result
+    }
+
+    fn sync_taken(
+        &self,
+        repositories: &BTreeMap<RepositoryName, Touched>,
+        folders: &[Sequence],
+    ) -> Result<(), ReplicaError> {
+        let mut sequences = folders.to_vec();
+        let mut durable = Vec::new();
+        let everything = !folders.is_empty() || repositories.values().any(|touched| touched.all);
+        if everything {
+            self.folders.sync()?;
+        }
+        for (name, touched) in repositories {
+            let hg = self.hg(name);
+            let gone = || !hg.exists();
+            match touched.paths.sync(&hg) {
+                _ if everything => {}
+                Ok(()) => {}
+                // Deleted meanwhile, by a record that brings its own work.
+                Err(_) if gone() => {}
+                Err(error) => return Err(ReplicaError::NotDurable(error.to_string())),
+            }
+            sequences.extend_from_slice(&touched.sequences);
+            durable.extend(touched.sequences.iter().max().map(|last| (touched.id, *last)));
+        }
+        self.known().positions.on_disk(&sequences);
+        let server = self.server_row();
+        self.state.set_durable(&server, &durable)?;
+        for (name, touched) in repositories {
+            if let Some(entry) = self.entry(name).filter(|entry| entry.id == touched.id) {
+                let mut writer = entry.writer();
+                writer.durable = writer.durable.max(touched.sequences.iter().max().copied());
+            }
+        }
+        self.volatile.publish(server.durable);
+        Ok(())
+    }
+}
+
+/// The thread that does so after each change.
+pub(crate) struct Syncer {
+    inner: Arc<Inner>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Syncer {
+    pub(crate) fn start(inner: Arc<Inner>) -> Self {
+        let theirs = inner.clone();
+        let thread = std::thread::Builder::new().name("sync".to_owned()).spawn(move || run(&theirs));
+        if let Err(error) = &thread {
+            // Without it nothing becomes durable, and the next apply says so.
+            inner.volatile.state().failed = Some(error.to_string());
+        }
+        Self { inner, thread: thread.ok() }
+    }
+}
+
+impl Drop for Syncer {
+    fn drop(&mut self) {
+        self.inner.volatile.state().ended = true;
+        self.inner.volatile.changed.notify_all();
+        if let Some(thread) = self.thread.take() {
+            // A panic there was reported where it happened.
+            let _ = thread.join();
+        }
+    }
+}
+
+fn run(inner: &Inner) {
+    let mut tidied = Instant::now();
+    loop {
+        let state = inner.volatile.state();
+        let idle = |state: &mut State| !state.stirred && !state.ended;
+        let (state, _) =
+            inner.volatile.changed.wait_timeout_while(state, TIDY_EVERY, idle).unwrap_or_else(PoisonError::into_inner);
+        if state.ended || state.failed.is_some() {
+            return;
+        }
+        let stirred = state.stirred;
+        let (state, _) = inner
+            .volatile
+            .changed
+            .wait_timeout_while(state, GATHER, |state| stirred && !state.ended)
+            .unwrap_or_else(PoisonError::into_inner);
+        if state.ended {
+            return;
+        }
+        drop(state);
+        if stirred && inner.sync().is_err() {
+            return;
+        }
+        if tidied.elapsed() >= TIDY_EVERY {
+            tidied = Instant::now();
+            if let Err(error) = inner.folders.remove_old(inner.volatile.published()) {
+                tracing::warn!(%error, "a deleted repository could not be removed");
+            }
+        }
+    }
+}
