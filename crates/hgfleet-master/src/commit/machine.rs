@@ -7,6 +7,9 @@
 //! in the log is applied and is never called refused; the record is appended once; the lock lasts until the push
 //! is refused or applied.
 
+#[cfg(test)]
+mod exploration;
+
 use hgfleet_log::{RepositoryName, Sequence};
 
 /// Something has happened.

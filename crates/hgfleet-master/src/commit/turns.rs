@@ -58,3 +58,62 @@ impl Turns {
         Some(push)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn all(turns: &mut Turns) -> Vec<u64> {
+        std::iter::from_fn(|| turns.next()).collect()
+    }
+
+    fn waiting(together: bool) -> Turns {
+        let mut turns = Turns::new(together);
+        (1..=4).for_each(|push| turns.wait(push));
+        turns
+    }
+
+    #[test]
+    fn one_append_follows_the_others_answer() {
+        let mut turns = waiting(false);
+        assert_eq!(all(&mut turns), [1]);
+        turns.settled(1);
+        assert_eq!(all(&mut turns), [2]);
+    }
+
+    #[test]
+    fn or_all_that_wait_go_together() {
+        let mut turns = waiting(true);
+        assert_eq!(all(&mut turns), [1, 2, 3, 4]);
+    }
+
+    #[test]
+    fn while_an_outcome_is_unknown_no_append_begins() {
+        for together in [false, true] {
+            let mut turns = waiting(together);
+            let first = turns.next().expect("first");
+            turns.unknown(first);
+            assert!(turns.is_unsettled());
+            assert_eq!(all(&mut turns), []);
+            // Another that was under way is acknowledged meanwhile; that settles nothing.
+            turns.settled(99);
+            assert_eq!(all(&mut turns), []);
+            turns.settled(first);
+            assert_eq!(turns.next(), Some(2));
+        }
+    }
+
+    #[test]
+    fn a_push_that_gave_up_waiting_has_no_turn() {
+        let mut turns = waiting(true);
+        turns.settled(2);
+        assert_eq!(all(&mut turns), [1, 3, 4]);
+    }
+
+    #[test]
+    fn a_fenced_master_gives_no_turns() {
+        let mut turns = waiting(true);
+        turns.close();
+        assert_eq!(all(&mut turns), []);
+    }
+}
