@@ -12,7 +12,7 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use hg_store::Repository;
-
+use hg_store::apply::{ApplyMode, apply};
 use hg_store::change::ChangeRef;
 use hg_store::prepare::{Preparation, PrepareLimits};
 
@@ -46,7 +46,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     if !dry_run {
         // Nobody else has the file.
         let bytes = unsafe { memmap2::Mmap::map(&prepared.file)? };
-        bundle::naive_apply(&root.join(".hg"), &ChangeRef::parse(&bytes[..prepared.bytes as usize])?);
+        apply(&root.join(".hg"), &ChangeRef::parse(&bytes[..prepared.bytes as usize])?, ApplyMode::Normal)?;
         println!("applied   {:8.3} s", start.elapsed().as_secs_f64());
     }
     Ok(())

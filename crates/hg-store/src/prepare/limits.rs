@@ -40,7 +40,7 @@ impl Default for PrepareLimits {
             change_bytes: 16 << 30,
             markers: 1_000_000,
             bookmark_bytes: 1024,
-            cache_bytes: 48 << 20,
+            cache_bytes: 32 << 20,
         }
     }
 }

@@ -72,7 +72,9 @@ pub(super) fn check_path(path: &[u8], limits: &PrepareLimits) -> Result<(), Refu
             b"" if parts == 1 => return Err(Refusal::Name("is absolute")),
             b"" => return Err(Refusal::Name("has an empty part")),
             b"." | b".." => return Err(Refusal::Name("has a part that is `.` or `..`")),
-            _ if parts == 1 && is_repository_folder(part) => return Err(Refusal::Name("begins with what stands for `.hg`")),
+            _ if parts == 1 && is_repository_folder(part) => {
+                return Err(Refusal::Name("begins with what stands for `.hg`"));
+            }
             _ => {}
         }
     }

@@ -1,11 +1,11 @@
-//! Reads uncompressed bundles as `hg bundle -t none-v2` writes them. The wire crate has the real reader; this one trusts its input.
+//! Reads uncompressed bundles as `hg bundle -t none-v1` and `none-v2` write them. The wire crate has the real reader; this one trusts its input.
 
 use std::io::{self, Read};
 
 use hg_store::Node;
 use hg_store::prepare::{Incoming, IncomingChangegroup, IncomingError, IncomingRevision};
 
-/// The payload of a bundle's changegroup part.
+/// The payload of a bundle's changegroup part; of a bundle of version 1 all the rest.
 pub struct Payload<R> {
     input: R,
     left: usize,
@@ -50,9 +50,14 @@ pub struct Changegroup<R> {
 
 /// Opens a bundle; its first part must be a changegroup.
 pub fn open<R: Read>(mut input: R) -> io::Result<Changegroup<R>> {
-    let mut head = [0; 8];
+    let mut head = [0; 4];
     input.read_exact(&mut head)?;
-    assert_eq!(&head, b"HG20\0\0\0\0", "an uncompressed bundle2");
+    if &head == b"HG10" {
+        assert_eq!(number(&mut input.by_ref().take(2).chain(&[0, 0][..]))?, i32::from_be_bytes(*b"UN\0\0"));
+        let input = Payload { input, left: usize::MAX };
+        return Ok(Changegroup { input, version: 1, at: At::Start, previous: None, trees_passed: false });
+    }
+    assert_eq!((&head, number(&mut input)?), (b"HG20", 0), "an uncompressed bundle2");
     let mut header = vec![0; number(&mut input)? as usize];
     input.read_exact(&mut header)?;
     assert!(header[1..].starts_with(b"CHANGEGROUP"), "a changegroup first");
@@ -128,30 +133,5 @@ impl<R: Read> Changegroup<R> {
 impl<R: Read> IncomingChangegroup for Changegroup<R> {
     fn next(&mut self) -> Result<Incoming, IncomingError> {
         Ok(self.step()?)
-    }
-}
-
-/// NAIVE
-pub fn naive_apply(hg: &std::path::Path, change: &hg_store::change::ChangeRef) {
-    use hg_store::change::Operation;
-    use std::io::Write;
-    use std::os::unix::ffi::OsStrExt;
-    for op in change.operations() {
-        let path = hg.join(std::ffi::OsStr::from_bytes(op.path()));
-        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-        let content = op.content();
-        match op {
-            Operation::Create { .. } => {
-                let mut f = std::fs::OpenOptions::new().write(true).create_new(true).open(&path).unwrap();
-                for p in content.pieces() { f.write_all(p).unwrap(); }
-            }
-            Operation::Append { old_bytes, .. } => {
-                let mut f = std::fs::OpenOptions::new().append(true).open(&path).unwrap();
-                assert_eq!(f.metadata().unwrap().len(), old_bytes, "{path:?}");
-                for p in content.pieces() { f.write_all(p).unwrap(); }
-            }
-            Operation::Replace { .. } => { std::fs::write(&path, &content.contiguous()[..]).unwrap(); }
-            Operation::Remove { .. } => std::fs::remove_file(&path).unwrap(),
-        }
     }
 }

@@ -9,10 +9,10 @@ use std::io::BufReader;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use hg_store::Repository;
 use hg_store::apply::{ApplyMode, apply};
 use hg_store::change::ChangeRef;
 use hg_store::prepare::{ChangegroupOutcome, Preparation, PrepareError, PrepareLimits, PreparedChange};
+use hg_store::{Repository, Snapshot};
 
 /// Whether there is an `hg` to compare with (`HG`, else from PATH); says so where there is none.
 pub fn has_hg() -> bool {
@@ -63,11 +63,14 @@ pub fn init(folder: &Path, name: &str, config: &[&str]) -> PathBuf {
     path
 }
 
+/// Begins to prepare a push, within the usual limits.
+pub fn preparation(snapshot: &Snapshot) -> Preparation<'_> {
+    let spool = tempfile::tempfile().expect("a spool");
+    Preparation::new(snapshot, spool, PrepareLimits::default()).expect("begun")
+}
+
 /// Prepares a bundle against a repository as it is on disk.
-pub fn prepare(
-    repository: &Path,
-    bundle: &Path,
-) -> Result<(ChangegroupOutcome, Option<PreparedChange>), PrepareError> {
+pub fn prepare(repository: &Path, bundle: &Path) -> Result<(ChangegroupOutcome, Option<PreparedChange>), PrepareError> {
     prepare_with(repository, bundle, PrepareLimits::default())
 }
 
