@@ -64,13 +64,14 @@ pub enum PublicKeyError {
 }
 
 impl PublicKey {
-    /// Parses one line: algorithm, base64, and a comment that is dropped.
+    /// Parses one line, with its end or without: algorithm, base64, and a comment that is dropped.
     pub fn parse_line(line: &[u8]) -> Result<PublicKey, PublicKeyError> {
         if line.len() > LINE_BYTES_MAX {
             return Err(PublicKeyError::TooLong);
         }
         let text = std::str::from_utf8(line).map_err(|_| PublicKeyError::NotText)?;
-        let text = text.trim_matches([' ', '\t']);
+        let text = text.strip_suffix('\n').unwrap_or(text);
+        let text = text.strip_suffix('\r').unwrap_or(text).trim_matches([' ', '\t']);
         if text.chars().any(|c| c.is_control() && c != '\t') {
             return Err(PublicKeyError::NotText);
         }
@@ -289,7 +290,7 @@ mod tests {
 
     #[test]
     fn a_key_line_is_made_anew_from_the_key() {
-        let line = format!("  ssh-ed25519\t{} someone's laptop", encode_base64(&ed25519()));
+        let line = format!("  ssh-ed25519\t{} someone's laptop\n", encode_base64(&ed25519()));
         let key = PublicKey::parse_line(line.as_bytes()).unwrap();
         assert_eq!(key.blob(), ed25519());
         assert_eq!(key.to_string(), format!("ssh-ed25519 {}", encode_base64(&ed25519())));

@@ -1,8 +1,12 @@
 //! What `hgfleet repo` asks of a running master, over `run/master.sock`. Blocking.
 
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
+
+use crate::frame;
+use crate::protocol::{MASTER_SOCKET, MasterReply, MasterRequest, REPLY_BYTES_MAX};
 
 /// Why a request was not done.
 #[derive(Debug, thiserror::Error)]
@@ -61,28 +65,57 @@ pub struct ServerDigest {
 }
 
 /// Makes an empty repository; returns the sequence of its record.
-pub fn create(_run: &Path, _name: &str, _non_publishing: bool) -> Result<u64, ClientError> {
-    todo!()
+pub fn create(run: &Path, name: &str, non_publishing: bool) -> Result<u64, ClientError> {
+    stored(ask(run, &MasterRequest::Create { name: name.to_owned(), non_publishing })?)
 }
 
 /// Deletes a repository; returns the sequence of the record that does.
-pub fn delete(_run: &Path, _name: &str) -> Result<u64, ClientError> {
-    todo!()
+pub fn delete(run: &Path, name: &str) -> Result<u64, ClientError> {
+    stored(ask(run, &MasterRequest::Delete { name: name.to_owned() })?)
 }
 
 /// Lists the repositories, sorted by name.
-pub fn list(_run: &Path) -> Result<Vec<RepositoryLine>, ClientError> {
-    todo!()
+pub fn list(run: &Path) -> Result<Vec<RepositoryLine>, ClientError> {
+    match ask(run, &MasterRequest::List)? {
+        MasterReply::List(lines) => Ok(lines),
+        other => Err(unexpected(&other)),
+    }
 }
 
 /// Takes the repository in `path` (a folder with `.hg`) into the fleet under `name`; returns its sequence.
 ///
 /// The folder is read by the master, so it must be readable for the master's user; it is not changed.
-pub fn import(_run: &Path, _path: &Path, _name: &str) -> Result<u64, ClientError> {
-    todo!()
+pub fn import(run: &Path, path: &Path, name: &str) -> Result<u64, ClientError> {
+    let found = path.canonicalize();
+    let path = found.map_err(|error| ClientError::Refused(format!("{}: {error}", path.display())))?;
+    stored(ask(run, &MasterRequest::Import { path, name: name.to_owned() })?)
 }
 
 /// Rebuilds and hashes every revision of a repository and compares the digests of all servers.
-pub fn verify(_run: &Path, _name: &str) -> Result<VerifyAnswer, ClientError> {
-    todo!()
+pub fn verify(run: &Path, name: &str) -> Result<VerifyAnswer, ClientError> {
+    match ask(run, &MasterRequest::Verify { name: name.to_owned() })? {
+        MasterReply::Verified(answer) => Ok(answer),
+        other => Err(unexpected(&other)),
+    }
+}
+
+fn ask(run: &Path, request: &MasterRequest) -> Result<MasterReply, ClientError> {
+    let path = run.join(MASTER_SOCKET);
+    let mut stream = UnixStream::connect(&path).map_err(|source| ClientError::NoMaster { path, source })?;
+    frame::write(&mut stream, request).map_err(ClientError::Lost)?;
+    match frame::read(&mut stream, REPLY_BYTES_MAX).map_err(ClientError::Lost)? {
+        MasterReply::Refused(text) => Err(ClientError::Refused(text)),
+        reply => Ok(reply),
+    }
+}
+
+fn stored(reply: MasterReply) -> Result<u64, ClientError> {
+    match reply {
+        MasterReply::Stored(sequence) => Ok(sequence),
+        other => Err(unexpected(&other)),
+    }
+}
+
+fn unexpected(reply: &MasterReply) -> ClientError {
+    ClientError::Lost(std::io::Error::other(format!("an answer to something else: {reply:?}")))
 }

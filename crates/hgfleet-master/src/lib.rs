@@ -5,10 +5,13 @@
 //! `hgfleet repo` calls.
 
 pub mod client;
+mod clock;
 pub mod commit;
+mod daemon;
 mod door;
 mod frame;
 mod options;
+mod protocol;
 pub mod session;
 
 pub use options::{MasterError, MasterOptions, SessionLimits, SshLimits, SshListener, StoreFormatName};
@@ -19,6 +22,6 @@ use std::future::Future;
 ///
 /// Takes the next epoch of the log, redoes what the log has and the stores lack, and then serves. Returns an error
 /// where it could not start, and where it must not go on (a newer epoch, a failed fsync of the log).
-pub async fn run(_options: MasterOptions, _shutdown: impl Future<Output = ()> + Send) -> Result<(), MasterError> {
-    todo!()
+pub async fn run(options: MasterOptions, shutdown: impl Future<Output = ()> + Send) -> Result<(), MasterError> {
+    daemon::run(options, shutdown).await
 }

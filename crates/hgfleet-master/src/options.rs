@@ -42,8 +42,6 @@ pub struct MasterOptions {
     pub lease: Duration,
     /// Largest push, in bytes of its bundle and of its change. Default 4 GiB.
     pub push_bytes_max: u64,
-    /// Name of a step at which the process kills itself, for tests of that death. See the failpoints' list in `failpoint.rs`.
-    pub failpoint: Option<String>,
 }
 
 /// A bound port on which SSH clients arrive.

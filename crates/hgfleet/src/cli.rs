@@ -132,8 +132,9 @@ pub struct Serve {
 /// `hgfleet session`
 #[derive(Debug, Args)]
 pub struct Session {
-    #[command(flatten)]
-    pub config: ConfigFile,
+    /// The fleet's folder of sockets; who is served is the first thing on standard input
+    #[arg(long, value_name = "DIR")]
+    pub run: PathBuf,
 }
 
 /// `hgfleet repo`

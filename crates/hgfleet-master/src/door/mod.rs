@@ -30,9 +30,10 @@ use russh::{MethodKind, MethodSet, Preferred, SshId, cipher, compression, kex, m
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::Semaphore;
 
+use crate::daemon::Peers;
 use crate::options::{MasterError, SshLimits};
 use crate::session::Limits;
-pub(crate) use address::Peer;
+pub(crate) use address::{FromBalancer, Peer};
 use connection::Connection;
 use grace::LoginGrace;
 pub(crate) use process::SessionProgram;
@@ -193,6 +194,6 @@ fn config(host_key: PrivateKey, limits: &SshLimits) -> Config {
 }
 
 /// What is needed to start a session, besides what the connection knows.
-pub(crate) fn session_program(program: PathBuf, run: PathBuf, limits: Limits) -> SessionProgram {
-    SessionProgram::new(program, run, limits)
+pub(crate) fn session_program(program: PathBuf, run: PathBuf, limits: Limits, peers: Peers) -> SessionProgram {
+    SessionProgram::new(program, run, limits, peers)
 }

@@ -13,6 +13,7 @@ use tokio::process::{ChildStdin, Command};
 
 use super::IDLE;
 use super::inbound::InboundReader;
+use crate::daemon::{Client, Peers};
 use crate::frame;
 use crate::session::{Identity, Limits};
 
@@ -27,11 +28,12 @@ pub(crate) struct SessionProgram {
     program: PathBuf,
     run: PathBuf,
     limits: Limits,
+    peers: Peers,
 }
 
 impl SessionProgram {
-    pub(super) fn new(program: PathBuf, run: PathBuf, limits: Limits) -> SessionProgram {
-        SessionProgram { program, run, limits }
+    pub(super) fn new(program: PathBuf, run: PathBuf, limits: Limits, peers: Peers) -> SessionProgram {
+        SessionProgram { program, run, limits, peers }
     }
 
     pub(super) fn limits(&self) -> Limits {
@@ -47,7 +49,8 @@ impl SessionProgram {
             .arg(&self.run)
             .env_clear()
             .env("LC_ALL", "C.UTF-8")
-            .envs(std::env::var_os("RUST_LOG").map(|level| ("RUST_LOG", level)))
+            // Where tests say at which step a process stops.
+            .envs(std::env::var_os("HGFLEET_STOP_AT").map(|folder| ("HGFLEET_STOP_AT", folder)))
             .current_dir("/")
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -118,8 +121,11 @@ async fn serve(
     input: InboundReader,
     traffic: &mut Traffic,
 ) -> std::io::Result<Option<ExitStatus>> {
+    let client = Client { account: identity.account.clone(), address: identity.address.clone() };
     let identity = frame::encode(identity)?;
     let mut child = program.command().spawn()?;
+    // Before it knows whom it serves, the daemon does.
+    let _registered = child.id().map(|process| program.peers.register(process, client));
     let (Some(mut stdin), Some(stdout), Some(stderr)) = (child.stdin.take(), child.stdout.take(), child.stderr.take())
     else {
         return Err(std::io::Error::other("a pipe is missing"));

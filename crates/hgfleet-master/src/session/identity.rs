@@ -47,6 +47,4 @@ pub(crate) struct Limits {
     pub cpu_seconds: u64,
     /// Open files.
     pub open_files: u64,
-    /// Longest file that it may write: a push on its way.
-    pub file_bytes: u64,
 }

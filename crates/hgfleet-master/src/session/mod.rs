@@ -1,11 +1,31 @@
 //! One SSH session's work, in a process of its own.
+//!
+//! Two doors start it: the built-in one, which says who is served in the first frame of the standard input, and
+//! OpenSSH, whose `AuthorizedKeysCommand` names the account. The client says only what it wants, and of that one form is
+//! served (`hg -R NAME serve --stdio`). Parsing and preparing happen here, within limits, so that a bundle that
+//! breaks a parser costs one session.
 
 mod command_line;
+mod daemon;
+mod host;
 mod identity;
+mod texts;
 
 pub(crate) use identity::{Access, COMMAND_BYTES_MAX, Identity, Limits};
 
+use std::fs::File;
+use std::io::{self, Write};
+use std::os::fd::AsFd;
 use std::path::PathBuf;
+
+use hg_wire::ssh::{SessionOutcome, SshError};
+use rustix::process::{Resource, Rlimit, setrlimit};
+
+use self::command_line::Request;
+use self::daemon::Address;
+use self::host::FleetHost;
+use self::identity::IDENTITY_BYTES_MAX;
+use crate::frame;
 
 /// How the session's process is told what to do. Nothing here comes from the client.
 #[derive(Debug)]
@@ -35,6 +55,82 @@ pub enum Door {
 }
 
 /// Serves one session on standard input, output and error. Returns the process's exit status.
-pub fn run(_options: SessionOptions) -> u8 {
-    todo!()
+pub fn run(options: SessionOptions) -> u8 {
+    match serve(options) {
+        Ok(status) => status,
+        Err(text) => {
+            // Nobody is left to be told where this fails.
+            let _ = writeln!(io::stderr(), "{text}");
+            1
+        }
+    }
+}
+
+/// Ends in what the client reads, where it does not end well.
+fn serve(options: SessionOptions) -> Result<u8, String> {
+    // The standard streams of the library keep lines back and search for them; these are bytes.
+    let mut input = own(io::stdin().as_fd())?;
+    let output = own(io::stdout().as_fd())?;
+    let identity = identify(options.door, &mut input)?;
+    if let Some(limits) = &identity.1 {
+        limit(limits).map_err(|error| format!("the server could not limit the session: {error}"))?;
+    }
+    let identity = identity.0;
+    match identity.access {
+        Access::Enabled => {}
+        Access::Disabled => return Err(texts::disabled(&identity.account)),
+        Access::NotEnabled => return Err(texts::not_enabled(&identity.account)),
+    }
+    let request = command_line::parse(identity.command.as_deref()).map_err(|refusal| format!("refused: {refusal}"))?;
+    let name = match request {
+        Request::None => return Err(texts::no_command(&identity.account, &identity.groups)),
+        Request::Serve(name) => name,
+    };
+    let address = Address { run: options.run, account: identity.account, client: identity.address };
+    let mut host = FleetHost::open(address, name).map_err(|error| error.to_string())?;
+    match hg_wire::ssh::serve(input, output, io::stderr(), &mut host) {
+        Ok(SessionOutcome::Closed | SessionOutcome::EndedAfterWrite) => Ok(0),
+        // What was wrong is told already, or nobody is left to be told.
+        Ok(SessionOutcome::Malformed | SessionOutcome::BrokenStream) | Err(SshError::Output(_)) => Ok(1),
+        Err(error @ SshError::Input(_)) => Err(error.to_string()),
+    }
+}
+
+fn own(stream: impl AsFd) -> Result<File, String> {
+    let descriptor = stream.as_fd().try_clone_to_owned();
+    descriptor.map(File::from).map_err(|error| format!("the session's streams can't be used: {error}"))
+}
+
+/// Who is served, and within which limits: what the built-in door sets, or for OpenSSH's none but the system's.
+fn identify(door: Door, input: &mut File) -> Result<(Identity, Option<Limits>), String> {
+    match door {
+        Door::BuiltIn => {
+            let identity: Identity = frame::read(input, IDENTITY_BYTES_MAX)
+                .map_err(|_| "this program is started by hgfleet's SSH door, not by hand".to_owned())?;
+            let limits = identity.limits;
+            Ok((identity, Some(limits)))
+        }
+        Door::OpenSsh { account, command, address } => {
+            let none = u64::MAX;
+            let limits = Limits { address_space_bytes: none, memory_bytes: none, cpu_seconds: none, open_files: none };
+            // Whether the account may be used was decided when its keys were given out.
+            Ok((Identity { account, access: Access::Enabled, groups: Vec::new(), address, command, limits }, None))
+        }
+    }
+}
+
+/// Limits this process, for good.
+fn limit(limits: &Limits) -> io::Result<()> {
+    for (resource, maximum) in [
+        (Resource::As, limits.address_space_bytes),
+        (Resource::Data, limits.memory_bytes),
+        (Resource::Cpu, limits.cpu_seconds),
+        (Resource::Nofile, limits.open_files),
+        (Resource::Core, 0),
+    ] {
+        let present = rustix::process::getrlimit(resource).maximum;
+        let maximum = Some(present.map_or(maximum, |present| maximum.min(present)));
+        setrlimit(resource, Rlimit { current: maximum, maximum })?;
+    }
+    Ok(())
 }

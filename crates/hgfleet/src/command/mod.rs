@@ -1,8 +1,11 @@
 //! One file per subcommand.
 
 mod account;
+mod master;
+mod repo;
 mod roles;
 mod serve;
+mod session;
 mod status;
 pub mod up;
 mod web;
@@ -24,8 +27,8 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Status(options) => status::run(options),
         Command::Serve(options) => serve::run(options),
         Command::Web(options) => web::run(options),
-        Command::Session(_) | Command::Master(_) | Command::Repo(_) => {
-            anyhow::bail!("not built yet")
-        }
+        Command::Session(options) => session::run(options),
+        Command::Master(options) => master::run(options),
+        Command::Repo(command) => repo::run(command),
     }
 }

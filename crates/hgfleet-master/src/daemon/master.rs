@@ -1,0 +1,157 @@
+//! What all sockets of the daemon share.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hgfleet_directory::Directory;
+use hgfleet_log::{Epoch, Log, RecordId, RepositoryName, Sequence, StoreKind};
+use hgfleet_replica::{Replica, ReplicaError, RepositorySnapshot};
+use tokio::sync::Mutex;
+
+use super::committer::Committer;
+use super::fate::Fate;
+use super::lease::LeaseState;
+use super::locks::{Locks, WriteLock};
+use super::peers::Peers;
+use super::view::ViewSender;
+use crate::options::StoreFormatName;
+use crate::protocol::{Grant, Settled};
+
+/// Room on the disk that a push must leave, bytes.
+pub(crate) const RESERVE_BYTES: u64 = 64 << 20;
+
+/// The daemon's state.
+pub(crate) struct Master {
+    pub run: PathBuf,
+    pub epoch: Epoch,
+    pub log: Arc<dyn Log>,
+    pub replica: Arc<Replica>,
+    pub locks: Locks,
+    pub committer: Arc<Committer>,
+    pub view: ViewSender,
+    pub lease: Arc<LeaseState>,
+    pub directory: Arc<dyn Directory>,
+    pub peers: Peers,
+    pub fate: Fate,
+    /// Names are given one at a time: a name may collide with another that is just being given.
+    pub naming: Mutex<()>,
+    pub format: StoreFormatName,
+    pub lock_wait: Duration,
+    pub lock_limit: Duration,
+    pub push_bytes_max: u64,
+}
+
+/// Why something is not done: one line for the client. `true`: an operator must look.
+pub(crate) struct No {
+    pub text: String,
+    pub failed: bool,
+}
+
+impl No {
+    pub(crate) fn refused(text: impl Into<String>) -> No {
+        No { text: text.into(), failed: false }
+    }
+
+    pub(crate) fn failed(text: impl Into<String>) -> No {
+        No { text: text.into(), failed: true }
+    }
+}
+
+impl Master {
+    /// The repository as of its last record here.
+    pub(crate) fn grant(&self, name: &RepositoryName) -> Result<(Grant, [u8; 32]), No> {
+        let RepositorySnapshot { path, state, sequence, digest } =
+            self.replica.snapshot(name).map_err(|error| refusal(name, &error))?;
+        Ok((Grant { path, state, sequence: sequence.get() }, digest))
+    }
+
+    /// Takes the write lock, and makes sure that the store has the repository's last record.
+    pub(crate) async fn lock(&self, name: &RepositoryName) -> Result<(WriteLock, Grant, [u8; 32]), No> {
+        if self.fate.has_ended() {
+            return Err(No::refused(format!(
+                "refused: this server takes no pushes any more, on {name}. Push again in a minute"
+            )));
+        }
+        // What does not exist needs no lock.
+        self.grant(name)?;
+        self.check_room(name, 0)?;
+        let Some(lock) = self.locks.take(name, self.lock_wait).await else {
+            return Err(No::refused(format!(
+                "refused: other pushes hold the write lock, on {name}. Push again in a while"
+            )));
+        };
+        let last = self.log.last_of(name).await.map_err(|error| {
+            tracing::error!(%error, repository = %name, "the log can't be read");
+            No::failed(format!("refused: the log can't be read, on {name}. Push again in a minute"))
+        })?;
+        let last = last.filter(|record| record.store().is_some_and(|store| store.kind != StoreKind::Delete));
+        let Some(last) = last else { return Err(refusal(name, &ReplicaError::NotFound(name.clone()))) };
+        let (grant, digest) = self.grant(name)?;
+        let after = last.store().and_then(|store| store.after);
+        if grant.sequence != last.sequence.get() || after != Some(digest) {
+            tracing::error!(repository = %name, store = grant.sequence, log = %last.sequence, "the store is not as the log says");
+            return Err(No::failed(format!(
+                "refused: the store has not caught up with the log, on {name}. Push again in a minute"
+            )));
+        }
+        Ok((lock, grant, digest))
+    }
+
+    /// Looks whether there is room for this many bytes more, in the log, in the stores and on the way.
+    pub(crate) fn check_room(&self, name: &RepositoryName, bytes: u64) -> Result<(), No> {
+        let needed = bytes.saturating_mul(3).saturating_add(RESERVE_BYTES);
+        match self.replica.free_bytes() {
+            Ok(free) if free < needed => {
+                tracing::error!(repository = %name, free, needed, "the disk is full");
+                Err(No::failed(format!(
+                    "refused: the server's disk is full ({free} bytes are free and {needed} are needed), on {name}. Tell the administrators"
+                )))
+            }
+            Ok(_) => Ok(()),
+            Err(error) => {
+                tracing::error!(%error, "free space is not known");
+                Ok(())
+            }
+        }
+    }
+
+    /// What became of a push of an earlier daemon, or of this one.
+    pub(crate) async fn outcome(&self, id: &RecordId) -> Result<Settled, No> {
+        if self.committer.is_in_flight(id) {
+            return Ok(Settled::Pending);
+        }
+        match self.log.find(id).await {
+            Ok(Some(record)) => Ok(Settled::Stored(record.sequence.get())),
+            Ok(None) => Ok(Settled::NotStored),
+            Err(error) => {
+                tracing::error!(%error, "the log can't be read");
+                Err(No::failed("the log can't be read"))
+            }
+        }
+    }
+
+    /// Waits until the mirrors were told of a sequence; answers how many were, of how many.
+    pub(crate) async fn told(&self, sequence: Sequence) -> (usize, usize) {
+        let (answer, receiver) = tokio::sync::oneshot::channel();
+        let _ = self.view.send(super::view::ViewInput::Push { sequence, answer });
+        receiver.await.unwrap_or((0, 0))
+    }
+}
+
+/// What a client reads of a repository that can't be had.
+pub(crate) fn refusal(name: &RepositoryName, error: &ReplicaError) -> No {
+    match error {
+        ReplicaError::NotFound(_) => No::refused(format!(
+            "repository {name} does not exist. Look at its spelling, or ask an administrator to create it"
+        )),
+        ReplicaError::Quarantined { .. } => {
+            tracing::error!(repository = %name, %error, "repository in quarantine");
+            No::failed(format!("repository {name} is being repaired. Try again in a while"))
+        }
+        error => {
+            tracing::error!(repository = %name, %error, "repository can't be served");
+            No::failed(format!("repository {name} can't be served now. Try again in a while"))
+        }
+    }
+}

@@ -1,0 +1,113 @@
+//! `run/mirrors.sock`: the master's end of the streams to mirrors and balancers.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use hgfleet_log::membership::MirrorInView;
+use hgfleet_log::stream::{Down, Hello, StreamError, Up, VERSION, Welcome, read_async, write_async};
+use hgfleet_log::{LogId, Role};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::mpsc;
+
+use super::master::Master;
+use super::view::{STREAM_MESSAGES_MAX, ViewInput};
+
+/// How long a stream may take to say who it is.
+const HELLO_WAIT: Duration = Duration::from_secs(5);
+/// How long one message may take to be written.
+const WRITE_WAIT: Duration = Duration::from_secs(5);
+
+static STREAMS: AtomicU64 = AtomicU64::new(0);
+
+/// Serves one stream to its end.
+pub(crate) async fn serve<R, W>(master: Arc<Master>, log: LogId, name: String, mut input: R, mut output: W)
+where
+    R: AsyncRead + Unpin + Send + 'static,
+    W: AsyncWrite + Unpin + Send + 'static,
+{
+    let hello = match tokio::time::timeout(HELLO_WAIT, read_async::<Up>(&mut input)).await {
+        Ok(Ok(Some(Up::Hello(hello)))) => hello,
+        _ => {
+            tracing::warn!("a stream that does not say who it is was closed");
+            return;
+        }
+    };
+    if let Some(why) = objection(&hello, log) {
+        tracing::warn!(server = hello.name, why, "a stream was refused");
+        let _ = write_async(&mut output, &Down::Refused(why)).await;
+        return;
+    }
+    let view = master.log.view().await.ok().flatten();
+    let welcome = Welcome { version: VERSION, log, epoch: master.epoch, master: name, view };
+    if write_async(&mut output, &Down::Welcome(welcome)).await.is_err() {
+        return;
+    }
+    let stream = STREAMS.fetch_add(1, Ordering::Relaxed);
+    let (to, messages) = mpsc::channel(STREAM_MESSAGES_MAX);
+    let writer = tokio::spawn(write_all(messages, output));
+    let mirror = match (hello.role, hello.incarnation) {
+        (Role::Mirror, Some(incarnation)) => Some(MirrorInView { name: hello.name.clone(), incarnation }),
+        _ => None,
+    };
+    tracing::info!(server = hello.name, role = %hello.role, pid = hello.pid, staged = hello.staged.map(|s| s.get()), "stream opened");
+    let _ =
+        master.view.send(ViewInput::Joined { stream, mirror: mirror.clone(), staged: hello.staged, to: to.clone() });
+    let ended = read_all(&master, mirror, &mut input, to).await;
+    let _ = master.view.send(ViewInput::Gone { stream });
+    // The writer ends with the last sender, which the view's owner drops when it hears of the end.
+    let _ = writer.await;
+    match ended {
+        Ok(()) => tracing::info!(server = hello.name, "stream closed"),
+        Err(error) => tracing::warn!(server = hello.name, %error, "stream broke"),
+    }
+}
+
+fn objection(hello: &Hello, log: LogId) -> Option<String> {
+    if hello.version != VERSION {
+        return Some(format!("it speaks version {} and the master version {VERSION}", hello.version));
+    }
+    match hello.log {
+        Some(other) if other != log => Some(format!("it follows log {other} and the master log {log}")),
+        _ if hello.role == Role::Mirror && hello.incarnation.is_none() => {
+            Some("a mirror has an incarnation".to_owned())
+        }
+        _ if hello.role == Role::Master => Some("there is a master already".to_owned()),
+        _ => None,
+    }
+}
+
+async fn read_all(
+    master: &Master,
+    mirror: Option<MirrorInView>,
+    input: &mut (impl AsyncRead + Unpin),
+    to: mpsc::Sender<Down>,
+) -> Result<(), StreamError> {
+    while let Some(message) = read_async::<Up>(input).await? {
+        let input = match (message, &mirror) {
+            (Up::Heartbeat { number, .. }, mirror) => {
+                if to.try_send(Down::Renewed { number }).is_err() {
+                    return Ok(());
+                }
+                mirror.clone().map(ViewInput::Heartbeat)
+            }
+            (Up::Staged(position), Some(mirror)) => Some(ViewInput::Staged(mirror.clone(), position)),
+            (Up::Told(position), Some(mirror)) => Some(ViewInput::Told(mirror.clone(), position)),
+            (Up::Staged(_) | Up::Told(_), None) => None,
+            (Up::Hello(_), _) => return Err(std::io::Error::other("a second hello").into()),
+        };
+        if let Some(input) = input {
+            let _ = master.view.send(input);
+        }
+    }
+    Ok(())
+}
+
+async fn write_all(mut messages: mpsc::Receiver<Down>, mut output: impl AsyncWrite + Unpin) {
+    while let Some(message) = messages.recv().await {
+        match tokio::time::timeout(WRITE_WAIT, write_async(&mut output, &message)).await {
+            Ok(Ok(())) => {}
+            _ => return,
+        }
+    }
+}

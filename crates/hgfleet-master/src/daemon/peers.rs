@@ -1,0 +1,41 @@
+//! Which process serves whom: what the door knows, the daemon need not ask a session.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// A client that a session serves.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Client {
+    /// The account's mail address.
+    pub account: String,
+    /// Where the client is.
+    pub address: String,
+}
+
+/// The sessions that the door has started, by process.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Peers(Arc<Mutex<HashMap<u32, Client>>>);
+
+/// Forgets a process when dropped.
+#[derive(Debug)]
+pub(crate) struct Registered {
+    peers: Peers,
+    process: u32,
+}
+
+impl Peers {
+    pub(crate) fn register(&self, process: u32, client: Client) -> Registered {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(process, client);
+        Registered { peers: self.clone(), process }
+    }
+
+    pub(crate) fn get(&self, process: u32) -> Option<Client> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(&process).cloned()
+    }
+}
+
+impl Drop for Registered {
+    fn drop(&mut self) {
+        self.peers.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.process);
+    }
+}

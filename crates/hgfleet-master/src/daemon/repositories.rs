@@ -1,0 +1,355 @@
+//! Making, taking in, deleting and checking repositories. Each is a record, as a push is.
+
+use std::fs::{self, File};
+use std::io::Read;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use hg_store::change::{ChangeRef, ChangeWriter, check_path, is_excluded};
+use hg_store::{Repository, StoreError, StoreFormat};
+use hgfleet_log::{RecordId, RepositoryName, StoreKind};
+
+use super::change_file::ChangeFile;
+use super::committer::{Event, Push};
+use super::locks::WriteLock;
+use super::master::{Master, No};
+use crate::client::{RepositoryLine, ServerDigest, VerifyAnswer};
+use crate::options::StoreFormatName;
+use crate::protocol::{PushEnd, SessionTimes};
+
+/// What a non-publishing repository's configuration is.
+const NON_PUBLISHING: &[u8] = b"[phases]\npublish = False\n";
+/// Files that one import may bring.
+const FILES_MAX: usize = 8_000_000;
+/// Bytes that are read at once.
+const PIECE_BYTES: usize = 1 << 20;
+
+impl Master {
+    /// Makes an empty repository.
+    pub(crate) async fn create(&self, name: &str, non_publishing: bool, who: String) -> Result<u64, No> {
+        let name = parse(name)?;
+        let format = match self.format {
+            StoreFormatName::Current => StoreFormat::Current,
+            StoreFormatName::Since49 => StoreFormat::Since49,
+        };
+        let _naming = self.naming.lock().await;
+        let (run, replica, new) = (self.run.clone(), self.replica.clone(), name.clone());
+        let made = blocking(move || {
+            let mut writer = ChangeWriter::new(tempfile::tempfile_in(&run).map_err(text)?).map_err(text)?;
+            for (path, bytes) in Repository::create_files(format, non_publishing.then_some(NON_PUBLISHING)) {
+                writer.create(&path, &bytes).map_err(text)?;
+            }
+            finish(writer, &new, |name, change| replica.digest_of_new(name, change))
+        });
+        let (change, after) = made.await?;
+        let lock = self.name_lock(&name).await?;
+        self.store(StoreKind::Create, None, Some(after), change, lock, who).await
+    }
+
+    /// Deletes a repository.
+    pub(crate) async fn delete(&self, name: &str, who: String) -> Result<u64, No> {
+        let name = parse(name)?;
+        let _naming = self.naming.lock().await;
+        let (lock, _, digest) = self.lock(&name).await?;
+        self.store(StoreKind::Delete, Some(digest), None, ChangeFile::Empty, lock, who).await
+    }
+
+    /// Takes the store of a folder in, as it is.
+    pub(crate) async fn import(&self, path: PathBuf, name: &str, who: String) -> Result<u64, No> {
+        let name = parse(name)?;
+        if !path.is_absolute() {
+            return Err(No::refused(format!("{} is not an absolute path", path.display())));
+        }
+        let _naming = self.naming.lock().await;
+        let (run, replica, new) = (self.run.clone(), self.replica.clone(), name.clone());
+        let made = blocking(move || {
+            let before = survey(&path)?;
+            check(&path)?;
+            let mut writer = ChangeWriter::new(tempfile::tempfile_in(&run).map_err(text)?).map_err(text)?;
+            let hg = path.join(".hg");
+            for file in &before {
+                copy(&hg, file, &mut writer)?;
+            }
+            if survey(&path)? != before {
+                return Err(format!(
+                    "{} was written to while it was read. Import it again when nobody writes",
+                    path.display()
+                ));
+            }
+            finish(writer, &new, |name, change| replica.digest_of_new(name, change))
+        });
+        let (change, after) = made.await?;
+        self.check_room(&name, change.bytes().len() as u64)?;
+        let lock = self.name_lock(&name).await?;
+        self.store(StoreKind::Create, None, Some(after), change, lock, who).await
+    }
+
+    /// All repositories of this server.
+    pub(crate) fn list(&self) -> Vec<RepositoryLine> {
+        let all = self.replica.repositories().into_iter();
+        all.map(|repository| RepositoryLine {
+            name: repository.name.to_string(),
+            sequence: repository.sequence.get(),
+            digest: hex(&repository.digest),
+            quarantine: repository.quarantine,
+        })
+        .collect()
+    }
+
+    /// Rebuilds and hashes every revision, recomputes the digest from the files, and asks all servers for theirs.
+    pub(crate) async fn verify(&self, name: &str, itself: &str) -> Result<VerifyAnswer, No> {
+        let name = parse(name)?;
+        // Under the write lock nothing moves, so all servers can come to the same record.
+        let (lock, grant, digest) = self.lock(&name).await?;
+        if let Some(sequence) = hgfleet_log::Sequence::new(grant.sequence) {
+            self.told(sequence).await;
+        }
+        let replica = self.replica.clone();
+        let on = name.clone();
+        let sequence = grant.sequence;
+        let report = blocking(move || {
+            let repository = Repository::open(&grant.path).map_err(text)?;
+            let snapshot = repository.snapshot(grant.state).map_err(text)?;
+            let report = hg_store::verify(&snapshot).map_err(text)?;
+            let (recomputed, kept) = replica.scrub(&on).map_err(text)?;
+            Ok((report, recomputed, kept))
+        });
+        let (report, recomputed, kept) = report.await?;
+        drop(lock);
+        let mut problems = report.problems;
+        if recomputed != kept || kept != digest {
+            problems.push(format!(
+                "master: the files have digest {} and the log says {}",
+                hex(&recomputed),
+                hex(&digest)
+            ));
+        }
+        let servers = vec![ServerDigest { server: itself.to_owned(), sequence, digest: hex(&recomputed) }];
+        Ok(VerifyAnswer {
+            changesets: report.changesets,
+            revisions: report.changesets + report.manifests + report.file_revisions,
+            problems,
+            servers,
+        })
+    }
+
+    /// The lock of a name that no repository has yet.
+    async fn name_lock(&self, name: &RepositoryName) -> Result<WriteLock, No> {
+        let lock = self.locks.take(name, self.lock_wait).await;
+        lock.ok_or_else(|| No::refused(format!("{name} is being worked on. Try again in a while")))
+    }
+
+    async fn store(
+        &self,
+        kind: StoreKind,
+        before: Option<[u8; 32]>,
+        after: Option<[u8; 32]>,
+        change: ChangeFile,
+        lock: WriteLock,
+        who: String,
+    ) -> Result<u64, No> {
+        let id = RecordId::random().map_err(|error| No::failed(error.to_string()))?;
+        let push = Push {
+            id,
+            kind,
+            before,
+            after,
+            who,
+            source: "local".to_owned(),
+            summary: Vec::new(),
+            change,
+            lock,
+            times: SessionTimes::default(),
+        };
+        let mut events = self.committer.commit(push);
+        while let Some(event) = events.recv().await {
+            match event {
+                Event::Told(_) => {}
+                Event::Ended(PushEnd::Done) => break,
+                Event::Ended(PushEnd::Refused(text) | PushEnd::Unknown(text) | PushEnd::Stored(text)) => {
+                    return Err(No::refused(text));
+                }
+            }
+        }
+        match self.log.find(&id).await {
+            Ok(Some(record)) => Ok(record.sequence.get()),
+            Ok(None) => Err(No::failed("the log does not have the record")),
+            Err(error) => Err(No::failed(error.to_string())),
+        }
+    }
+}
+
+fn parse(name: &str) -> Result<RepositoryName, No> {
+    RepositoryName::parse(name).map_err(|error| No::refused(format!("{name:?} can't be a repository's name: {error}")))
+}
+
+fn text(error: impl std::fmt::Display) -> String {
+    error.to_string()
+}
+
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, String> + Send + 'static) -> Result<T, No> {
+    let done = tokio::task::spawn_blocking(work).await;
+    done.unwrap_or_else(|error| Err(error.to_string())).map_err(No::refused)
+}
+
+fn finish<E: std::fmt::Display>(
+    writer: ChangeWriter<File>,
+    name: &RepositoryName,
+    digest: impl FnOnce(&RepositoryName, &ChangeRef<'_>) -> Result<[u8; 32], E>,
+) -> Result<(ChangeFile, [u8; 32]), String> {
+    let (file, _) = writer.finish().map_err(text)?;
+    let change = ChangeFile::own(file).map_err(text)?;
+    let after = digest(name, &ChangeRef::parse(change.bytes()).map_err(text)?).map_err(text)?;
+    Ok((change, after))
+}
+
+/// One file of a store that is taken in.
+#[derive(Debug, PartialEq, Eq)]
+struct Found {
+    /// Relative to `.hg`.
+    path: Vec<u8>,
+    bytes: u64,
+    modified: (i64, i64),
+}
+
+/// Lists the files that make up a store's state, sorted.
+fn survey(root: &Path) -> Result<Vec<Found>, String> {
+    let hg = root.join(".hg");
+    let mut found = Vec::new();
+    let mut folders = vec![PathBuf::from("store")];
+    for name in ["00changelog.i", "bookmarks", "requires"] {
+        note(&hg, Path::new(name), &mut found, &mut folders)?;
+    }
+    while let Some(folder) = folders.pop() {
+        let entries = fs::read_dir(hg.join(&folder));
+        let entries = entries.map_err(|error| format!("cannot read {}: {error}", hg.join(&folder).display()))?;
+        for entry in entries {
+            let entry = entry.map_err(text)?;
+            note(&hg, &folder.join(entry.file_name()), &mut found, &mut folders)?;
+        }
+    }
+    found.sort_by(|one, other| one.path.cmp(&other.path));
+    Ok(found)
+}
+
+fn note(hg: &Path, path: &Path, found: &mut Vec<Found>, folders: &mut Vec<PathBuf>) -> Result<(), String> {
+    let shown = hg.join(path);
+    let bytes = path.as_os_str().as_bytes();
+    if is_excluded(bytes) || is_node_map(bytes) {
+        return Ok(());
+    }
+    let metadata = match fs::symlink_metadata(&shown) {
+        Ok(metadata) => metadata,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(format!("cannot read {}: {error}", shown.display())),
+    };
+    if metadata.is_dir() {
+        folders.push(path.to_owned());
+        return Ok(());
+    }
+    if !metadata.is_file() {
+        return Err(format!("{} is no regular file. A store has only files and folders", shown.display()));
+    }
+    check_path(bytes).map_err(text)?;
+    if found.len() >= FILES_MAX {
+        return Err(format!("{} has more than {FILES_MAX} files", hg.display()));
+    }
+    let modified = (metadata.mtime(), metadata.mtime_nsec());
+    found.push(Found { path: bytes.to_vec(), bytes: metadata.len(), modified });
+    Ok(())
+}
+
+/// Mercurial's own map from nodes to revisions: a cache, though it lies in the store. It makes it again where it is missing.
+fn is_node_map(path: &[u8]) -> bool {
+    let Some(name) = path.strip_prefix(b"store/") else { return false };
+    [&b"00changelog"[..], b"00manifest"].iter().any(|log| {
+        name.strip_prefix(*log).is_some_and(|rest| rest == b".n" || (rest.starts_with(b"-") && rest.ends_with(b".nd")))
+    })
+}
+
+/// Makes sure that what is taken in can be read, written and is whole.
+fn check(root: &Path) -> Result<(), String> {
+    let unsupported = |error: &StoreError| {
+        format!(
+            "{error}. Remove what is not supported with `hg debugupgraderepo --run` in a copy of it (see `hg help config.format`), then import that"
+        )
+    };
+    let readable = |error: StoreError| if error.is_unsupported() { unsupported(&error) } else { error.to_string() };
+    let repository = Repository::open(root).map_err(readable)?;
+    let snapshot = repository.current_state().and_then(|state| repository.snapshot(state)).map_err(readable)?;
+    let report = hg_store::verify(&snapshot).map_err(readable)?;
+    match report.problems.first() {
+        None => Ok(()),
+        Some(first) => Err(format!(
+            "{} is damaged ({} problems, the first: {first}). Look with `hg verify`",
+            root.display(),
+            report.problems.len()
+        )),
+    }
+}
+
+fn copy(hg: &Path, found: &Found, writer: &mut ChangeWriter<File>) -> Result<(), String> {
+    let path = hg.join(std::ffi::OsStr::from_bytes(&found.path));
+    let wrong = |error: std::io::Error| format!("cannot read {}: {error}", path.display());
+    let no_follow = rustix::fs::OFlags::NOFOLLOW.bits() as i32;
+    let mut file = File::options().read(true).custom_flags(no_follow).open(&path).map_err(wrong)?;
+    writer.begin_create(&found.path).map_err(text)?;
+    let mut piece = vec![0; PIECE_BYTES];
+    loop {
+        let filled = file.read(&mut piece).map_err(wrong)?;
+        if filled == 0 {
+            break;
+        }
+        writer.write(&piece[..filled]).map_err(text)?;
+    }
+    writer.end();
+    Ok(())
+}
+
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn caches_locks_and_leftovers_are_not_taken_in() {
+        let folder = tempfile::tempdir().unwrap();
+        let hg = folder.path().join(".hg");
+        for path in [
+            "requires",
+            "hgrc",
+            "dirstate",
+            "branch",
+            "cache/branch2-served",
+            "undo.bookmarks",
+            "store/00changelog.i",
+            "store/00changelog.n",
+            "store/00changelog-1234.nd",
+            "store/undo",
+            "store/journal",
+            "store/lock",
+            "store/data/undo.i",
+            "store/data/journal.backup.x.i",
+            "store/data-s/x.i",
+            "store/fncache",
+        ] {
+            let path = hg.join(path);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, "x").unwrap();
+        }
+        let paths: Vec<String> = survey(folder.path())
+            .unwrap()
+            .iter()
+            .map(|found| String::from_utf8_lossy(&found.path).into_owned())
+            .collect();
+        let expected =
+            ["requires", "store/00changelog.i", "store/data/journal.backup.x.i", "store/data/undo.i", "store/fncache"];
+        assert_eq!(paths, expected);
+        std::os::unix::fs::symlink("/etc/passwd", hg.join("store/data/link.i")).unwrap();
+        assert!(survey(folder.path()).unwrap_err().contains("no regular file"));
+    }
+}

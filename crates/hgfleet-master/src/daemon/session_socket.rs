@@ -1,0 +1,213 @@
+//! `run/session.sock`: what sessions ask for.
+//!
+//! Nothing here creates, deletes or lists. A connection holds at most one lock, and it goes with the connection.
+
+use std::fs::File;
+use std::sync::Arc;
+
+use hg_store::change::ChangeRef;
+use hgfleet_directory::{AccountState, Mail};
+use hgfleet_log::limits as record_limits;
+use hgfleet_log::{RepositoryName, StoreKind};
+use tokio::net::UnixStream;
+use tokio::time::Instant;
+
+use super::change_file::ChangeFile;
+use super::committer::{Event, Push};
+use super::descriptors::FrameStream;
+use super::locks::WriteLock;
+use super::master::{Master, No};
+use super::peers::Client;
+use crate::protocol::{AppendRequest, PushEnd, REQUEST_BYTES_MAX, SessionReply, SessionRequest, VERSION};
+
+/// Serves one session's connection to its end.
+pub(crate) async fn serve(master: Arc<Master>, stream: UnixStream) {
+    let mut connection = Connection {
+        client: Client { account: String::new(), address: String::new() },
+        stream: FrameStream::new(stream, REQUEST_BYTES_MAX),
+        master,
+        held: None,
+    };
+    if let Err(error) = connection.run().await {
+        tracing::info!(account = connection.client.account, %error, "a session's connection ended");
+    }
+}
+
+struct Connection {
+    master: Arc<Master>,
+    stream: FrameStream,
+    client: Client,
+    held: Option<Held>,
+}
+
+/// The lock of this connection.
+struct Held {
+    lock: WriteLock,
+    digest: [u8; 32],
+    until: Instant,
+}
+
+impl Connection {
+    async fn run(&mut self) -> std::io::Result<()> {
+        loop {
+            let request = match &self.held {
+                None => self.stream.read().await?,
+                Some(held) => match tokio::time::timeout_at(held.until, self.stream.read()).await {
+                    Ok(request) => request?,
+                    Err(_) => {
+                        tracing::warn!(repository = %held.lock.repository, account = self.client.account, "a write lock was held too long; it is taken away");
+                        self.held = None;
+                        continue;
+                    }
+                },
+            };
+            let Some(request) = request else { return Ok(()) };
+            let reply = match self.answer(request).await {
+                Ok(reply) => reply,
+                Err(No { text, failed: false }) => SessionReply::Refused(text),
+                Err(No { text, failed: true }) => SessionReply::Failed(text),
+            };
+            self.stream.write(&reply).await?;
+        }
+    }
+
+    async fn answer(&mut self, request: SessionRequest) -> Result<SessionReply, No> {
+        match request {
+            SessionRequest::Hello { version, account, address } => {
+                if version != VERSION {
+                    return Err(No::failed("the server was upgraded; connect again"));
+                }
+                let process = self.stream.peer_process();
+                let known = process.and_then(|process| self.master.peers.get(process));
+                self.client = known.unwrap_or(Client { account, address });
+                Ok(SessionReply::Welcome { epoch: self.master.epoch.get(), push_bytes_max: self.master.push_bytes_max })
+            }
+            SessionRequest::Snapshot { repository } => {
+                let name = parse(&repository)?;
+                if !self.master.lease.may_read() {
+                    return Err(No::failed(format!(
+                        "this server is not sure to be the master any more, on {name}. Try again in a minute"
+                    )));
+                }
+                Ok(SessionReply::Snapshot(self.master.grant(&name)?.0))
+            }
+            SessionRequest::Lock { repository } => {
+                if self.held.is_some() {
+                    return Err(No::refused("a session holds one lock at a time"));
+                }
+                let name = parse(&repository)?;
+                let (lock, grant, digest) = self.master.lock(&name).await?;
+                let token = lock.token;
+                self.held = Some(Held { lock, digest, until: Instant::now() + self.master.lock_limit });
+                Ok(SessionReply::Locked { token, grant })
+            }
+            SessionRequest::Unlock => {
+                self.held = None;
+                Ok(SessionReply::Unlocked)
+            }
+            SessionRequest::Append(request) => {
+                let ended = match self.take_over(request).await {
+                    Ok(push) => self.follow(push).await,
+                    Err(no) => PushEnd::Refused(no.text),
+                };
+                Ok(SessionReply::Ended(ended))
+            }
+            SessionRequest::Outcome { id } => Ok(SessionReply::Outcome(self.master.outcome(&id).await?)),
+        }
+    }
+
+    /// Checks a push, trusting nothing that the session says of it.
+    async fn take_over(&mut self, request: AppendRequest) -> Result<Push, No> {
+        let descriptor = self.stream.take_descriptor();
+        let Some(Held { lock, digest, .. }) = self.held.take().filter(|held| held.lock.token == request.token) else {
+            return Err(No::refused("refused: the write lock was lost. Nothing was stored; push again"));
+        };
+        let name = lock.repository.clone();
+        let on = |what: &str, advice: &str| No::refused(format!("refused: {what}, on {name}. {advice}"));
+        let descriptor = descriptor.ok_or_else(|| on("the change is missing", "Push again"))?;
+        if request.bytes > self.master.push_bytes_max {
+            return Err(on(
+                &format!("the push makes {} bytes and {} are allowed", request.bytes, self.master.push_bytes_max),
+                "Push it in smaller pieces",
+            ));
+        }
+        if request.summary.len() > record_limits::SUMMARY_BYTES_MAX {
+            return Err(on("the push has too many changesets for one record", "Push it in smaller pieces"));
+        }
+        self.check_account(&name).await?;
+        self.master.check_room(&name, request.bytes)?;
+        let master = self.master.clone();
+        let checked = tokio::task::spawn_blocking(move || {
+            let change = ChangeFile::copy(&File::from(descriptor), request.bytes, &master.run)
+                .map_err(|error| error.to_string())?;
+            let parsed = ChangeRef::parse(change.bytes()).map_err(|error| error.to_string())?;
+            let after = master.replica.digest_after(&lock.repository, &parsed).map_err(|error| error.to_string())?;
+            Ok::<_, String>((change, after, lock))
+        });
+        let checked = checked.await.unwrap_or_else(|error| Err(error.to_string()));
+        let (change, after, lock) = checked.map_err(|why| {
+            tracing::error!(why, repository = %name, account = self.client.account, "a session's change is refused");
+            on(
+                "what the session prepared does not fit the store",
+                "Push again, and tell the administrators if it happens twice",
+            )
+        })?;
+        Ok(Push {
+            id: request.id,
+            kind: StoreKind::Alter,
+            before: Some(digest),
+            after: Some(after),
+            who: cut(&self.client.account, record_limits::WHO_BYTES_MAX),
+            source: cut(&format!("ssh:{}", self.client.address), record_limits::SOURCE_BYTES_MAX),
+            summary: request.summary,
+            change,
+            lock,
+            times: request.times,
+        })
+    }
+
+    /// An account that was switched off while its push was on the way stores nothing any more.
+    async fn check_account(&self, name: &RepositoryName) -> Result<(), No> {
+        let Ok(mail) = Mail::parse(&self.client.account) else {
+            return Err(No::refused(format!("refused: the account is unknown, on {name}")));
+        };
+        let directory = self.master.directory.clone();
+        let account = tokio::task::spawn_blocking(move || directory.account(&mail)).await;
+        match account {
+            Ok(Ok(Some(account))) if account.state == AccountState::Enabled => Ok(()),
+            _ => Err(No::refused(format!(
+                "refused: the account {} is not enabled any more, on {name}. Ask an administrator",
+                self.client.account
+            ))),
+        }
+    }
+
+    /// Passes on what happens to a push, until its end.
+    async fn follow(&mut self, push: Push) -> PushEnd {
+        let mut events = self.master.committer.commit(push);
+        while let Some(event) = events.recv().await {
+            match event {
+                Event::Told(line) => {
+                    if self.stream.write(&SessionReply::Told(line)).await.is_err() {
+                        // Nobody is there any more; the push goes its way.
+                        break;
+                    }
+                }
+                Event::Ended(end) => return end,
+            }
+        }
+        PushEnd::Unknown("outcome unknown: pull before you push again".to_owned())
+    }
+}
+
+fn parse(name: &str) -> Result<RepositoryName, No> {
+    RepositoryName::parse(name).map_err(|error| No::refused(format!("not a repository name: {error}")))
+}
+
+fn cut(text: &str, bytes_max: usize) -> String {
+    let mut end = text.len().min(bytes_max);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    text[..end].to_owned()
+}

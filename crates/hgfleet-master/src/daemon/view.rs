@@ -1,0 +1,162 @@
+//! The view's one owner: feeds what mirrors say to the keeper, and does what the keeper wants.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hgfleet_log::membership::{Keeper, KeeperTimes, MirrorInView, View, ViewKeeper};
+use hgfleet_log::stream::Down;
+use hgfleet_log::{Epoch, Log, Sequence, ViewError};
+use tokio::sync::{mpsc, oneshot};
+
+use super::fate::Fate;
+use crate::clock;
+
+/// Messages that may wait for one stream; a stream that takes them no faster is cut.
+pub(crate) const STREAM_MESSAGES_MAX: usize = 256;
+
+/// Something that concerns the view.
+#[derive(Debug)]
+pub(crate) enum ViewInput {
+    /// A stream has begun.
+    Joined {
+        /// Its number.
+        stream: u64,
+        /// The mirror at its other end; none for a balancer.
+        mirror: Option<MirrorInView>,
+        /// Up to where it has staged.
+        staged: Option<Sequence>,
+        /// Where messages for it go.
+        to: mpsc::Sender<Down>,
+    },
+    /// A stream has ended.
+    Gone { stream: u64 },
+    /// A mirror's sign of life.
+    Heartbeat(MirrorInView),
+    /// A mirror has staged up to here.
+    Staged(MirrorInView, Sequence),
+    /// A mirror shows up to here.
+    Told(MirrorInView, Sequence),
+    /// The log has grown.
+    Appended(Sequence),
+    /// Somebody wants to know when the mirrors were told of this sequence.
+    Push { sequence: Sequence, answer: oneshot::Sender<(usize, usize)> },
+}
+
+/// Where inputs go.
+pub(crate) type ViewSender = mpsc::UnboundedSender<ViewInput>;
+
+/// Starts the owner of the view under a new epoch.
+pub(crate) async fn start(
+    log: Arc<dyn Log>,
+    epoch: Epoch,
+    told_wait: Duration,
+    fate: Fate,
+) -> Result<ViewSender, hgfleet_log::LogError> {
+    let current = log.view().await?;
+    let times = KeeperTimes { told_wait, ..KeeperTimes::default() };
+    let keeper = ViewKeeper::take_over(epoch, current, times, clock::now());
+    let (sender, receiver) = mpsc::unbounded_channel();
+    let owner = Owner { log, keeper, fate, streams: HashMap::new(), pushes: HashMap::new(), next_push: 0 };
+    tokio::spawn(owner.run(receiver));
+    Ok(sender)
+}
+
+struct Owner {
+    log: Arc<dyn Log>,
+    keeper: ViewKeeper,
+    fate: Fate,
+    streams: HashMap<u64, mpsc::Sender<Down>>,
+    pushes: HashMap<u64, oneshot::Sender<(usize, usize)>>,
+    next_push: u64,
+}
+
+impl Owner {
+    async fn run(mut self, mut inputs: mpsc::UnboundedReceiver<ViewInput>) {
+        self.work().await;
+        loop {
+            let pause = self.keeper.deadline().map(|at| at.saturating_sub(clock::now()));
+            // A deadline that has passed still leaves others their turn.
+            let pause = pause.unwrap_or(Duration::from_secs(1)).max(Duration::from_millis(1));
+            tokio::select! {
+                input = inputs.recv() => match input {
+                    Some(input) => self.take(input),
+                    None => return,
+                },
+                () = tokio::time::sleep(pause) => self.keeper.tick(clock::now()),
+            }
+            self.work().await;
+        }
+    }
+
+    fn take(&mut self, input: ViewInput) {
+        let now = clock::now();
+        match input {
+            ViewInput::Joined { stream, mirror, staged, to } => {
+                if let Some(view) = self.keeper.view() {
+                    let _ = to.try_send(Down::View(view.clone()));
+                }
+                self.streams.insert(stream, to);
+                if let Some(mirror) = mirror {
+                    self.keeper.hello(&mirror, staged, now);
+                }
+            }
+            ViewInput::Gone { stream } => {
+                self.streams.remove(&stream);
+            }
+            ViewInput::Heartbeat(mirror) => self.keeper.heartbeat(&mirror, now),
+            ViewInput::Staged(mirror, position) => self.keeper.staged(&mirror, position),
+            ViewInput::Told(mirror, position) => self.keeper.told(&mirror, position),
+            ViewInput::Appended(sequence) => self.send(&Down::Appended(sequence)),
+            ViewInput::Push { sequence, answer } => {
+                let push = self.next_push;
+                self.next_push += 1;
+                self.pushes.insert(push, answer);
+                self.keeper.push(push, sequence, now);
+            }
+        }
+    }
+
+    async fn work(&mut self) {
+        while let Some(wanted) = self.keeper.next() {
+            match wanted {
+                Keeper::WriteView { expected, view } => self.write(expected, view).await,
+                Keeper::SendView(view) => self.send(&Down::View(view)),
+                Keeper::Visible(position) => self.send(&Down::Visible(position)),
+                Keeper::PushAnswered { push, told, of } => {
+                    if let Some(answer) = self.pushes.remove(&push) {
+                        let _ = answer.send((told, of));
+                    }
+                }
+            }
+        }
+    }
+
+    async fn write(&mut self, expected: Option<u64>, view: View) {
+        match self.log.set_view(expected, view).await {
+            Ok(()) => self.keeper.written(),
+            Err(ViewError::Fenced { newest }) => self.fate.fenced(newest),
+            Err(ViewError::Conflict { current }) => {
+                // Only the newest epoch writes it, and that is this process alone.
+                let epoch = current.map_or(Epoch::FIRST, |view| view.epoch);
+                self.fate.fenced(epoch);
+            }
+            Err(error @ ViewError::Invalid(_)) => self.fate.failed(format!("the view: {error}")),
+            Err(ViewError::Log(error)) => {
+                tracing::error!(%error, "the view could not be written");
+                self.keeper.not_written();
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        }
+    }
+
+    fn send(&mut self, message: &Down) {
+        self.streams.retain(|stream, to| match to.try_send(message.clone()) {
+            Ok(()) => true,
+            Err(_) => {
+                tracing::warn!(stream, "a mirror's or balancer's stream is too slow; it is cut");
+                false
+            }
+        });
+    }
+}

@@ -1,0 +1,175 @@
+//! What is said on `run/session.sock` and `run/master.sock`.
+//!
+//! Both ends are the same binary, but a session may outlive a restart into a newer one: the first message names the version.
+
+use hg_store::SnapshotState;
+use hgfleet_log::RecordId;
+use serde::{Deserialize, Serialize};
+use std::path::PathBuf;
+
+use crate::client::{RepositoryLine, VerifyAnswer};
+
+/// Version of these messages.
+pub(crate) const VERSION: u16 = 1;
+/// Longest message to the daemon, bytes: a push's summary takes most of it.
+pub(crate) const REQUEST_BYTES_MAX: usize = 8 << 20;
+/// Longest message from the daemon, bytes: a snapshot carries the small files of a store.
+pub(crate) const REPLY_BYTES_MAX: usize = 256 << 20;
+/// Name of the sessions' socket in the `run` folder.
+pub(crate) const SESSION_SOCKET: &str = "session.sock";
+/// Name of the operator's socket there.
+pub(crate) const MASTER_SOCKET: &str = "master.sock";
+/// Name of the mirrors' socket there.
+pub(crate) const MIRRORS_SOCKET: &str = "mirrors.sock";
+/// Name of the socket there on which the balancer hands SSH connections over.
+pub(crate) const SSH_SOCKET: &str = "ssh.sock";
+
+/// From a session.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum SessionRequest {
+    /// First of all.
+    Hello {
+        /// [`VERSION`].
+        version: u16,
+        /// Whom it serves. The daemon believes its own door first.
+        account: String,
+        /// Where the client is.
+        address: String,
+    },
+    /// The repository as of its last record here.
+    Snapshot { repository: String },
+    /// The write lock.
+    Lock { repository: String },
+    /// The lock is not needed any more.
+    Unlock,
+    /// The change, whose descriptor comes with this message. From here on the daemon owns the push.
+    Append(AppendRequest),
+    /// What became of a push whose daemon was lost.
+    Outcome { id: RecordId },
+}
+
+/// A push, handed over.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct AppendRequest {
+    /// Chosen by the session.
+    pub id: RecordId,
+    /// The lock under which it was prepared.
+    pub token: Token,
+    /// Length of the change.
+    pub bytes: u64,
+    /// Encoded summary for the record.
+    pub summary: Vec<u8>,
+    /// How long the session took, for the ledger.
+    pub times: SessionTimes,
+}
+
+/// A session's part of the ledger of a push, milliseconds.
+#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
+pub(crate) struct SessionTimes {
+    /// Until the bundle was there.
+    pub receive_ms: f64,
+    /// Until the lock was there.
+    pub lock_ms: f64,
+    /// Until the change was prepared.
+    pub prepare_ms: f64,
+}
+
+/// Names a lock.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Token {
+    /// The epoch in which it was given.
+    pub epoch: u64,
+    /// Which one.
+    pub number: u64,
+}
+
+/// A repository as of one sequence.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Grant {
+    /// Its folder.
+    pub path: PathBuf,
+    /// Lengths and small files.
+    pub state: SnapshotState,
+    /// Its last record.
+    pub sequence: u64,
+}
+
+/// To a session.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum SessionReply {
+    /// To `Hello`.
+    Welcome {
+        /// The daemon's epoch.
+        epoch: u64,
+        /// Largest push, bytes.
+        push_bytes_max: u64,
+    },
+    /// To `Snapshot`.
+    Snapshot(Grant),
+    /// To `Lock`.
+    Locked { token: Token, grant: Grant },
+    /// To `Unlock`.
+    Unlocked,
+    /// While a push is under way: a line for the client.
+    Told(String),
+    /// A push is over.
+    Ended(PushEnd),
+    /// To `Outcome`.
+    Outcome(Settled),
+    /// No; a line for the client.
+    Refused(String),
+    /// No, and an operator must look; a line for the client.
+    Failed(String),
+}
+
+/// How a push ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum PushEnd {
+    /// Stored and applied.
+    Done,
+    /// Nothing was stored.
+    Refused(String),
+    /// Nobody knows yet.
+    Unknown(String),
+    /// Stored, and not applied here.
+    Stored(String),
+}
+
+/// What became of a push.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Settled {
+    /// The log has it.
+    Stored(u64),
+    /// It has not, and never will.
+    NotStored,
+    /// That is not settled.
+    Pending,
+}
+
+/// From the operator's commands.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum MasterRequest {
+    /// Make an empty repository.
+    Create { name: String, non_publishing: bool },
+    /// Delete one.
+    Delete { name: String },
+    /// All of them.
+    List,
+    /// Take a folder in.
+    Import { path: PathBuf, name: String },
+    /// Rebuild, hash, compare.
+    Verify { name: String },
+}
+
+/// To the operator's commands.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum MasterReply {
+    /// Done, under this sequence.
+    Stored(u64),
+    /// To `List`.
+    List(Vec<RepositoryLine>),
+    /// To `Verify`.
+    Verified(VerifyAnswer),
+    /// No; whole sentences.
+    Refused(String),
+}

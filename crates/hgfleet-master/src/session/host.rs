@@ -1,0 +1,269 @@
+//! The repository of a session, as the wire protocol sees it: reads from snapshots that the daemon names, pushes that it commits.
+
+use std::fs::File;
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use hg_store::prepare::{PrepareLimits, PreparedChange, PushSummary};
+use hg_store::{Repository, Snapshot, StoreError};
+use hg_wire::{CommitError, Host, HostError, Push, PushLimits};
+use hgfleet_log::{RecordId, RepositoryName, limits, stop_at};
+
+use super::daemon::{Address, Daemon, unexpected};
+use crate::protocol::{AppendRequest, Grant, PushEnd, SessionReply, SessionRequest, SessionTimes, Settled, Token};
+
+/// How long a session that lost the daemon waits for the next one, which knows what became of its push.
+const OUTCOME_WAIT: Duration = Duration::from_secs(30);
+const OUTCOME_PAUSE: Duration = Duration::from_millis(200);
+
+/// One repository of the fleet.
+pub(super) struct FleetHost {
+    address: Address,
+    daemon: Option<Daemon>,
+    repository: RepositoryName,
+    /// What was opened last: most commands of a session see the same record.
+    opened: Option<Opened>,
+    push_bytes_max: u64,
+    received: Option<Instant>,
+}
+
+struct Opened {
+    path: PathBuf,
+    repository: Arc<Repository>,
+    sequence: u64,
+    snapshot: Arc<Snapshot>,
+}
+
+impl FleetHost {
+    /// Connects to the daemon, and makes sure that the repository is there.
+    pub(super) fn open(address: Address, repository: RepositoryName) -> Result<FleetHost, HostError> {
+        let mut host = FleetHost { address, daemon: None, repository, opened: None, push_bytes_max: 0, received: None };
+        host.snapshot()?;
+        Ok(host)
+    }
+
+    fn daemon(&mut self) -> Result<&mut Daemon, HostError> {
+        if self.daemon.is_none() {
+            let daemon = self.address.connect().map_err(|_| {
+                HostError::Failed("the master is not there for the moment. Try again in a minute".to_owned())
+            })?;
+            self.push_bytes_max = daemon.push_bytes_max;
+            self.daemon = Some(daemon);
+        }
+        self.daemon.as_mut().ok_or_else(|| HostError::Failed("the master is not there".to_owned()))
+    }
+
+    fn ask(&mut self, request: &SessionRequest) -> Result<SessionReply, HostError> {
+        let reply = self.daemon()?.ask(request);
+        match reply {
+            Ok(SessionReply::Refused(text)) => Err(HostError::Refused(text)),
+            Ok(SessionReply::Failed(text)) => Err(HostError::Failed(text)),
+            Ok(reply) => Ok(reply),
+            Err(_) => {
+                self.daemon = None;
+                Err(HostError::Failed("the master went away. Try again in a minute".to_owned()))
+            }
+        }
+    }
+
+    /// Opens what the daemon has named.
+    fn open_granted(&mut self, grant: Grant) -> Result<Arc<Snapshot>, HostError> {
+        let wrong = |error: StoreError| {
+            HostError::Failed(format!(
+                "repository {} can't be read now ({error}). Tell the administrators",
+                self.repository
+            ))
+        };
+        if let Some(opened) = &self.opened {
+            if opened.path == grant.path && opened.sequence == grant.sequence {
+                return Ok(opened.snapshot.clone());
+            }
+        }
+        let repository = match self.opened.take().filter(|opened| opened.path == grant.path) {
+            Some(opened) => opened.repository,
+            None => Repository::open(&grant.path).map_err(wrong)?,
+        };
+        let snapshot = Arc::new(repository.snapshot(grant.state).map_err(wrong)?);
+        self.opened =
+            Some(Opened { path: grant.path, repository, sequence: grant.sequence, snapshot: snapshot.clone() });
+        Ok(snapshot)
+    }
+}
+
+impl Host for FleetHost {
+    fn snapshot(&mut self) -> Result<Arc<Snapshot>, HostError> {
+        let request = SessionRequest::Snapshot { repository: self.repository.to_string() };
+        let reply = match self.ask(&request) {
+            // A daemon that was started anew in between serves on.
+            Err(HostError::Failed(_)) if self.daemon.is_none() => self.ask(&request)?,
+            reply => reply?,
+        };
+        match reply {
+            SessionReply::Snapshot(grant) => self.open_granted(grant),
+            _ => Err(HostError::Failed(unexpected().to_string())),
+        }
+    }
+
+    fn spool(&mut self) -> io::Result<File> {
+        tempfile::tempfile_in(&self.address.run)
+    }
+
+    fn push_limits(&self) -> PushLimits {
+        PushLimits {
+            bundle_bytes_max: self.push_bytes_max,
+            prepare: PrepareLimits { change_bytes: self.push_bytes_max, ..PrepareLimits::default() },
+        }
+    }
+
+    fn begin_push(&mut self) -> Result<Box<dyn Push + '_>, HostError> {
+        let received = Instant::now();
+        stop_at("session.received");
+        self.received = Some(received);
+        let request = SessionRequest::Lock { repository: self.repository.to_string() };
+        let (token, grant) = match self.ask(&request)? {
+            SessionReply::Locked { token, grant } => (token, grant),
+            _ => return Err(HostError::Failed(unexpected().to_string())),
+        };
+        stop_at("session.locked");
+        let lock_ms = milliseconds(received);
+        let snapshot = match self.open_granted(grant) {
+            Ok(snapshot) => snapshot,
+            Err(error) => {
+                let _ = self.ask(&SessionRequest::Unlock);
+                return Err(error);
+            }
+        };
+        Ok(Box::new(FleetPush { host: self, token, snapshot, lock_ms, locked: Instant::now(), handed_over: false }))
+    }
+}
+
+/// A push under the repository's write lock.
+struct FleetPush<'h> {
+    host: &'h mut FleetHost,
+    token: Token,
+    snapshot: Arc<Snapshot>,
+    lock_ms: f64,
+    locked: Instant,
+    handed_over: bool,
+}
+
+impl Drop for FleetPush<'_> {
+    fn drop(&mut self) {
+        if !self.handed_over {
+            let _ = self.host.ask(&SessionRequest::Unlock);
+        }
+    }
+}
+
+impl Push for FleetPush<'_> {
+    fn snapshot(&self) -> Arc<Snapshot> {
+        self.snapshot.clone()
+    }
+
+    fn commit(mut self: Box<Self>, change: PreparedChange, messages: &mut dyn Write) -> Result<(), CommitError> {
+        stop_at("session.prepared");
+        self.handed_over = true;
+        let id = RecordId::random().map_err(|error| CommitError::Refused(format!("refused: {error}")))?;
+        let times = SessionTimes { receive_ms: 0.0, lock_ms: self.lock_ms, prepare_ms: milliseconds(self.locked) };
+        let request = SessionRequest::Append(AppendRequest {
+            id,
+            token: self.token,
+            bytes: change.bytes,
+            summary: encode_summary(change.summary),
+            times,
+        });
+        let told = match self.host.daemon.as_mut() {
+            Some(daemon) => hand_over(daemon, &request, &change.file, messages),
+            None => Err(io::ErrorKind::NotConnected.into()),
+        };
+        let end = match told {
+            Ok(end) => end,
+            Err(_) => {
+                self.host.daemon = None;
+                self.settle(id, messages)
+            }
+        };
+        match end {
+            PushEnd::Done => Ok(()),
+            PushEnd::Refused(text) => Err(CommitError::Refused(text)),
+            PushEnd::Unknown(text) => Err(CommitError::Unknown(text)),
+            PushEnd::Stored(text) => Err(CommitError::Stored(text)),
+        }
+    }
+}
+
+impl FleetPush<'_> {
+    /// The daemon is lost. The next one's epoch record has settled what became of the push.
+    fn settle(&self, id: RecordId, messages: &mut dyn Write) -> PushEnd {
+        let name = &self.host.repository;
+        let started = Instant::now();
+        while started.elapsed() < OUTCOME_WAIT {
+            if let Ok(mut daemon) = self.host.address.connect() {
+                match daemon.ask(&SessionRequest::Outcome { id }) {
+                    Ok(SessionReply::Outcome(Settled::Stored(sequence))) => {
+                        let _ = writeln!(messages, "stored as {sequence}");
+                        let _ = messages.flush();
+                        // Whether the mirrors were told nobody here knows; the client must not go on as if they were.
+                        return PushEnd::Stored(format!(
+                            "not yet visible everywhere, on {name}; it is safe in the log. The master was started anew: pull before you push again"
+                        ));
+                    }
+                    // The daemon that was lost may live still, and have the push under way.
+                    Ok(SessionReply::Outcome(Settled::NotStored)) if daemon.epoch > self.token.epoch => {
+                        return PushEnd::Refused(format!(
+                            "refused: the master was started anew before the push was stored, on {name}. Nothing was stored; push again"
+                        ));
+                    }
+                    _ => {}
+                }
+            }
+            thread::sleep(OUTCOME_PAUSE);
+        }
+        PushEnd::Unknown("outcome unknown: pull before you push again".to_owned())
+    }
+}
+
+/// Gives the change to the daemon and passes on what it says, until the end.
+fn hand_over(
+    daemon: &mut Daemon,
+    request: &SessionRequest,
+    file: &File,
+    messages: &mut dyn Write,
+) -> io::Result<PushEnd> {
+    daemon.send_with(request, file)?;
+    stop_at("session.handed-over");
+    loop {
+        match daemon.answer()? {
+            SessionReply::Told(line) => {
+                // A client that has gone changes nothing for the push.
+                let _ = writeln!(messages, "{line}");
+                let _ = messages.flush();
+            }
+            SessionReply::Ended(end) => return Ok(end),
+            SessionReply::Refused(text) | SessionReply::Failed(text) => return Ok(PushEnd::Refused(text)),
+            _ => return Err(unexpected()),
+        }
+    }
+}
+
+/// Encodes a summary so that it fits into a record: of a very large push the first changesets and phases are named.
+fn encode_summary(mut summary: PushSummary) -> Vec<u8> {
+    loop {
+        match postcard::to_stdvec(&summary) {
+            Ok(bytes) if bytes.len() <= limits::SUMMARY_BYTES_MAX => return bytes,
+            Ok(_) => {
+                summary.changesets.truncate(summary.changesets.len() / 2);
+                summary.phases.truncate(summary.phases.len() / 2);
+                summary.bookmarks.truncate(summary.bookmarks.len() / 2);
+            }
+            Err(_) => return Vec::new(),
+        }
+    }
+}
+
+fn milliseconds(since: Instant) -> f64 {
+    since.elapsed().as_secs_f64() * 1000.0
+}

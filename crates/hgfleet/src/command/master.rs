@@ -1,0 +1,49 @@
+//! `hgfleet master`: the master, from the configuration.
+
+use super::roles::{block_on, stopped};
+use crate::cli;
+use crate::config::{Config, RepositoryFormat};
+use anyhow::Context;
+use hgfleet_master::{MasterOptions, SessionLimits, SshLimits, StoreFormatName};
+use std::process::ExitCode;
+use std::time::Duration;
+
+/// How long a push waits for another one's write lock.
+const LOCK_WAIT: Duration = Duration::from_secs(60);
+/// How long a push may hold its lock before it hands its change over.
+const LOCK_LIMIT: Duration = Duration::from_secs(3600);
+
+/// Runs the master until a signal says stop, or another server becomes master.
+///
+/// # Errors
+///
+/// What keeps it from starting or from going on.
+pub fn run(options: cli::Role) -> anyhow::Result<ExitCode> {
+    let config = Config::find(options.config.config.as_deref())?;
+    let ssh = options.addresses.ssh.unwrap_or(config.ssh.listen);
+    let options = MasterOptions {
+        name: options.name.unwrap_or_else(|| config.master.name.clone()),
+        data: config.path(&config.master.data),
+        log: config.path(&config.log.path),
+        run: config.run_folder(),
+        directory: config.path(&config.directory.ldif),
+        host_key: config.path(&config.ssh.host_key),
+        // The balancer has the port; it hands connections over a socket.
+        ssh_listeners: Vec::new(),
+        program: std::env::current_exe().context("cannot find this program's file")?,
+        address: ssh.to_string(),
+        ssh: SshLimits { login_grace: Duration::from_secs(config.ssh.login_grace_seconds), ..SshLimits::default() },
+        session: SessionLimits::default(),
+        format: match config.repositories.format {
+            RepositoryFormat::Current => StoreFormatName::Current,
+            RepositoryFormat::Plain => StoreFormatName::Since49,
+        },
+        told_wait: Duration::from_millis(config.master.told_wait_ms),
+        append_wait: Duration::from_millis(config.master.append_wait_ms),
+        lock_wait: LOCK_WAIT,
+        lock_limit: LOCK_LIMIT,
+        lease: Duration::from_millis(config.master.lease_ms),
+        push_bytes_max: config.master.push_bytes_max,
+    };
+    block_on(async move { hgfleet_master::run(options, stopped()?).await.context("master") })
+}

@@ -1,0 +1,15 @@
+//! `hgfleet session`: one SSH session's work, started by the door.
+
+use crate::cli;
+use hgfleet_master::session::{self, Door, SessionOptions};
+use std::process::ExitCode;
+
+/// Serves the session on the standard streams. What went wrong is told there.
+///
+/// # Errors
+///
+/// None: a session's client reads what it prints, not what this program does.
+pub fn run(options: cli::Session) -> anyhow::Result<ExitCode> {
+    let status = session::run(SessionOptions { run: options.run, door: Door::BuiltIn });
+    Ok(ExitCode::from(status))
+}
