@@ -59,7 +59,6 @@ pub(crate) enum Event {
 /// Appends and applies, for the whole daemon.
 pub(crate) struct Committer {
     pub log: Arc<dyn Log>,
-    pub log_id: LogId,
     pub replica: Arc<Replica>,
     pub epoch: Epoch,
     pub view: ViewSender,
@@ -97,7 +96,6 @@ impl Committer {
         };
         Arc::new(Committer {
             log,
-            log_id,
             replica,
             epoch,
             view,

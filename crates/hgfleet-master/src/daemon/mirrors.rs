@@ -85,11 +85,12 @@ async fn read_all(
 ) -> Result<(), StreamError> {
     while let Some(message) = read_async::<Up>(input).await? {
         let input = match (message, &mirror) {
-            (Up::Heartbeat { number, .. }, mirror) => {
+            (Up::Heartbeat { number, .. }, Some(mirror)) => Some(ViewInput::Heartbeat(mirror.clone(), number)),
+            (Up::Heartbeat { number, .. }, None) => {
                 if to.try_send(Down::Renewed { number }).is_err() {
                     return Ok(());
                 }
-                mirror.clone().map(ViewInput::Heartbeat)
+                None
             }
             (Up::Staged(position), Some(mirror)) => Some(ViewInput::Staged(mirror.clone(), position)),
             (Up::Told(position), Some(mirror)) => Some(ViewInput::Told(mirror.clone(), position)),

@@ -58,7 +58,9 @@ pub(crate) async fn run(options: MasterOptions, shutdown: impl Future<Output = (
     catch_up(&log, &replica, taken.tail.sequence).await?;
 
     let fate = Fate::new();
-    let view = view::start(log.clone(), taken.epoch, options.told_wait, fate.clone()).await;
+    let lease = Arc::new(LeaseState::new(options.lease));
+    let (end, wait) = (taken.tail.sequence, options.told_wait);
+    let view = view::start(log.clone(), taken.epoch, end, lease.clone(), wait, fate.clone()).await;
     let view = view.map_err(|error| MasterError::Log(error.to_string()))?;
     let committer = Committer::new(
         log.clone(),
@@ -70,7 +72,6 @@ pub(crate) async fn run(options: MasterOptions, shutdown: impl Future<Output = (
         fate.clone(),
         options.append_wait,
     );
-    let lease = Arc::new(LeaseState::new(options.lease));
     let itself = Itself { name: options.name.clone(), address: options.address.clone(), replica: replica.clone() };
     tokio::spawn(lease::keep(log.clone(), taken.epoch, taken.counter, lease.clone(), itself, fate.clone()));
     let peers = Peers::default();

@@ -6,14 +6,18 @@ use std::time::Duration;
 
 use hgfleet_log::membership::{Keeper, KeeperTimes, MirrorInView, View, ViewKeeper};
 use hgfleet_log::stream::Down;
-use hgfleet_log::{Epoch, Log, Sequence, ViewError};
+use hgfleet_log::{Epoch, Log, LogError, Sequence, ViewError};
 use tokio::sync::{mpsc, oneshot};
 
 use super::fate::Fate;
+use super::lease::LeaseState;
 use crate::clock;
 
 /// Messages that may wait for one stream; a stream that takes them no faster is cut.
 pub(crate) const STREAM_MESSAGES_MAX: usize = 256;
+
+/// Pause before the log is asked again whether a view was written.
+const SETTLE_PAUSE: Duration = Duration::from_millis(100);
 
 /// Something that concerns the view.
 #[derive(Debug)]
@@ -31,8 +35,8 @@ pub(crate) enum ViewInput {
     },
     /// A stream has ended.
     Gone { stream: u64 },
-    /// A mirror's sign of life.
-    Heartbeat(MirrorInView),
+    /// A mirror's sign of life, with its number.
+    Heartbeat(MirrorInView, u64),
     /// A mirror has staged up to here.
     Staged(MirrorInView, Sequence),
     /// A mirror shows up to here.
@@ -50,25 +54,34 @@ pub(crate) type ViewSender = mpsc::UnboundedSender<ViewInput>;
 pub(crate) async fn start(
     log: Arc<dyn Log>,
     epoch: Epoch,
+    end: Sequence,
+    lease: Arc<LeaseState>,
     told_wait: Duration,
     fate: Fate,
-) -> Result<ViewSender, hgfleet_log::LogError> {
+) -> Result<ViewSender, LogError> {
     let current = log.view().await?;
     let times = KeeperTimes { told_wait, ..KeeperTimes::default() };
-    let keeper = ViewKeeper::take_over(epoch, current, times, clock::now());
+    let keeper = ViewKeeper::take_over(epoch, Some(end), current, times, clock::now());
     let (sender, receiver) = mpsc::unbounded_channel();
-    let owner = Owner { log, keeper, fate, streams: HashMap::new(), pushes: HashMap::new(), next_push: 0 };
+    let owner = Owner { log, lease, keeper, fate, streams: HashMap::new(), pushes: HashMap::new(), next_push: 0 };
     tokio::spawn(owner.run(receiver));
     Ok(sender)
 }
 
 struct Owner {
     log: Arc<dyn Log>,
+    lease: Arc<LeaseState>,
     keeper: ViewKeeper,
     fate: Fate,
-    streams: HashMap<u64, mpsc::Sender<Down>>,
+    streams: HashMap<u64, Stream>,
     pushes: HashMap<u64, oneshot::Sender<(usize, usize)>>,
     next_push: u64,
+}
+
+/// The master's end of a stream.
+struct Stream {
+    mirror: Option<MirrorInView>,
+    to: mpsc::Sender<Down>,
 }
 
 impl Owner {
@@ -96,18 +109,31 @@ impl Owner {
                 if let Some(view) = self.keeper.view() {
                     let _ = to.try_send(Down::View(view.clone()));
                 }
-                self.streams.insert(stream, to);
+                self.streams.insert(stream, Stream { mirror: mirror.clone(), to });
                 if let Some(mirror) = mirror {
                     self.keeper.hello(&mirror, staged, now);
                 }
             }
             ViewInput::Gone { stream } => {
-                self.streams.remove(&stream);
+                let mirror = self.streams.remove(&stream).and_then(|stream| stream.mirror);
+                // A mirror that has connected again before its old stream's end was noticed is still there.
+                let other = self.streams.values().any(|other| other.mirror == mirror);
+                if let Some(mirror) = mirror.filter(|_| !other) {
+                    self.keeper.disconnected(&mirror);
+                }
             }
-            ViewInput::Heartbeat(mirror) => self.keeper.heartbeat(&mirror, now),
+            ViewInput::Heartbeat(mirror, number) => {
+                // Once another may be master, and count without this mirror, it must not go on because of this one.
+                if self.lease.may_read() {
+                    self.keeper.heartbeat(&mirror, number, now);
+                }
+            }
             ViewInput::Staged(mirror, position) => self.keeper.staged(&mirror, position),
             ViewInput::Told(mirror, position) => self.keeper.told(&mirror, position),
-            ViewInput::Appended(sequence) => self.send(&Down::Appended(sequence)),
+            ViewInput::Appended(sequence) => {
+                self.send(&Down::Appended(sequence));
+                self.keeper.appended(sequence);
+            }
             ViewInput::Push { sequence, answer } => {
                 let push = self.next_push;
                 self.next_push += 1;
@@ -123,6 +149,7 @@ impl Owner {
                 Keeper::WriteView { expected, view } => self.write(expected, view).await,
                 Keeper::SendView(view) => self.send(&Down::View(view)),
                 Keeper::Visible(position) => self.send(&Down::Visible(position)),
+                Keeper::Renewed { mirror, number } => self.renew(&mirror, number),
                 Keeper::PushAnswered { push, told, of } => {
                     if let Some(answer) = self.pushes.remove(&push) {
                         let _ = answer.send((told, of));
@@ -133,7 +160,7 @@ impl Owner {
     }
 
     async fn write(&mut self, expected: Option<u64>, view: View) {
-        match self.log.set_view(expected, view).await {
+        match self.log.set_view(expected, view.clone()).await {
             Ok(()) => self.keeper.written(),
             Err(ViewError::Fenced { newest }) => self.fate.fenced(newest),
             Err(ViewError::Conflict { current }) => {
@@ -143,18 +170,38 @@ impl Owner {
             }
             Err(error @ ViewError::Invalid(_)) => self.fate.failed(format!("the view: {error}")),
             Err(ViewError::Log(error)) => {
-                tracing::error!(%error, "the view could not be written");
-                self.keeper.not_written();
-                tokio::time::sleep(Duration::from_millis(50)).await;
+                tracing::error!(%error, "it is not known whether the view was written");
+                self.settle(&view).await;
             }
         }
     }
 
+    /// Reads whether a view was written.
+    async fn settle(&mut self, view: &View) {
+        loop {
+            match self.log.view().await {
+                Ok(Some(found)) if found == *view => return self.keeper.written(),
+                Ok(_) => return self.keeper.not_written(),
+                Err(error @ LogError::Closed(_)) => return self.fate.failed(error.to_string()),
+                Err(error) => {
+                    tracing::error!(%error, "the view can't be read");
+                    tokio::time::sleep(SETTLE_PAUSE).await;
+                }
+            }
+        }
+    }
+
+    fn renew(&mut self, mirror: &MirrorInView, number: u64) {
+        for stream in self.streams.values().filter(|stream| stream.mirror.as_ref() == Some(mirror)) {
+            let _ = stream.to.try_send(Down::Renewed { number });
+        }
+    }
+
     fn send(&mut self, message: &Down) {
-        self.streams.retain(|stream, to| match to.try_send(message.clone()) {
+        self.streams.retain(|number, stream| match stream.to.try_send(message.clone()) {
             Ok(()) => true,
             Err(_) => {
-                tracing::warn!(stream, "a mirror's or balancer's stream is too slow; it is cut");
+                tracing::warn!(stream = number, "a mirror's or balancer's stream is too slow; it is cut");
                 false
             }
         });
