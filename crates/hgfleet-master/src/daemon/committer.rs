@@ -20,7 +20,7 @@ use super::fate::Fate;
 use super::locks::WriteLock;
 use super::redo::LogSource;
 use super::view::{ViewInput, ViewSender};
-use crate::clock;
+use crate::clock::unix_ms;
 use crate::commit::machine::{Commit, Found, Input, Output, Tell};
 use crate::commit::turns::Turns;
 use crate::protocol::{PushEnd, SessionTimes};
@@ -390,7 +390,7 @@ impl Driver {
     }
 
     fn draft(&self, id: RecordId, body: Body) -> Draft {
-        Draft::following(self.expected.as_ref(), self.committer.epoch, id, clock::unix_ms(), body)
+        Draft::following(self.expected.as_ref(), self.committer.epoch, id, unix_ms(), body)
     }
 
     fn append(&self) -> Work {

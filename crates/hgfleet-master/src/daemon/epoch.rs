@@ -4,11 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hgfleet_log::{
-    AppendError, Body, Draft, Epoch, Follower, Log, LogError, LogId, Payload, Record, RecordId, Refusal, Sequence, Tail,
+    AppendError, Body, Draft, Epoch, Follower, Log, LogError, LogId, Payload, Record, RecordId, Refusal, Sequence,
+    Tail, boot_time,
 };
 use hgfleet_replica::Replica;
 
-use crate::clock;
+use crate::clock::unix_ms;
 use crate::options::MasterError;
 
 /// Records read at once.
@@ -47,7 +48,7 @@ pub(crate) async fn take(
             .ok_or_else(|| MasterError::Log("the log's epochs are used up".to_owned()))?;
         let id = RecordId::random().map_err(|error| MasterError::Log(error.to_string()))?;
         let body = Body::Epoch { holder: name.to_owned() };
-        let draft = Draft::following(tail.as_ref(), epoch, id, clock::unix_ms(), body);
+        let draft = Draft::following(tail.as_ref(), epoch, id, unix_ms(), body);
         match log.append(draft, Payload::Empty).await {
             Ok(record) => return Ok(Taken { epoch, tail: Tail::of(&record), counter }),
             Err(AppendError::Refused(Refusal::WrongLastSequence { .. } | Refusal::Fenced { .. })) => {
@@ -120,10 +121,10 @@ async fn read_on(log: &Arc<dyn Log>, follower: &mut Follower) -> Result<(), Mast
 /// Waits until another holder's lease has not been renewed for a lease time. One's own needs no waiting.
 async fn quiet(log: &Arc<dyn Log>, name: &str, wait: Duration) -> Result<Option<u64>, MasterError> {
     let mut seen = log.lease().await.map_err(failed)?;
-    let mut since = clock::now();
+    let mut since = boot_time();
     loop {
         let Some(lease) = &seen else { return Ok(None) };
-        if lease.holder == name || clock::now().saturating_sub(since) >= wait {
+        if lease.holder == name || boot_time().saturating_sub(since) >= wait {
             return Ok(Some(lease.counter));
         }
         tokio::time::sleep((wait / 10).max(Duration::from_millis(10))).await;
@@ -131,7 +132,7 @@ async fn quiet(log: &Arc<dyn Log>, name: &str, wait: Duration) -> Result<Option<
         if now != seen {
             tracing::info!(holder = lease.holder, "another master lives");
             seen = now;
-            since = clock::now();
+            since = boot_time();
         }
     }
 }

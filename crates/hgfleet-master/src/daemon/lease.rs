@@ -4,24 +4,24 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use hgfleet_log::{DiskUse, Epoch, LeaseError, Log, Member, Role, ServerState};
+use hgfleet_log::{DiskUse, Epoch, LeaseError, Log, Member, Role, ServerState, boot_time};
 use hgfleet_replica::Replica;
 
 use super::fate::Fate;
-use crate::clock;
+use crate::clock::unix_ms;
 
 /// Until when the master may answer reads.
 #[derive(Debug)]
 pub(crate) struct LeaseState {
     lease: Duration,
-    /// When the last renewal that was answered was sent, nanoseconds of [`clock::now`].
+    /// When the last renewal that was answered was sent, nanoseconds of [`boot_time`].
     renewed: AtomicU64,
 }
 
 impl LeaseState {
     pub(crate) fn new(lease: Duration) -> LeaseState {
         let state = LeaseState { lease, renewed: AtomicU64::new(0) };
-        state.renewed(clock::now());
+        state.renewed(boot_time());
         state
     }
 
@@ -32,7 +32,7 @@ impl LeaseState {
     /// Whether less than a lease time has gone since the last answered renewal was sent: nobody else can be master yet.
     pub(crate) fn may_read(&self) -> bool {
         let renewed = Duration::from_nanos(self.renewed.load(Ordering::Acquire));
-        clock::now().saturating_sub(renewed) < self.lease
+        boot_time().saturating_sub(renewed) < self.lease
     }
 }
 
@@ -55,7 +55,7 @@ pub(crate) async fn keep(
     let mut counter = counter;
     let pause = (state.lease / 4).clamp(Duration::from_millis(50), Duration::from_secs(1));
     loop {
-        let sent = clock::now();
+        let sent = boot_time();
         match log.renew_lease(&itself.name, Some(epoch), counter).await {
             Ok(lease) => {
                 counter = Some(lease.counter);
@@ -79,6 +79,10 @@ pub(crate) async fn keep(
             tracing::warn!(%error, "the heartbeat could not be written");
         }
         tokio::time::sleep(pause).await;
+        if let Some(why) = log.failure() {
+            // The next start finds out what the log holds.
+            fate.failed(why);
+        }
         if fate.has_ended() {
             return;
         }
@@ -111,7 +115,7 @@ impl Itself {
             } else {
                 format!("in quarantine: {}", quarantined.join(", "))
             },
-            at_ms: clock::unix_ms(),
+            at_ms: unix_ms(),
             disk: DiskUse {
                 log_bytes: log.disk_bytes().await.unwrap_or(0),
                 staged_bytes: 0,

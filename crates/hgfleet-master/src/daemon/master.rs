@@ -10,6 +10,7 @@ use hgfleet_replica::{Replica, ReplicaError, RepositorySnapshot};
 use tokio::sync::Mutex;
 
 use super::committer::Committer;
+use super::digests::Digests;
 use super::fate::Fate;
 use super::lease::LeaseState;
 use super::locks::{Locks, WriteLock};
@@ -33,6 +34,7 @@ pub(crate) struct Master {
     pub lease: Arc<LeaseState>,
     pub directory: Arc<dyn Directory>,
     pub peers: Peers,
+    pub digests: Digests,
     pub fate: Fate,
     /// Names are given one at a time: a name may collide with another that is just being given.
     pub naming: Mutex<()>,

@@ -10,6 +10,7 @@ use hgfleet_log::{LogId, Role};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::mpsc;
 
+use super::digests::Answer;
 use super::master::Master;
 use super::view::{STREAM_MESSAGES_MAX, ViewInput};
 
@@ -38,11 +39,6 @@ where
         let _ = write_async(&mut output, &Down::Refused(why)).await;
         return;
     }
-    let view = master.log.view().await.ok().flatten();
-    let welcome = Welcome { version: VERSION, log, epoch: master.epoch, master: name, view };
-    if write_async(&mut output, &Down::Welcome(welcome)).await.is_err() {
-        return;
-    }
     let stream = STREAMS.fetch_add(1, Ordering::Relaxed);
     let (to, messages) = mpsc::channel(STREAM_MESSAGES_MAX);
     let writer = tokio::spawn(write_all(messages, output));
@@ -50,9 +46,16 @@ where
         (Role::Mirror, Some(incarnation)) => Some(MirrorInView { name: hello.name.clone(), incarnation }),
         _ => None,
     };
+    // The view's owner adds the view as it stands, and sends it.
+    let welcome = Welcome { version: VERSION, log, epoch: master.epoch, master: name, view: None };
     tracing::info!(server = hello.name, role = %hello.role, pid = hello.pid, staged = hello.staged.map(|s| s.get()), "stream opened");
-    let _ =
-        master.view.send(ViewInput::Joined { stream, mirror: mirror.clone(), staged: hello.staged, to: to.clone() });
+    let _ = master.view.send(ViewInput::Joined {
+        welcome,
+        stream,
+        mirror: mirror.clone(),
+        staged: hello.staged,
+        to: to.clone(),
+    });
     let ended = read_all(&master, mirror, &mut input, to).await;
     let _ = master.view.send(ViewInput::Gone { stream });
     // The writer ends with the last sender, which the view's owner drops when it hears of the end.
@@ -94,7 +97,13 @@ async fn read_all(
             }
             (Up::Staged(position), Some(mirror)) => Some(ViewInput::Staged(mirror.clone(), position)),
             (Up::Told(position), Some(mirror)) => Some(ViewInput::Told(mirror.clone(), position)),
-            (Up::Staged(_) | Up::Told(_), None) => None,
+            (Up::Left, Some(mirror)) => Some(ViewInput::Left(mirror.clone())),
+            (Up::Digest { number, digest, reason }, Some(mirror)) => {
+                let digest = digest.ok_or(reason);
+                master.digests.answered(number, Answer { server: mirror.name.clone(), digest });
+                None
+            }
+            (Up::Staged(_) | Up::Told(_) | Up::Left | Up::Digest { .. }, None) => None,
             (Up::Hello(_), _) => return Err(std::io::Error::other("a second hello").into()),
         };
         if let Some(input) = input {

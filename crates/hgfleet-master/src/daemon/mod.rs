@@ -3,6 +3,7 @@
 mod change_file;
 mod committer;
 mod descriptors;
+mod digests;
 mod epoch;
 mod fate;
 mod lease;
@@ -30,6 +31,7 @@ use hgfleet_replica::Replica;
 use tokio::net::{TcpListener, UnixListener, UnixStream};
 
 use self::committer::Committer;
+use self::digests::Digests;
 use self::fate::Fate;
 use self::lease::{Itself, LeaseState};
 use self::locks::Locks;
@@ -86,6 +88,7 @@ pub(crate) async fn run(options: MasterOptions, shutdown: impl Future<Output = (
         lease,
         directory: directory.clone(),
         peers: peers.clone(),
+        digests: Digests::default(),
         fate: fate.clone(),
         naming: tokio::sync::Mutex::new(()),
         format: options.format,

@@ -115,7 +115,10 @@ impl Master {
             let (recomputed, kept) = replica.scrub(&on).map_err(text)?;
             Ok((report, recomputed, kept))
         });
-        let (report, recomputed, kept) = report.await?;
+        let ((report, recomputed, kept), answers) = match tokio::join!(report, self.digests.ask(&self.view, &name)) {
+            (Ok(report), answers) => (report, answers),
+            (Err(no), _) => return Err(no),
+        };
         drop(lock);
         let mut problems = report.problems;
         if recomputed != kept || kept != digest {
@@ -125,7 +128,20 @@ impl Master {
                 hex(&digest)
             ));
         }
-        let servers = vec![ServerDigest { server: itself.to_owned(), sequence, digest: hex(&recomputed) }];
+        let mut servers = vec![ServerDigest { server: itself.to_owned(), sequence, digest: hex(&recomputed) }];
+        for answer in answers {
+            match answer.digest {
+                Ok((at, other)) => {
+                    if at.get() == sequence && other != digest {
+                        problems.push(format!("{}: its files have digest {}", answer.server, hex(&other)));
+                    } else if at.get() != sequence {
+                        problems.push(format!("{}: it is at record {at}, and the log at {sequence}", answer.server));
+                    }
+                    servers.push(ServerDigest { server: answer.server, sequence: at.get(), digest: hex(&other) });
+                }
+                Err(why) => problems.push(format!("{}: {why}", answer.server)),
+            }
+        }
         Ok(VerifyAnswer {
             changesets: report.changesets,
             revisions: report.changesets + report.manifests + report.file_revisions,

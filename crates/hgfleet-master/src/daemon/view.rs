@@ -5,13 +5,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hgfleet_log::membership::{Keeper, KeeperTimes, MirrorInView, View, ViewKeeper};
-use hgfleet_log::stream::Down;
-use hgfleet_log::{Epoch, Log, LogError, Sequence, ViewError};
+use hgfleet_log::stream::{Down, Welcome};
+use hgfleet_log::{Epoch, Log, LogError, RepositoryName, Sequence, ViewError, boot_time};
 use tokio::sync::{mpsc, oneshot};
 
 use super::fate::Fate;
 use super::lease::LeaseState;
-use crate::clock;
 
 /// Messages that may wait for one stream; a stream that takes them no faster is cut.
 pub(crate) const STREAM_MESSAGES_MAX: usize = 256;
@@ -24,6 +23,8 @@ const SETTLE_PAUSE: Duration = Duration::from_millis(100);
 pub(crate) enum ViewInput {
     /// A stream has begun.
     Joined {
+        /// What it is answered, but for the view.
+        welcome: Welcome,
         /// Its number.
         stream: u64,
         /// The mirror at its other end; none for a balancer.
@@ -41,6 +42,10 @@ pub(crate) enum ViewInput {
     Staged(MirrorInView, Sequence),
     /// A mirror shows up to here.
     Told(MirrorInView, Sequence),
+    /// A mirror serves nobody any more.
+    Left(MirrorInView),
+    /// Every mirror that is connected shall say which digest a store has; their names are the answer.
+    AskDigests { number: u64, repository: RepositoryName, asked: oneshot::Sender<Vec<String>> },
     /// The log has grown.
     Appended(Sequence),
     /// Somebody wants to know when the mirrors were told of this sequence.
@@ -61,7 +66,7 @@ pub(crate) async fn start(
 ) -> Result<ViewSender, LogError> {
     let current = log.view().await?;
     let times = KeeperTimes { told_wait, ..KeeperTimes::default() };
-    let keeper = ViewKeeper::take_over(epoch, Some(end), current, times, clock::now());
+    let keeper = ViewKeeper::take_over(epoch, Some(end), current, times, boot_time());
     let (sender, receiver) = mpsc::unbounded_channel();
     let owner = Owner { log, lease, keeper, fate, streams: HashMap::new(), pushes: HashMap::new(), next_push: 0 };
     tokio::spawn(owner.run(receiver));
@@ -88,7 +93,7 @@ impl Owner {
     async fn run(mut self, mut inputs: mpsc::UnboundedReceiver<ViewInput>) {
         self.work().await;
         loop {
-            let pause = self.keeper.deadline().map(|at| at.saturating_sub(clock::now()));
+            let pause = self.keeper.deadline().map(|at| at.saturating_sub(boot_time()));
             // A deadline that has passed still leaves others their turn.
             let pause = pause.unwrap_or(Duration::from_secs(1)).max(Duration::from_millis(1));
             tokio::select! {
@@ -96,19 +101,19 @@ impl Owner {
                     Some(input) => self.take(input),
                     None => return,
                 },
-                () = tokio::time::sleep(pause) => self.keeper.tick(clock::now()),
+                () = tokio::time::sleep(pause) => self.keeper.tick(boot_time()),
             }
             self.work().await;
         }
     }
 
     fn take(&mut self, input: ViewInput) {
-        let now = clock::now();
+        let now = boot_time();
         match input {
-            ViewInput::Joined { stream, mirror, staged, to } => {
-                if let Some(view) = self.keeper.view() {
-                    let _ = to.try_send(Down::View(view.clone()));
-                }
+            ViewInput::Joined { welcome, stream, mirror, staged, to } => {
+                // From here, so that no other message about the view comes before it.
+                let view = self.keeper.view().cloned();
+                let _ = to.try_send(Down::Welcome(Welcome { view, ..welcome }));
                 self.streams.insert(stream, Stream { mirror: mirror.clone(), to });
                 if let Some(mirror) = mirror {
                     self.keeper.hello(&mirror, staged, now);
@@ -130,6 +135,17 @@ impl Owner {
             }
             ViewInput::Staged(mirror, position) => self.keeper.staged(&mirror, position),
             ViewInput::Told(mirror, position) => self.keeper.told(&mirror, position),
+            ViewInput::Left(mirror) => self.keeper.left(&mirror),
+            ViewInput::AskDigests { number, repository, asked } => {
+                let mut names = Vec::new();
+                for stream in self.streams.values() {
+                    let Some(mirror) = &stream.mirror else { continue };
+                    if stream.to.try_send(Down::DigestWanted { number, repository: repository.clone() }).is_ok() {
+                        names.push(mirror.name.clone());
+                    }
+                }
+                let _ = asked.send(names);
+            }
             ViewInput::Appended(sequence) => {
                 self.send(&Down::Appended(sequence));
                 self.keeper.appended(sequence);
