@@ -12,6 +12,8 @@ pub mod branchmap;
 pub mod change;
 pub mod changeset;
 pub mod config;
+#[cfg(test)]
+mod damage_tests;
 pub mod delta;
 pub mod digest;
 pub mod error;

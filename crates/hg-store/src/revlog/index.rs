@@ -189,7 +189,9 @@ fn check(entry: Entry<'_>, number: i32, chunks: u64) -> Result<(), String> {
     if entry.flags() & !FLAG_CENSORED != 0 {
         return Err(format!("unknown flags {:#06x}", entry.flags()));
     }
-    if number > 0 && entry.offset() != chunks {
+    // The first entry has the header in the upper bytes.
+    let offset = if number == 0 { entry.offset() & 0xffff } else { entry.offset() };
+    if offset != chunks {
         return Err(format!("chunk at {} instead of {chunks}", entry.offset()));
     }
     if entry.chunk_bytes() < 0 || entry.text_bytes() < 0 {
