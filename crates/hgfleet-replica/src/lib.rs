@@ -44,3 +44,7 @@ pub use error::ReplicaError;
 pub use recover::{Recovery, RedoSource};
 pub use replica::{Outcome, Replica};
 pub use status::{RepositorySnapshot, RepositoryStatus};
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests;
