@@ -3,6 +3,8 @@
 mod files;
 mod members;
 mod rows;
+#[cfg(test)]
+mod tests;
 mod values;
 mod writer;
 

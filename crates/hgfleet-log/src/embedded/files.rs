@@ -142,12 +142,12 @@ pub(super) fn open_read_only(place: &Place, format: &Format) -> Result<Connectio
 }
 
 fn prepare(place: &Place, connection: &Connection) -> Result<(), LogError> {
-    connection.busy_timeout(BUSY_WAIT).map_err(place.sqlite("open"))?;
-    connection.set_limit(Limit::SQLITE_LIMIT_LENGTH, VALUE_BYTES_MAX).map_err(place.sqlite("open"))?;
+    connection.busy_timeout(BUSY_WAIT).map_err(not_a_log(place, "open"))?;
+    connection.set_limit(Limit::SQLITE_LIMIT_LENGTH, VALUE_BYTES_MAX).map_err(not_a_log(place, "open"))?;
     // A file from elsewhere could hold views and triggers that call functions.
-    connection.pragma_update(None, "trusted_schema", false).map_err(place.sqlite("open"))?;
-    connection.pragma_update(None, "cell_size_check", true).map_err(place.sqlite("open"))?;
-    connection.pragma_update(None, "cache_size", -8192).map_err(place.sqlite("open"))
+    connection.pragma_update(None, "trusted_schema", false).map_err(not_a_log(place, "open"))?;
+    connection.pragma_update(None, "cell_size_check", true).map_err(not_a_log(place, "open"))?;
+    connection.pragma_update(None, "cache_size", -8192).map_err(not_a_log(place, "open"))
 }
 
 fn is_blank(place: &Place, connection: &Connection) -> Result<bool, LogError> {
