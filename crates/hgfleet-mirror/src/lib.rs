@@ -61,7 +61,8 @@ const REMOVE_EVERY: Duration = Duration::from_secs(1);
 /// # Errors
 ///
 /// What keeps a mirror from starting: a folder that can't be used, a socket that can't be bound.
-/// Later trouble (log away, master away, one repository damaged) is logged and lived with.
+/// Later trouble (log away, master away, one repository damaged) is logged and lived with, but for a disk
+/// that can't keep what was written: then the process must end, and the next one recovers.
 pub async fn run(options: MirrorOptions, shutdown: impl Future<Output = ()> + Send) -> Result<(), MirrorError> {
     let fault = |what, path: &Path| {
         let (name, path) = (options.name.clone(), path.to_owned());
@@ -122,7 +123,8 @@ pub async fn run(options: MirrorOptions, shutdown: impl Future<Output = ()> + Se
     let member = membership.clone();
     tasks.spawn(async move { member.stay().await });
     tasks.spawn(remove_durable(staging.clone(), replica.clone(), REMOVE_EVERY));
-    tasks.spawn(repair::run(replica.clone(), staging, showing, standing));
+    tasks.spawn(repair::run(replica.clone(), staging, showing.clone(), standing));
+    let fatal = showing;
 
     let (stop, stopping) = watch::channel(false);
     let mut doors = JoinSet::new();
@@ -133,7 +135,12 @@ pub async fn run(options: MirrorOptions, shutdown: impl Future<Output = ()> + Se
         let everybody = Arc::new(Door { site, believes_tags: false });
         doors.spawn(http::serve(listener, everybody, stopped(stopping), drain));
     }
-    shutdown.await;
+    tokio::select! {
+        () = shutdown => {}
+        source = fatal.fatal() => {
+            return Err(MirrorError::Fatal { name: options.name, source });
+        }
+    }
     membership.start_draining();
     stop.send_replace(true);
     while doors.join_next().await.is_some() {}

@@ -2,6 +2,7 @@
 
 use std::net::TcpListener;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use hgfleet_replica::ReplicaError;
@@ -86,6 +87,14 @@ pub enum MirrorError {
         name: String,
         /// Why.
         source: ReplicaError,
+    },
+    /// What was written can't be believed any more; a new process recovers.
+    #[error("mirror {name}: {source}")]
+    Fatal {
+        /// The mirror.
+        name: String,
+        /// Why.
+        source: Arc<ReplicaError>,
     },
 }
 

@@ -20,7 +20,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use hgfleet_log::{Record, RepositoryName, Sequence, StoreKind};
-use hgfleet_replica::{Outcome, Replica};
+use hgfleet_replica::{Outcome, Replica, ReplicaError};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
@@ -38,6 +38,20 @@ pub(crate) enum NotShown {
     Late,
 }
 
+/// Why a record was not applied.
+enum Fault {
+    /// It may be tried again.
+    Passing(String),
+    /// Nothing that this process has written is believed any more.
+    Fatal(ReplicaError),
+}
+
+impl Fault {
+    fn passing(why: impl ToString) -> Self {
+        Self::Passing(why.to_string())
+    }
+}
+
 /// Who applies, and who waits for it.
 #[derive(Debug)]
 pub(crate) struct Showing {
@@ -48,6 +62,7 @@ pub(crate) struct Showing {
     told: File,
     changed: watch::Sender<()>,
     staged: watch::Sender<Option<Sequence>>,
+    fatal: watch::Sender<Option<Arc<ReplicaError>>>,
 }
 
 /// A repository's queue; none: records that concern no repository.
@@ -88,7 +103,15 @@ impl Showing {
         state.staged = staging.tail().map(|(_, tail)| tail.sequence).max(applied);
         state.heard = read_told(&told)?.max(applied);
         let staged = watch::channel(state.staged).0;
-        Ok(Arc::new(Self { replica, staging, state: Mutex::new(state), told, changed: watch::channel(()).0, staged }))
+        Ok(Arc::new(Self {
+            replica,
+            staging,
+            state: Mutex::new(state),
+            told,
+            changed: watch::channel(()).0,
+            staged,
+            fatal: watch::channel(None).0,
+        }))
     }
 
     /// Reads the position that a mirror with this file had shown before.
@@ -107,6 +130,16 @@ impl Showing {
     /// Follows the staged position.
     pub(crate) fn watch_staged(&self) -> watch::Receiver<Option<Sequence>> {
         self.staged.subscribe()
+    }
+
+    /// Waits for the error after which this process must end.
+    pub(crate) async fn fatal(&self) -> Arc<ReplicaError> {
+        let mut fatal = self.fatal.subscribe();
+        let error = fatal.wait_for(Option::is_some).await.ok().and_then(|error| error.clone());
+        match error {
+            Some(error) => error,
+            None => std::future::pending().await,
+        }
     }
 
     /// Up to where the log is durable here.
@@ -223,11 +256,16 @@ impl Showing {
     fn work_on(&self, queue: &Queue) {
         while let Some(sequence) = self.next_of(queue) {
             match self.apply(sequence) {
+                Err(Fault::Fatal(error)) => {
+                    tracing::error!(%sequence, %error, "this process must end");
+                    self.fatal.send_replace(Some(Arc::new(error)));
+                    return;
+                }
                 Ok(()) => {
                     self.lock().applied(queue, sequence);
                     self.changed.send_replace(());
                 }
-                Err(fault) => {
+                Err(Fault::Passing(fault)) => {
                     tracing::error!(%sequence, fault, "a record could not be applied");
                     self.lock().fault = Some(fault);
                     // Keeps the queue busy meanwhile, so that nobody else tries either.
@@ -248,12 +286,17 @@ impl Showing {
         next
     }
 
-    fn apply(&self, sequence: Sequence) -> Result<(), String> {
-        let staged = self.staging.get(sequence).map_err(|e| e.to_string())?;
-        let (record, change) = staged.ok_or("the staged record is gone")?;
+    fn apply(&self, sequence: Sequence) -> Result<(), Fault> {
+        let staged = self.staging.get(sequence).map_err(Fault::passing)?;
+        let (record, change) = staged.ok_or_else(|| Fault::passing("the staged record is gone"))?;
         // A record that breaks the applier must not end the queue's thread without a word.
         let applied = catch_unwind(AssertUnwindSafe(|| self.replica.apply(&record, change.as_ref())));
-        let outcome = applied.map_err(|_| "applying it panicked".to_owned())?.map_err(|error| error.to_string())?;
+        let outcome = match applied {
+            Ok(Ok(outcome)) => outcome,
+            Ok(Err(error @ ReplicaError::NotDurable(_))) => return Err(Fault::Fatal(error)),
+            Ok(Err(error)) => return Err(Fault::passing(error)),
+            Err(_) => return Err(Fault::passing("applying it panicked")),
+        };
         if let (Outcome::Quarantined(reason), Some(store)) = (&outcome, record.store()) {
             let repository = store.repository.as_str();
             tracing::error!(%sequence, repository, reason, "a repository is in quarantine");
