@@ -74,7 +74,7 @@ pub enum Refusal {
     #[error("does not belong to changeset {0}")]
     WrongLink(Node),
     /// The delta can't be applied.
-    #[error("bad delta: {0}")]
+    #[error("{0}")]
     Delta(DeltaError),
     /// The null node as a name.
     #[error("null revision")]

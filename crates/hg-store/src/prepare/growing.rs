@@ -69,7 +69,6 @@ pub(super) struct Entry {
     pub(super) offset: u64,
     pub(super) chunk_bytes: u32,
     pub(super) text_bytes: u32,
-    flags: u16,
     /// `None`: the chunk is a full text.
     pub(super) base: Option<u32>,
     pub(super) link: u32,
@@ -309,7 +308,6 @@ impl<'r> Growing<'r> {
             offset: self.end,
             chunk_bytes,
             text_bytes,
-            flags: 0,
             base: choice.base,
             link,
             parents,
@@ -430,8 +428,9 @@ impl<'r> Growing<'r> {
         let mut call = self.index_call;
         if self.was_split() {
             for revision in self.old_range() {
-                self.encode(revision.get(), &self.old_entry(revision), 0, &mut bytes);
+                bytes.extend_from_slice(self.old().raw_entry(revision));
             }
+            bytes[..4].copy_from_slice(&self.header(0).to_be_bytes());
             call = Call::Replace(Some(self.old().extent().index_bytes));
         }
         for (number, entry) in (self.old_revisions..).zip(&self.entries) {
@@ -454,33 +453,13 @@ impl<'r> Growing<'r> {
         (new && self.old_revisions == 0, new && data)
     }
 
-    /// An old revision as an entry; its chain is left out.
-    fn old_entry(&self, revision: Revision) -> Entry {
-        let old = self.old();
-        Entry {
-            offset: old.chunk_offset(revision),
-            chunk_bytes: old.chunk_bytes(revision),
-            text_bytes: old.text_bytes(revision),
-            flags: old.flags(revision),
-            base: old.delta_base(revision).map(Revision::get),
-            link: old.link(revision),
-            parents: self.parents(revision.get()),
-            node: old.node(revision),
-            chain: Chain::default(),
-        }
-    }
-
     /// Appends an index entry, 64 bytes: offset (6) and flags (2), chunk bytes, text bytes, base, link, parents (4 each), node (20),
-    /// zeros; big-endian. The first entry's offset is 0, and the header lies in its place.
+    /// zeros; big-endian. The first entry's offset is 0, and the header lies in its place; its flags are none.
     fn encode(&self, revision: u32, entry: &Entry, inline: u32, out: &mut Vec<u8>) {
         let begin = out.len();
-        out.extend_from_slice(&(entry.offset << 16 | u64::from(entry.flags)).to_be_bytes());
+        out.extend_from_slice(&(entry.offset << 16).to_be_bytes());
         if revision == 0 {
-            let mut header = VERSION | inline;
-            if matches!(self.deltas, Deltas::General { .. }) {
-                header |= GENERALDELTA;
-            }
-            out[begin..begin + 4].copy_from_slice(&header.to_be_bytes());
+            out[begin..begin + 4].copy_from_slice(&self.header(inline).to_be_bytes());
         }
         let base = match (entry.base, self.deltas) {
             (None, _) => revision,
@@ -496,6 +475,14 @@ impl<'r> Growing<'r> {
         }
         out.extend_from_slice(entry.node.as_bytes());
         out.resize(begin + ENTRY_BYTES, 0);
+    }
+
+    /// The header that lies in the first entry.
+    fn header(&self, inline: u32) -> u32 {
+        match self.deltas {
+            Deltas::General { .. } => VERSION | GENERALDELTA | inline,
+            Deltas::None | Deltas::Previous => VERSION | inline,
+        }
     }
 
     fn full_text_below(&self, mut revision: u32) -> u32 {

@@ -3,6 +3,7 @@
 #![allow(dead_code)] // each test program uses its part of it
 
 pub mod bundle;
+pub mod history;
 
 use std::fs::File;
 use std::io::BufReader;
