@@ -1,7 +1,9 @@
 //! Heads of each named branch.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
+use crate::kept_index::KeptBranches;
 use crate::walk::RevisionSet;
 use crate::{Revision, Revlog, Snapshot, StoreError, View, changeset, walk};
 
@@ -44,7 +46,8 @@ pub struct Branchmap {
 
 impl Branchmap {
     pub(crate) fn read(snapshot: &Snapshot) -> Result<Branchmap, StoreError> {
-        let of = BranchOfChangesets::read(snapshot.changelog())?;
+        let folder = snapshot.repository().kept_folder();
+        let of = BranchOfChangesets::read(snapshot.changelog(), folder)?;
         Ok(Branchmap::of(snapshot.changelog(), snapshot.served()?, &of))
     }
 
@@ -103,27 +106,34 @@ impl Branchmap {
 }
 
 /// The branch of each changeset, by number.
-struct BranchOfChangesets {
+pub(crate) struct BranchOfChangesets {
     names: Vec<Vec<u8>>,
     numbers: Vec<u32>,
     closes: RevisionSet,
+    /// Changesets of which the kept files knew it.
+    kept: usize,
 }
 
 impl BranchOfChangesets {
-    fn read(changelog: &Revlog) -> Result<BranchOfChangesets, StoreError> {
+    /// `folder` has what is kept from before, if anything is.
+    pub(crate) fn read(changelog: &Revlog, folder: Option<&Path>) -> Result<BranchOfChangesets, StoreError> {
+        let kept = folder.and_then(|folder| KeptBranches::open(folder, changelog)).unwrap_or_default();
         let mut of = BranchOfChangesets {
             names: vec![b"default".to_vec()],
             numbers: Vec::with_capacity(changelog.len()),
             closes: RevisionSet::below(changelog.len()),
+            kept: kept.entries.len(),
         };
-        let mut known: BTreeMap<Vec<u8>, u32> = BTreeMap::new();
-        for revision in changelog.revisions() {
+        of.names.extend(kept.names);
+        for (number, closes) in kept.entries {
+            of.add(number, closes);
+        }
+        let named = of.names.iter().cloned().zip(0..).skip(1);
+        let mut known: BTreeMap<Vec<u8>, u32> = named.collect();
+        for revision in changelog.revisions().skip(of.kept) {
             let text = changelog.text_unchecked(revision)?;
             let (branch, closes) = changeset::branch_of(&text)
                 .map_err(|error| StoreError::corrupt(changelog.path(), format!("revision {revision}: {error}")))?;
-            if closes {
-                of.closes.insert(revision.index());
-            }
             let number = match branch {
                 None => 0,
                 Some(name) => *known.entry(name).or_insert_with_key(|name| {
@@ -131,8 +141,25 @@ impl BranchOfChangesets {
                     of.names.len() as u32 - 1
                 }),
             };
-            of.numbers.push(number);
+            of.add(number, closes);
         }
         Ok(of)
+    }
+
+    fn add(&mut self, number: u32, closes: bool) {
+        if closes {
+            self.closes.insert(self.numbers.len());
+        }
+        self.numbers.push(number);
+    }
+
+    /// Keeps it all in this folder.
+    pub(crate) fn keep(&self, folder: &Path, changelog: &Revlog) -> std::io::Result<()> {
+        let numbered = self.numbers.iter().enumerate();
+        let kept = KeptBranches {
+            names: self.names[1..].to_vec(),
+            entries: numbered.map(|(at, number)| (*number, self.closes.contains(at))).collect(),
+        };
+        kept.update(folder, changelog, self.kept)
     }
 }

@@ -6,11 +6,11 @@ use std::path::{Path, PathBuf};
 use crate::*;
 
 /// Writes revlogs by hand: full texts, stored raw.
-struct Entries(Vec<[u8; 64]>, Vec<Vec<u8>>);
+struct Entries(Vec<[u8; 64]>, Vec<Vec<u8>>, usize);
 
 impl Entries {
     fn new() -> Entries {
-        Entries(Vec::new(), Vec::new())
+        Entries(Vec::new(), Vec::new(), 0)
     }
 
     fn add(&mut self, parent: Option<u32>, link: u32, text: &[u8]) -> Node {
@@ -19,7 +19,8 @@ impl Entries {
             parent.map_or(Node::NULL, |at| Node::from_bytes(&self.0[at as usize][32..52]).expect("20 bytes"));
         let node = Node::of(&parent_node, &Node::NULL, text);
         let chunk = if text.is_empty() { Vec::new() } else { [b"u", text].concat() };
-        let offset: usize = self.1.iter().map(Vec::len).sum();
+        let offset = self.2;
+        self.2 += chunk.len();
         let mut entry = [0; 64];
         entry[..8].copy_from_slice(&((offset as u64) << 16).to_be_bytes());
         let parent = parent.map_or(-1, |at| at as i32);
@@ -49,36 +50,55 @@ impl Entries {
     }
 }
 
-/// A repository of three changesets that change one file.
-struct Sample {
+/// A repository of three changesets, or more, that change one file; every seventh is on a branch of its own.
+pub(crate) struct Sample {
     folder: tempfile::TempDir,
     changesets: Vec<Node>,
+    seed: &'static str,
 }
 
 impl Sample {
     fn new() -> Sample {
-        let sample = Sample { folder: tempfile::tempdir().expect("a folder"), changesets: Vec::new() };
+        Sample::of(3)
+    }
+
+    pub(crate) fn of(changesets: u32) -> Sample {
+        Sample::seeded(changesets, "user")
+    }
+
+    pub(crate) fn seeded(changesets: u32, seed: &'static str) -> Sample {
+        let mut sample = Sample { folder: tempfile::tempdir().expect("a folder"), changesets: Vec::new(), seed };
         for (path, content) in Repository::create_files(StoreFormat::Current, None) {
             sample.write(std::str::from_utf8(&path).expect("a plain name"), &content);
         }
+        sample.grow_to(changesets);
+        sample
+    }
+
+    /// Writes all files anew; what was there stays as it was.
+    pub(crate) fn grow_to(&mut self, count: u32) {
         let (mut changelog, mut manifest, mut file) = (Entries::new(), Entries::new(), Entries::new());
-        let mut changesets = Vec::new();
-        for number in 0..3_u32 {
+        self.changesets.clear();
+        for number in 0..count {
             let parent = number.checked_sub(1);
             let file_node = file.add(parent, number, format!("content {number}\n").as_bytes());
             let manifest_node = manifest.add(parent, number, format!("a\0{file_node}\n").as_bytes());
-            let text = format!("{manifest_node}\nuser\n{number} 0\na\n\nchange {number}");
-            changesets.push(changelog.add(parent, number, text.as_bytes()));
+            let branch = if number % 7 == 6 { format!(" branch:b{number}") } else { String::new() };
+            let text = format!("{manifest_node}\n{}\n{number} 0{branch}\na\n\nchange {number}", self.seed);
+            self.changesets.push(changelog.add(parent, number, text.as_bytes()));
         }
         let (index, data) = changelog.split();
-        sample.write("store/00changelog.i", &index);
-        sample.write("store/00changelog.d", &data);
+        self.write("store/00changelog.i", &index);
+        self.write("store/00changelog.d", &data);
         let (index, data) = manifest.split();
-        sample.write("store/00manifest.i", &index);
-        sample.write("store/00manifest.d", &data);
-        sample.write("store/data/a.i", &file.inline());
-        sample.write("store/fncache", b"data/a.i\n");
-        Sample { changesets, ..sample }
+        self.write("store/00manifest.i", &index);
+        self.write("store/00manifest.d", &data);
+        self.write("store/data/a.i", &file.inline());
+        self.write("store/fncache", b"data/a.i\n");
+    }
+
+    pub(crate) fn root(&self) -> &Path {
+        self.folder.path()
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -97,7 +117,7 @@ impl Sample {
         self.write(name, &content);
     }
 
-    fn snapshot(&self) -> Result<Snapshot, StoreError> {
+    pub(crate) fn snapshot(&self) -> Result<Snapshot, StoreError> {
         let repository = Repository::open(self.folder.path())?;
         repository.snapshot(repository.current_state()?)
     }

@@ -19,6 +19,7 @@ pub mod digest;
 pub mod error;
 pub mod fncache;
 mod folder;
+mod kept_index;
 pub mod lookup;
 pub mod manifest;
 pub mod node;

@@ -25,11 +25,23 @@ pub struct Repository {
     hg: Folder,
     store: Folder,
     requirements: Requirements,
+    kept_folder: Option<PathBuf>,
 }
 
 impl Repository {
     /// Opens the folder that holds `.hg`. Requirements that aren't known here are refused by name.
     pub fn open(root: &Path) -> Result<Arc<Repository>, StoreError> {
+        Repository::open_with(root, None)
+    }
+
+    /// As [`open`](Self::open), with a folder outside of `.hg` for what speeds reading up: made by
+    /// [`Snapshot::keep_index`] after each change, read by any number of processes, and never trusted further than it
+    /// agrees with the store. The folder may be empty, or absent.
+    pub fn open_indexed(root: &Path, index: &Path) -> Result<Arc<Repository>, StoreError> {
+        Repository::open_with(root, Some(index.to_owned()))
+    }
+
+    fn open_with(root: &Path, kept_folder: Option<PathBuf>) -> Result<Arc<Repository>, StoreError> {
         let no_repository = || StoreError::NoRepository { path: root.to_owned() };
         if !root.join(".hg").exists() {
             return Err(no_repository());
@@ -38,7 +50,7 @@ impl Repository {
         let store = hg.folder("store")?;
         let requirements = Requirements::read(&hg, store.as_ref())?;
         let store = store.ok_or_else(|| StoreError::corrupt(hg.path().join("store"), "missing"))?;
-        Ok(Arc::new(Repository { root: root.to_owned(), hg, store, requirements }))
+        Ok(Arc::new(Repository { root: root.to_owned(), hg, store, requirements, kept_folder }))
     }
 
     /// The folder that holds `.hg`.
@@ -49,6 +61,10 @@ impl Repository {
     /// What the repository asks of its reader.
     pub fn requirements(&self) -> &Requirements {
         &self.requirements
+    }
+
+    pub(crate) fn kept_folder(&self) -> Option<&Path> {
+        self.kept_folder.as_deref()
     }
 
     pub(crate) fn store(&self) -> &Folder {

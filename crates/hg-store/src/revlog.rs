@@ -10,6 +10,7 @@ use std::sync::OnceLock;
 use serde::{Deserialize, Serialize};
 
 use crate::folder::{FileBytes, Folder};
+use crate::kept_index::KeptNodes;
 use crate::{Node, Revision, StoreError};
 
 pub(crate) mod chunk;
@@ -21,6 +22,9 @@ pub use chunk::ChunkReader;
 use index::{Entry, Header};
 use node_map::NodeMap;
 pub use texts::Texts;
+
+/// Changesets that an index outside the store may lack before a table in memory is made instead.
+const UNCOVERED_MAX: usize = 64;
 
 /// How the text begins that stands where a censored one was.
 const TOMBSTONE: &[u8] = b"\x01\ncensored:";
@@ -60,6 +64,7 @@ pub struct Revlog {
     data: FileBytes,
     extent: RevlogExtent,
     nodes: OnceLock<NodeMap>,
+    kept: Option<KeptNodes>,
 }
 
 impl Revlog {
@@ -93,7 +98,20 @@ impl Revlog {
         if self.len() <= node_map::SCANNED_MAX {
             return self.revisions().rev().find(|revision| self.entry(*revision).node() == node.as_bytes());
         }
+        if let Some(kept) = &self.kept {
+            // What the file doesn't cover yet is looked through, as long as that is little.
+            let covered = kept.covered() as usize;
+            if self.len().saturating_sub(covered) <= UNCOVERED_MAX {
+                let mut uncovered = self.revisions().skip(covered);
+                return kept.get(self, node).or_else(|| uncovered.find(|revision| self.node(*revision) == *node));
+            }
+        }
         self.nodes.get_or_init(|| NodeMap::of(self)).get(self, node)
+    }
+
+    /// Takes names from a file instead of making a table.
+    pub(crate) fn use_kept(&mut self, kept: KeptNodes) {
+        self.kept = Some(kept);
     }
 
     /// The revision's name.
@@ -173,11 +191,6 @@ impl Revlog {
     /// The `.i` file, for messages.
     pub fn path(&self) -> &std::path::Path {
         &self.path
-    }
-
-    /// The index entry as it lies in the file.
-    pub(crate) fn raw_entry(&self, revision: Revision) -> &[u8; index::ENTRY_BYTES] {
-        self.entry(revision).bytes()
     }
 
     /// The chunk as it lies in the file, compressed or not.
@@ -347,6 +360,7 @@ impl Revlog {
             data,
             extent,
             nodes: OnceLock::new(),
+            kept: None,
         };
         let found = index::scan(&log.index, header, links, &log.path)?;
         log.inline_starts = found.inline_starts;
@@ -400,6 +414,7 @@ impl Revlog {
             data,
             extent: found.extent,
             nodes: OnceLock::new(),
+            kept: None,
         }))
     }
 }

@@ -4,7 +4,9 @@ use std::sync::{Arc, OnceLock};
 
 use serde::{Deserialize, Serialize};
 
+use crate::branchmap::BranchOfChangesets;
 use crate::config::Config;
+use crate::kept_index::KeptNodes;
 use crate::revlog::index::Links;
 use crate::{
     Bookmarks, Branchmap, Changeset, Fncache, Obsstore, Phases, Repository, Revision, Revlog, RevlogExtent, Settings,
@@ -54,7 +56,10 @@ impl Snapshot {
             None => Config::default(),
         };
         let store = repository.store();
-        let changelog = Revlog::open_extent(store, b"00changelog.i", state.changelog, Links::Own)?;
+        let mut changelog = Revlog::open_extent(store, b"00changelog.i", state.changelog, Links::Own)?;
+        if let Some(kept) = repository.kept_folder().and_then(|folder| KeptNodes::open(folder, &changelog)) {
+            changelog.use_kept(kept);
+        }
         let links = Links::Below(state.changelog.revisions);
         let manifest = Revlog::open_extent(store, b"00manifest.i", state.manifest, links)?;
         Ok(Snapshot {
@@ -135,6 +140,17 @@ impl Snapshot {
     /// The changesets that a server shows: no secret ones, no hidden ones.
     pub fn served(&self) -> Result<&View, StoreError> {
         once(&self.served, || View::served(self))
+    }
+
+    /// Brings the files in the repository's index folder up to this snapshot; the folder is made where it is absent.
+    /// Nothing happens without one. Only one process may do this for a folder.
+    pub fn keep_index(&self) -> Result<(), StoreError> {
+        let Some(folder) = self.repository.kept_folder() else { return Ok(()) };
+        let of = BranchOfChangesets::read(&self.changelog, Some(folder))?;
+        std::fs::create_dir_all(folder)
+            .and_then(|()| KeptNodes::update(folder, &self.changelog))
+            .and_then(|()| of.keep(folder, &self.changelog))
+            .map_err(|source| StoreError::io("write the index in", folder, source))
     }
 
     /// One changeset, parsed; its hash is checked.
