@@ -114,7 +114,8 @@ fn values_that_no_writer_writes_are_refused_though_the_digest_is_right() {
     let record = seal(Body::Store(store()));
     let body = 104;
     let repository = body + 108;
-    let refused: Vec<(&str, Box<dyn FnOnce(&mut Vec<u8>)>)> = vec![
+    type Forge = Box<dyn FnOnce(&mut Vec<u8>)>;
+    let refused: Vec<(&str, Forge)> = vec![
         ("sequence 0", Box::new(|bytes| bytes[32..40].fill(0))),
         ("sequence 2^64-1", Box::new(|bytes| bytes[32..40].fill(0xff))),
         ("epoch 0", Box::new(|bytes| bytes[40..48].fill(0))),

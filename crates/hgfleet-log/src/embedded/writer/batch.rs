@@ -25,7 +25,7 @@ pub(super) struct Batch {
 
 /// What became of one job, to be told once the transaction is durable.
 enum Answer {
-    Append(Result<Record, AppendError>),
+    Append(Result<(), AppendError>),
     View(Result<(), ViewError>),
     Trim(Result<(), LogError>),
 }
@@ -79,7 +79,9 @@ impl Batch {
 impl Job {
     fn answer(self, answer: Answer) {
         let _ = match (self, answer) {
-            (Job::Append { reply, .. }, Answer::Append(answer)) => reply.send(answer).is_ok(),
+            (Job::Append { append, reply }, Answer::Append(answer)) => {
+                reply.send(answer.map(|()| append.record)).is_ok()
+            }
             (Job::View { reply, .. }, Answer::View(answer)) => reply.send(answer).is_ok(),
             (Job::Trim { reply, .. }, Answer::Trim(answer)) => reply.send(answer).is_ok(),
             // Each job is answered in its own kind, see `transact`; without an answer the outcome is unknown.
@@ -144,7 +146,7 @@ fn code(error: &rusqlite::Error) -> Option<ErrorCode> {
 /// What SQLite says ends the transaction; what the log's own rules say ends this job alone.
 type Done<E, T = ()> = rusqlite::Result<Result<T, E>>;
 
-fn append_one(shared: &Shared, connection: &Connection, append: &Append) -> Done<AppendError, Record> {
+fn append_one(shared: &Shared, connection: &Connection, append: &Append) -> Done<AppendError> {
     let rows = Rows { place: &shared.place, log: shared.log, connection };
     let tail = match rows.end() {
         Ok(tail) => tail,
@@ -171,7 +173,7 @@ fn append_one(shared: &Shared, connection: &Connection, append: &Append) -> Done
     connection
         .prepare_cached("INSERT INTO records (sequence, id, repository, record, change) VALUES (?1, ?2, ?3, ?4, ?5)")?
         .execute((sequence, id.as_bytes(), repository, &append.encoded, change.as_deref()))?;
-    Ok(Ok(append.record.clone()))
+    Ok(Ok(()))
 }
 
 /// Whether this record may follow on that end.

@@ -148,7 +148,7 @@ impl World {
                     mirror.up.push_back(Up::Heartbeat(heartbeat));
                 }
             }
-            Step::ToMaster(number) => self.to_master(number),
+            Step::ToMaster(number) => self.deliver_up(number),
             Step::ToMirror(number) => self.mirrors[number].receive(),
             Step::Break(number) => self.disconnect(number),
             Step::Connect(number) => {
@@ -205,7 +205,7 @@ impl World {
         self.view = Some(view);
     }
 
-    fn to_master(&mut self, number: usize) {
+    fn deliver_up(&mut self, number: usize) {
         let mirror = &mut self.mirrors[number];
         let Some(message) = mirror.up.pop_front() else { return };
         let me = mirror.me.clone();
