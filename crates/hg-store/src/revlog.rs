@@ -193,6 +193,11 @@ impl Revlog {
         &self.path
     }
 
+    /// The index entry as it lies in the file.
+    pub(crate) fn raw_entry(&self, revision: Revision) -> &[u8; index::ENTRY_BYTES] {
+        self.entry(revision).bytes()
+    }
+
     /// The chunk as it lies in the file, compressed or not.
     pub fn raw_chunk(&self, revision: Revision) -> &[u8] {
         let bytes = self.chunk_bytes(revision) as usize;

@@ -67,6 +67,10 @@ impl<'a> Entry<'a> {
         Entry(bytes)
     }
 
+    pub(crate) fn bytes(self) -> &'a [u8; ENTRY_BYTES] {
+        self.0
+    }
+
     fn word(self, at: usize) -> u32 {
         u32::from_be_bytes([self.0[at], self.0[at + 1], self.0[at + 2], self.0[at + 3]])
     }
