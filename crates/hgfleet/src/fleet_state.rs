@@ -2,7 +2,7 @@
 
 use crate::config::Config;
 use anyhow::Context;
-use hgfleet_log::membership::{Member, ServerState};
+use hgfleet_log::membership::{Member, Role, ServerState};
 use hgfleet_log::{EmbeddedLog, Log};
 use serde::Serialize;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -62,14 +62,14 @@ pub struct Server {
     pub lag_seconds: f64,
     /// Why it isn't in service; empty when it is
     pub reason: String,
-    /// Seconds since it was last heard of
-    pub silent_seconds: f64,
+    /// Seconds since it was last heard of; none where it never was
+    pub silent_seconds: Option<f64>,
     /// Bytes on its disk: staged records, stores, free
     pub disk: Disk,
 }
 
 /// Bytes on a server's disk.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Default, Serialize)]
 pub struct Disk {
     /// Records staged and not yet in the stores
     pub staged_bytes: u64,
@@ -95,6 +95,11 @@ impl FleetState {
         let lease = log.lease().await?;
         let mut servers: Vec<Server> =
             log.members().await?.into_iter().map(|member| Server::of(member, now_ms)).collect();
+        for (name, role) in expected(config) {
+            if !servers.iter().any(|server| server.name == name) {
+                servers.push(Server::silent(name, role));
+            }
+        }
         servers.sort_by(|a, b| a.name.cmp(&b.name));
         Ok(FleetState {
             visible_position: view.and_then(|view| view.visible).map(|sequence| sequence.get()),
@@ -115,22 +120,46 @@ impl FleetState {
 
     /// The servers that are not in service, with the reasons, for one line.
     pub fn missing(&self, config: &Config) -> String {
-        let mirrors = config.mirror.iter().map(|mirror| mirror.name.as_str());
-        mirrors
-            .chain([config.master.name.as_str(), config.balancer.name.as_str()])
-            .filter_map(|name| match self.servers.iter().find(|server| server.name == name) {
-                None => Some(format!("{name} (not heard of yet)")),
-                Some(server) if server.state != ServerState::InService.as_str() => {
-                    Some(format!("{name} ({})", server.reason))
-                }
-                Some(_) => None,
-            })
+        self.out_of_service(config)
+            .map(|server| format!("{} ({})", server.name, server.reason))
             .collect::<Vec<_>>()
             .join(", ")
     }
+
+    fn out_of_service(&self, config: &Config) -> impl Iterator<Item = &Server> {
+        let named = expected(config);
+        self.servers
+            .iter()
+            .filter(move |server| named.iter().any(|(name, _)| *name == server.name))
+            .filter(|server| server.state != ServerState::InService.as_str())
+    }
+}
+
+/// The servers that the configuration names.
+fn expected(config: &Config) -> Vec<(&str, Role)> {
+    let mirrors = config.mirror.iter().map(|mirror| (mirror.name.as_str(), Role::Mirror));
+    let others = [(config.master.name.as_str(), Role::Master), (config.balancer.name.as_str(), Role::Balancer)];
+    mirrors.chain(others).collect()
 }
 
 impl Server {
+    /// A server that has said nothing since the fleet was made.
+    fn silent(name: &str, role: Role) -> Server {
+        Server {
+            name: name.to_owned(),
+            role: role.as_str(),
+            state: ServerState::Out.as_str(),
+            address: String::new(),
+            pid: 0,
+            staged_position: None,
+            position: None,
+            lag_seconds: 0.0,
+            reason: "not heard of yet".to_owned(),
+            silent_seconds: None,
+            disk: Disk::default(),
+        }
+    }
+
     fn of(member: Member, now_ms: u64) -> Server {
         let silent_ms = now_ms.saturating_sub(member.at_ms);
         let silent = silent_ms > SILENT_MS;
@@ -146,7 +175,7 @@ impl Server {
             position: member.position.map(|sequence| sequence.get()),
             lag_seconds: member.lag_seconds,
             reason,
-            silent_seconds: silent_ms as f64 / 1000.0,
+            silent_seconds: Some(silent_ms as f64 / 1000.0),
             disk: Disk {
                 staged_bytes: member.disk.staged_bytes,
                 store_bytes: member.disk.store_bytes,
