@@ -398,15 +398,6 @@ fn clients_that_still_use_bundle1_and_pushkey() {
         world.hg("a", &[&legacy[..], &["push", "-B", "work"]].concat());
         world.hg("a", &["bookmark", "odd@name", "-r", "0"]);
         world.hg("a", &[&legacy[..], &["push", "-B", "odd@name"]].concat());
-        world.commit("a", "two", "third");
-        world.clone("b");
-        world.commit("b", "one", "on b");
-        let overtake = format!(
-            "hooks.preoutgoing={}",
-            world.typed("b", "push -q --config ui.ssh=$PWD/ssh --config ui.remotecmd=$PWD/remote")
-        );
-        world.hg("a", &[&legacy[..], &["push", "--config", &overtake]].concat());
-        world.hg("a", &[&legacy[..], &["push"]].concat());
     });
 }
 

@@ -104,7 +104,8 @@ impl World {
         let mut command = self.command(&self.client);
         command.args(["-R", clone]).args(arguments);
         let said = run(&mut command);
-        let _ = writeln!(self.transcript, "$ hg -R {clone} {arguments:?}\n{}[{}]", self.plain(&said), said.status);
+        let typed = self.without_paths(&format!("$ hg -R {clone} {arguments:?}"));
+        let _ = writeln!(self.transcript, "{typed}\n{}[{}]", self.plain(&said), said.status);
         said
     }
 
@@ -154,9 +155,11 @@ impl World {
 
     /// What it said, without the folder's name.
     fn plain(&self, said: &Said) -> String {
-        let folder = self.folder.path().display().to_string();
-        format!("{}--\n{}", said.out, said.err)
-            .replace(&folder, "FOLDER")
+        self.without_paths(&format!("{}--\n{}", said.out, said.err))
+    }
+
+    fn without_paths(&self, text: &str) -> String {
+        text.replace(&self.folder.path().display().to_string(), "FOLDER")
             .replace(&self.client.display().to_string(), "HG")
     }
 
