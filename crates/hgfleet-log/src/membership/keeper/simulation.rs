@@ -97,7 +97,8 @@ struct World {
     writing: Option<(Option<u64>, View)>,
     mirrors: Vec<Mirror>,
     lives: u8,
-    pushes: Vec<(u64, Sequence)>,
+    /// Those that wait, each with the time at which it began to.
+    pushes: Vec<(Sequence, Duration)>,
 }
 
 fn new_mirror(number: usize, life: u8) -> Mirror {
@@ -131,7 +132,7 @@ impl World {
             Step::Push => {
                 self.end += 1;
                 let sequence = Sequence::new(self.end).expect("sequence");
-                self.pushes.push((self.end, sequence));
+                self.pushes.push((sequence, self.now));
                 self.keeper.push(self.end, sequence, self.now);
             }
             Step::Stage(number, count) => {
@@ -250,9 +251,12 @@ impl World {
                     to.expect("connected").down.push_back(Down::Renewed(number));
                 }
                 Keeper::PushAnswered { push, told, of } => {
-                    let index = self.pushes.iter().position(|(waiting, _)| *waiting == push).expect("waits");
-                    let (_, sequence) = self.pushes.remove(index);
-                    if told == of && of > 0 {
+                    let index = self.pushes.iter().position(|(waiting, _)| waiting.get() == push).expect("waits");
+                    let (sequence, since) = self.pushes.remove(index);
+                    if told < of || of == 0 {
+                        let waited = self.now - since;
+                        assert!(waited >= KeeperTimes::default().told_wait, "answered too early");
+                    } else {
                         for mirror in self.mirrors.iter().filter(|mirror| mirror.service.in_service(self.now)) {
                             assert!(mirror.shown >= Some(sequence), "{} was not told of {sequence}", mirror.me.name);
                         }
