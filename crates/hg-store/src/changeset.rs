@@ -9,6 +9,9 @@ pub struct ChangesetError {
     what: &'static str,
 }
 
+/// Keys and values.
+pub type Extra = Vec<(Vec<u8>, Vec<u8>)>;
+
 /// One changeset: manifest, user, time, extra, files, description.
 ///
 /// Format: `40hex LF user LF seconds offset[ extra] LF`, files one a line, an empty line, the description.
@@ -23,7 +26,7 @@ pub struct Changeset {
     /// Seconds west of UTC.
     pub offset: i32,
     /// Keys and values in the order of the text, unescaped. `branch` is left out for branch `default`.
-    pub extra: Vec<(Vec<u8>, Vec<u8>)>,
+    pub extra: Extra,
     /// Files that it touched.
     pub files: Vec<Vec<u8>>,
     /// What it says.
@@ -134,7 +137,7 @@ fn parse_seconds(digits: &[u8]) -> Option<i64> {
 }
 
 /// Items `key:value`, each escaped, with NUL between them.
-fn parse_extra(extra: &[u8]) -> Result<Vec<(Vec<u8>, Vec<u8>)>, ChangesetError> {
+fn parse_extra(extra: &[u8]) -> Result<Extra, ChangesetError> {
     let items = extra.split(|byte| *byte == 0).filter(|item| !item.is_empty());
     items
         .map(|item| {

@@ -42,10 +42,8 @@ impl Requirements {
     pub(crate) fn read(hg: &Folder, store: Option<&Folder>) -> Result<Requirements, StoreError> {
         let mut requirements = Requirements::default();
         requirements.add(hg)?;
-        if requirements.share_safe() {
-            if let Some(store) = store {
-                requirements.add(store)?;
-            }
+        if let Some(store) = store.filter(|_| requirements.share_safe()) {
+            requirements.add(store)?;
         }
         for needed in NEEDED {
             if !requirements.contains(needed) {
