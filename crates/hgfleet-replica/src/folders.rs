@@ -23,7 +23,7 @@ pub(crate) struct Folders {
 
 impl Folders {
     pub(crate) fn open(dir: &Path) -> Result<Self, ReplicaError> {
-        for folder in [dir.join("repos"), dir.join("old"), dir.join("new")] {
+        for folder in ["repos", "old", "new", "index"].map(|folder| dir.join(folder)) {
             fs::create_dir_all(&folder).map_err(ReplicaError::io("create", &folder))?;
         }
         let lock = fs::File::open(dir).map_err(ReplicaError::io("open", dir))?;
@@ -99,6 +99,21 @@ impl Folders {
 
     pub(crate) fn retired(&self, sequence: Sequence) -> PathBuf {
         self.dir.join("old").join(sequence.to_string())
+    }
+
+    /// The folder of the index of the repository that a record made.
+    pub(crate) fn index(&self, created: Sequence) -> PathBuf {
+        self.dir.join("index").join(created.to_string())
+    }
+
+    /// Removes the indexes of repositories that are gone.
+    pub(crate) fn remove_indexes(&self, is_used: impl Fn(Sequence) -> bool) -> Result<(), ReplicaError> {
+        for (created, path) in self.numbered("index")? {
+            if !is_used(created) {
+                fs::remove_dir_all(&path).map_err(ReplicaError::io("remove", &path))?;
+            }
+        }
+        Ok(())
     }
 
     /// Removes what was deleted by records up to `durable`, a while ago.

@@ -8,6 +8,7 @@
 //! SERVER/repos/NAME/.hg    the repositories
 //!        old/SEQUENCE      what a record deleted, until its readers have ended
 //!        new/SEQUENCE      what a record is making
+//!        index/SEQUENCE    what speeds up reading the repository that a record made
 //!        state.sqlite      sequences, digests, snapshots' lengths, nodes of the digests
 //! ```
 //!
@@ -41,7 +42,7 @@ mod status;
 mod sync;
 
 pub use error::ReplicaError;
-pub use recover::{Recovery, RedoSource};
+pub use recover::{Fetched, Recovery, RedoSource};
 pub use replica::{Outcome, Replica};
 pub use status::{RepositorySnapshot, RepositoryStatus};
 

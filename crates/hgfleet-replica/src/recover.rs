@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use hg_store::apply::{Apply, ApplyMode, LockScope, StoreLock};
-use hg_store::change::Operation;
+use hg_store::change::{ChangeRef, Operation};
 use hg_store::digest::DigestUpdate;
 use hgfleet_log::{Record, RepositoryName, Sequence, StoreKind, StoreRecord};
 
@@ -21,7 +21,10 @@ const LOCK_WAIT: Duration = Duration::from_secs(10);
 
 /// Where [`Replica::recover`] gets records from: the log, or what a mirror has staged. `None`: there is none with
 /// this sequence, or not any more. The bytes are the record's change, empty where it has none.
-pub type RedoSource<'a> = dyn FnMut(Sequence) -> io::Result<Option<(Record, Box<dyn AsRef<[u8]>>)>> + 'a;
+pub type RedoSource<'a> = dyn FnMut(Sequence) -> io::Result<Option<Fetched>> + 'a;
+
+/// A record, and the bytes of its change: usually mapped.
+pub type Fetched = (Record, Box<dyn AsRef<[u8]>>);
 
 /// What [`Replica::recover`] did.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -224,8 +227,8 @@ impl Inner {
         let mut replaced = HashMap::<Vec<u8>, Sequence>::new();
         let mut after = None;
         for redo in redos {
-            let (store, bytes) = fetch_store(source, redo.sequence)?;
-            let change = parse(&store, bytes.as_ref().as_ref()).map_err(at(redo.sequence))?;
+            let fetched = fetch_store(source, redo.sequence)?;
+            let (store, change) = change_of(&fetched)?;
             for operation in change.operations() {
                 touched.insert(operation.path().to_vec());
                 if !matches!(operation, Operation::Append { .. }) {
@@ -235,8 +238,8 @@ impl Inner {
             after = store.after;
         }
         for redo in redos {
-            let (store, bytes) = fetch_store(source, redo.sequence)?;
-            let change = parse(&store, bytes.as_ref().as_ref()).map_err(at(redo.sequence))?;
+            let fetched = fetch_store(source, redo.sequence)?;
+            let (_, change) = change_of(&fetched)?;
             let lock = StoreLock::acquire(&hg, LockScope::All, LOCK_WAIT).map_err(at(redo.sequence))?;
             // Each file from its last replacement on: an append to what came before would go into what came after.
             let skip = &|path: &[u8]| replaced.get(path).is_some_and(|&last| last > redo.sequence);
@@ -293,18 +296,19 @@ impl Inner {
     }
 }
 
-type Fetched = (Record, Box<dyn AsRef<[u8]>>);
-
 fn fetch(source: &mut RedoSource<'_>, sequence: Sequence) -> Result<Option<Fetched>, ReplicaError> {
     source(sequence).map_err(|source| ReplicaError::Source { sequence, source })
 }
 
 /// Fetches a record once more, of which it is known that it is there and says something of a store.
-fn fetch_store(
-    source: &mut RedoSource<'_>,
-    sequence: Sequence,
-) -> Result<(StoreRecord, Box<dyn AsRef<[u8]>>), Obstacle> {
+fn fetch_store(source: &mut RedoSource<'_>, sequence: Sequence) -> Result<Fetched, Obstacle> {
     let gone = || at(sequence)("it is needed to write again what may be torn, and is gone");
-    let (record, bytes) = fetch(source, sequence)?.ok_or_else(gone)?;
-    Ok((record.store().ok_or_else(gone)?.clone(), bytes))
+    fetch(source, sequence)?.ok_or_else(gone)
+}
+
+/// Reads the change of a record, of which it is known that it says something of a store.
+fn change_of<'a>((record, bytes): &'a Fetched) -> Result<(&'a StoreRecord, ChangeRef<'a>), Obstacle> {
+    let store = record.store().ok_or_else(|| at(record.sequence)("it says nothing of a store"))?;
+    let change = parse(store, (**bytes).as_ref()).map_err(at(record.sequence))?;
+    Ok((store, change))
 }

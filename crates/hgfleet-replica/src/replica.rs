@@ -153,9 +153,10 @@ impl Replica {
     /// # Errors
     /// [`ReplicaError::NotFound`], [`ReplicaError::Quarantined`].
     pub fn snapshot(&self, name: &RepositoryName) -> Result<RepositorySnapshot, ReplicaError> {
-        let (_, current) = self.inner.readable(name)?;
+        let (entry, current) = self.inner.readable(name)?;
         Ok(RepositorySnapshot {
             path: self.inner.folders.repository(name),
+            index: self.inner.folders.index(entry.created),
             state: current.state.clone(),
             sequence: current.sequence,
             digest: current.digest,
@@ -167,25 +168,7 @@ impl Replica {
     /// # Errors
     /// As for [`Self::snapshot`], and what opening it finds.
     pub fn shared_snapshot(&self, name: &RepositoryName) -> Result<Arc<Snapshot>, ReplicaError> {
-        let inner = &self.inner;
-        let (entry, current) = inner.readable(name)?;
-        current.opened.touch(&inner.clock);
-        let mut opened = current.opened.snapshot.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(snapshot) = &*opened {
-            return Ok(snapshot.clone());
-        }
-        let repository = match entry.repository.get() {
-            Some(repository) => repository.clone(),
-            None => {
-                let repository = Repository::open(&inner.folders.repository(name))?;
-                entry.repository.get_or_init(|| repository).clone()
-            }
-        };
-        let snapshot = Arc::new(repository.snapshot(current.state.clone())?);
-        *opened = Some(snapshot.clone());
-        drop(opened);
-        inner.close_snapshots();
-        Ok(snapshot)
+        self.inner.shared_snapshot(name)
     }
 
     /// Returns the digest that `change` leads to from this repository's state, having checked that the change fits it:
@@ -348,6 +331,28 @@ impl Inner {
         self.known().positions.forget(&entry.name);
         self.state.set_quarantine(entry.id, &reason)?;
         Ok(Outcome::Quarantined(reason))
+    }
+
+    pub(crate) fn shared_snapshot(&self, name: &RepositoryName) -> Result<Arc<Snapshot>, ReplicaError> {
+        let (entry, current) = self.readable(name)?;
+        current.opened.touch(&self.clock);
+        let mut opened = current.opened.snapshot.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(snapshot) = &*opened {
+            return Ok(snapshot.clone());
+        }
+        let repository = match entry.repository.get() {
+            Some(repository) => repository.clone(),
+            None => {
+                let repository =
+                    Repository::open_indexed(&self.folders.repository(name), &self.folders.index(entry.created))?;
+                entry.repository.get_or_init(|| repository).clone()
+            }
+        };
+        let snapshot = Arc::new(repository.snapshot(current.state.clone())?);
+        *opened = Some(snapshot.clone());
+        drop(opened);
+        self.close_snapshots();
+        Ok(snapshot)
     }
 
     /// Closes the shared snapshots that were not asked for for the longest time, where there are too many.

@@ -10,6 +10,9 @@ use hgfleet_log::{RepositoryName, Sequence};
 pub struct RepositorySnapshot {
     /// The repository's folder, with `.hg` in it.
     pub path: PathBuf,
+    /// The folder of its index, for `Repository::open_indexed`: moved forward a moment after each record, and never
+    /// needed.
+    pub index: PathBuf,
     /// Lengths and small files.
     pub state: SnapshotState,
     /// The repository's last record that is in it.

@@ -1,6 +1,6 @@
 //! Bringing to disk what was applied, in the background.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -29,6 +29,8 @@ pub(crate) struct Volatile {
 #[derive(Debug, Default)]
 struct State {
     repositories: BTreeMap<RepositoryName, Touched>,
+    /// Repositories whose index is behind.
+    unindexed: BTreeSet<RepositoryName>,
     /// Records that moved folders.
     folders: Vec<Sequence>,
     /// Something has happened since the last sync; the position at least.
@@ -67,6 +69,7 @@ impl Volatile {
     /// Adds what a change touched.
     pub(crate) fn add(&self, name: &RepositoryName, id: i64, sequence: Sequence, change: &ChangeRef<'_>) {
         let mut state = self.state();
+        state.unindexed.insert(name.clone());
         let touched = state.repositories.entry(name.clone()).or_default();
         touched.id = id;
         touched.paths.add(change);
@@ -76,6 +79,7 @@ impl Volatile {
     /// Adds all of a repository.
     pub(crate) fn add_all(&self, name: &RepositoryName, id: i64, sequence: Sequence) {
         let mut state = self.state();
+        state.unindexed.insert(name.clone());
         let touched = state.repositories.entry(name.clone()).or_default();
         touched.id = id;
         touched.all = true;
@@ -163,6 +167,30 @@ impl Inner {
     }
 }
 
+impl Inner {
+    /// Moves indexes forward. Only the thread does, since a folder has one writer.
+    fn index(&self) {
+        let names = std::mem::take(&mut self.volatile.state().unindexed);
+        for name in names {
+            match self.shared_snapshot(&name).and_then(|snapshot| Ok(snapshot.keep_index()?)) {
+                Ok(()) | Err(ReplicaError::NotFound(_) | ReplicaError::Quarantined { .. }) => {}
+                // Readers do without.
+                Err(error) => tracing::warn!(repository = name.as_str(), %error, "no index"),
+            }
+        }
+    }
+
+    /// Removes what nobody needs any more.
+    fn tidy(&self) {
+        let used: BTreeSet<Sequence> = self.entries().into_iter().map(|entry| entry.created).collect();
+        let removed = self.folders.remove_old(self.volatile.published());
+        // A repository that is just being made has no index yet.
+        if let Err(error) = removed.and_then(|()| self.folders.remove_indexes(|created| used.contains(&created))) {
+            tracing::warn!(%error, "a deleted repository could not be removed");
+        }
+    }
+}
+
 /// The thread that does so after each change.
 pub(crate) struct Syncer {
     inner: Arc<Inner>,
@@ -212,14 +240,15 @@ fn run(inner: &Inner) {
             return;
         }
         drop(state);
-        if stirred && inner.sync().is_err() {
-            return;
+        if stirred {
+            inner.index();
+            if inner.sync().is_err() {
+                return;
+            }
         }
         if tidied.elapsed() >= TIDY_EVERY {
             tidied = Instant::now();
-            if let Err(error) = inner.folders.remove_old(inner.volatile.published()) {
-                tracing::warn!(%error, "a deleted repository could not be removed");
-            }
+            inner.tidy();
         }
     }
 }

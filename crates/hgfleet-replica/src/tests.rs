@@ -18,7 +18,7 @@ use hgfleet_log::{
 };
 use tempfile::TempDir;
 
-use crate::{Outcome, Replica};
+use crate::{Fetched, Outcome, Replica};
 
 type Writer = ChangeWriter<Cursor<Vec<u8>>>;
 
@@ -146,7 +146,7 @@ impl Log {
         self.store(repository, StoreKind::Delete, [before, None], Vec::new())
     }
 
-    fn source(&self) -> impl FnMut(Sequence) -> io::Result<Option<(Record, Box<dyn AsRef<[u8]>>)>> + '_ {
+    fn source(&self) -> impl FnMut(Sequence) -> io::Result<Option<Fetched>> + '_ {
         |sequence| {
             let found = self.records.get(sequence.get() as usize - 1).cloned();
             Ok(found.map(|(record, change)| (record, Box::new(change) as Box<dyn AsRef<[u8]>>)))

@@ -69,7 +69,7 @@ fn index_after(extent: RevlogExtent, operation: &Operation<'_>) -> Result<Revlog
     };
     let mut revisions = u64::from(before);
     if !inline {
-        if added.len() as u64 % ENTRY_BYTES != 0 {
+        if !(added.len() as u64).is_multiple_of(ENTRY_BYTES) {
             return Err(CUT);
         }
         revisions += added.len() as u64 / ENTRY_BYTES;

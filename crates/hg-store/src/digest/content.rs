@@ -94,7 +94,7 @@ impl ContentHasher {
         let tail: [u8; 32] = self.chunk.finalize().into();
         let mut parts: Vec<&[u8]> = vec![&length];
         parts.extend(self.peaks.hashes.iter().map(|hash| hash.as_slice()));
-        if self.peaks.bytes % CHUNK_BYTES != 0 {
+        if !self.peaks.bytes.is_multiple_of(CHUNK_BYTES) {
             parts.push(&tail);
         }
         (hash(CONTENT, &parts), self.peaks)

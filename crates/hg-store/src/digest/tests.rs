@@ -11,6 +11,7 @@ use crate::apply::{ApplyMode, apply};
 use crate::change::{ChangeRef, ChangeWriter};
 
 type Nodes = HashMap<Vec<u8>, Vec<u8>>;
+type Writer = ChangeWriter<Cursor<Vec<u8>>>;
 
 fn empty_store() -> TempDir {
     let dir = TempDir::new().unwrap();
@@ -131,7 +132,7 @@ fn a_change_that_does_not_fit_is_refused_before_anything_is_written() {
     put(dir.path(), "store/data/dir.i/b.i", b"b");
     put(dir.path(), "store/fncache", b"");
     let (_, mut nodes) = nodes_of(dir.path());
-    let mut refused = |what: &str, fill: &dyn Fn(&mut ChangeWriter<Cursor<Vec<u8>>>)| {
+    let mut refused = |what: &str, fill: &dyn Fn(&mut Writer)| {
         let mut writer = ChangeWriter::new(Cursor::new(Vec::new())).unwrap();
         fill(&mut writer);
         let bytes = writer.finish().unwrap().0.into_inner();

@@ -63,7 +63,7 @@ impl No {
 impl Master {
     /// The repository as of its last record here.
     pub(crate) fn grant(&self, name: &RepositoryName) -> Result<(Grant, [u8; 32]), No> {
-        let RepositorySnapshot { path, state, sequence, digest } =
+        let RepositorySnapshot { path, state, sequence, digest, .. } =
             self.replica.snapshot(name).map_err(|error| refusal(name, &error))?;
         Ok((Grant { path, state, sequence: sequence.get() }, digest))
     }

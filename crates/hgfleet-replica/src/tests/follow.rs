@@ -166,9 +166,13 @@ fn repositories_go_on_side_by_side() {
     let dir = TempDir::new().unwrap();
     let mut log = Log::new();
     let names = ["a", "b", "c", "d"];
-    names.iter().for_each(|name| drop(log.create(name)));
+    for name in names {
+        log.create(name);
+    }
     for number in 0..8 {
-        names.iter().for_each(|name| drop(log.push(name, number)));
+        for name in names {
+            log.push(name, number);
+        }
     }
     let replica = open(dir.path(), &log);
     std::thread::scope(|scope| {
