@@ -2,9 +2,8 @@
 
 use crate::CommandError;
 use crate::outgoing::Outgoing;
-use hg_store::{Node, Revision, Revlog, Snapshot, delta};
+use hg_store::{ChunkReader, Node, Revision, Revlog, Snapshot, delta};
 use rustc_hash::FxHashSet;
-use std::borrow::Cow;
 use std::io::Write;
 
 /// A changegroup's version.
@@ -55,6 +54,9 @@ const FLAGS_RAW: u16 = 0x8000 | 0x2000;
 /// keeps a revision.
 const FLAGS_SENT: u16 = 0x8000 | 0x4000 | 0x2000 | 0x1000;
 
+/// Bytes of texts that are kept while deltas are computed.
+const KEPT_TEXT_BYTES: usize = 16 << 20;
+
 /// Writes groups. The order is the caller's.
 pub(super) struct GroupWriter<'a> {
     version: Version,
@@ -63,6 +65,17 @@ pub(super) struct GroupWriter<'a> {
     output: &'a mut dyn Write,
     /// Header and hunk header of the revision that is being written.
     head: Vec<u8>,
+    chunks: ChunkReader,
+}
+
+/// A revision that is about to be written.
+struct Entry<'r> {
+    revlog: &'r Revlog,
+    revision: Revision,
+    /// What its delta is against; `None` is the empty text.
+    base: Option<Revision>,
+    /// The number of the changeset that it is sent for; one that goes out.
+    link: u32,
 }
 
 impl<'a> GroupWriter<'a> {
@@ -72,7 +85,8 @@ impl<'a> GroupWriter<'a> {
         outgoing: &'a Outgoing,
         output: &'a mut dyn Write,
     ) -> GroupWriter<'a> {
-        GroupWriter { version, snapshot, outgoing, output, head: Vec::with_capacity(128) }
+        let (head, chunks) = (Vec::with_capacity(128), ChunkReader::new());
+        GroupWriter { version, snapshot, outgoing, output, head, chunks }
     }
 
     /// Ends a group, or the list of files.
@@ -91,149 +105,122 @@ impl<'a> GroupWriter<'a> {
         &mut self,
         mut each: impl FnMut(Revision, &[u8]) -> Result<(), CommandError>,
     ) -> Result<(), CommandError> {
-        let changelog = self.snapshot.changelog();
+        let revlog = self.snapshot.changelog();
+        let mut chunks = std::mem::take(&mut self.chunks);
         let mut before: Option<Revision> = None;
         for &revision in self.outgoing.missing() {
-            let text = match changelog.delta_base(revision) {
-                None => changelog.chunk(revision)?,
-                Some(_) => Cow::Owned(changelog.text_unchecked(revision)?),
+            let rebuilt;
+            let text = if revlog.delta_base(revision).is_none() {
+                revlog.chunk_with(revision, &mut chunks)?
+            } else {
+                rebuilt = revlog.text_unchecked(revision)?;
+                &rebuilt
             };
-            each(revision, &text)?;
+            each(revision, text)?;
             // Stock stores changesets whole, so the whole text is what costs least to send.
             let base = match self.version {
-                Version::V01 => before.or(changelog.parents(revision)[0]),
+                Version::V01 => before.or(revlog.parents(revision)[0]),
                 Version::V02 | Version::V03 => None,
             };
-            let base_bytes = base.map_or(0, |base| changelog.text_bytes(base));
-            self.whole(changelog, revision, base, base_bytes, revision.get(), &text)?;
+            self.whole(&Entry { revlog, revision, base, link: revision.get() }, text)?;
             before = Some(revision);
         }
+        self.chunks = chunks;
         Ok(())
     }
 
     /// Writes revisions of a manifest or of a file, lowest first, each with the number of the changeset that it is sent
     /// for.
     pub(super) fn revlog(&mut self, revlog: &Revlog, revisions: &[(Revision, u32)]) -> Result<(), CommandError> {
-        // Where nothing is left out, a stored delta's base is the client's or goes before: it has a lower number.
+        let mut chunks = std::mem::take(&mut self.chunks);
+        let mut texts = revlog.texts(KEPT_TEXT_BYTES);
         let mut sent = self.outgoing.has_others().then(FxHashSet::default);
         let mut before: Option<Revision> = None;
         for &(revision, link) in revisions {
             let stored = revlog.delta_base(revision);
-            let raw = |revision: Revision| revlog.flags(revision) & FLAGS_RAW != 0;
-            let has = |base: Revision| {
-                !raw(base)
-                    && sent.as_ref().is_none_or(|sent: &FxHashSet<Revision>| {
-                        sent.contains(&base) || self.outgoing.is_common(revlog.link(base))
-                    })
+            let base = match self.version {
+                Version::V01 => before.or(revlog.parents(revision)[0]),
+                Version::V02 | Version::V03 => self.base(revlog, revision, sent.as_ref()),
             };
-            let base = if raw(revision) {
-                None
-            } else if self.version == Version::V01 {
-                before.or(revlog.parents(revision)[0])
-            } else {
-                match stored {
-                    None => None,
-                    Some(base) if has(base) => Some(base),
-                    Some(_) => revlog.parents(revision).into_iter().flatten().find(|parent| has(*parent)),
-                }
-            };
-            // In version 01 the base is not a matter of choice.
-            let fixed = (self.version == Version::V01).then(|| before.or(revlog.parents(revision)[0])).flatten();
+            let entry = Entry { revlog, revision, base, link };
+            let is_raw = |revision: Revision| revlog.flags(revision) & FLAGS_RAW != 0;
             match base {
-                Some(base) if stored == Some(base) => {
-                    let chunk = revlog.chunk(revision)?;
-                    self.revision(revlog, revision, Some(base), link, 0, &chunk)?;
+                _ if base == stored && base.is_some() => {
+                    self.delta(&entry, revlog.chunk_with(revision, &mut chunks)?)?;
                 }
-                Some(base) => {
-                    let delta = delta::diff(&revlog.text_unchecked(base)?, &revlog.text_unchecked(revision)?);
-                    self.revision(revlog, revision, Some(base), link, 0, &delta)?;
+                Some(base) if !is_raw(base) && !is_raw(revision) => {
+                    let delta = delta::diff(&*texts.text_unchecked(base)?, &*texts.text_unchecked(revision)?);
+                    self.delta(&entry, &delta)?;
                 }
-                None => {
-                    let text = match stored {
-                        None => revlog.chunk(revision)?,
-                        Some(_) => Cow::Owned(revlog.text_unchecked(revision)?),
-                    };
-                    let base_bytes = fixed.map_or(0, |base| revlog.text_bytes(base));
-                    self.whole(revlog, revision, fixed, base_bytes, link, &text)?;
-                }
+                _ if stored.is_none() => self.whole(&entry, revlog.chunk_with(revision, &mut chunks)?)?,
+                _ => self.whole(&entry, &texts.text_unchecked(revision)?)?,
             }
             before = Some(revision);
             if let Some(sent) = &mut sent {
                 sent.insert(revision);
             }
         }
+        self.chunks = chunks;
         Ok(())
     }
 
+    /// Chooses the base of a revision's delta: the one that is stored, if the client has it or got it, else a parent,
+    /// else none. `sent` is what went before in the group; `None`: nothing is left out, so that a base, which has a
+    /// lower number, is the client's or went before.
+    fn base(&self, revlog: &Revlog, revision: Revision, sent: Option<&FxHashSet<Revision>>) -> Option<Revision> {
+        let is_raw = |revision: Revision| revlog.flags(revision) & FLAGS_RAW != 0;
+        let has = |base: &Revision| {
+            !is_raw(*base)
+                && sent.is_none_or(|sent| sent.contains(base) || self.outgoing.is_common(revlog.link(*base)))
+        };
+        let stored = revlog.delta_base(revision).filter(|_| !is_raw(revision))?;
+        Some(stored).into_iter().chain(revlog.parents(revision).into_iter().flatten()).find(has)
+    }
+
     /// Writes a revision as one hunk that replaces all of its base.
-    fn whole(
-        &mut self,
-        revlog: &Revlog,
-        revision: Revision,
-        base: Option<Revision>,
-        base_bytes: u32,
-        link: u32,
-        text: &[u8],
-    ) -> Result<(), CommandError> {
-        self.head.clear();
-        self.head.resize(4 + self.version.header_bytes(), 0);
-        let mut hunk = 0;
-        if base_bytes > 0 || !text.is_empty() {
+    fn whole(&mut self, entry: &Entry<'_>, text: &[u8]) -> Result<(), CommandError> {
+        let base_bytes = entry.base.map_or(0, |base| entry.revlog.text_bytes(base));
+        // Nothing instead of nothing takes no hunk.
+        let hunk_bytes = if base_bytes == 0 && text.is_empty() { 0 } else { 12 };
+        self.begin(entry, hunk_bytes + text.len())?;
+        if hunk_bytes > 0 {
             self.head.extend_from_slice(&[0; 4]);
             self.head.extend_from_slice(&base_bytes.to_be_bytes());
             self.head.extend_from_slice(&(text.len() as u32).to_be_bytes());
-            hunk = 12;
         }
-        self.revision_with_hunk(revlog, revision, base, link, hunk, text)
+        self.output.write_all(&self.head)?;
+        Ok(self.output.write_all(text)?)
     }
 
     /// Writes a revision with a delta.
-    fn revision(
-        &mut self,
-        revlog: &Revlog,
-        revision: Revision,
-        base: Option<Revision>,
-        link: u32,
-        hunk: usize,
-        delta: &[u8],
-    ) -> Result<(), CommandError> {
-        self.head.clear();
-        self.head.resize(4 + self.version.header_bytes(), 0);
-        self.revision_with_hunk(revlog, revision, base, link, hunk, delta)
+    fn delta(&mut self, entry: &Entry<'_>, delta: &[u8]) -> Result<(), CommandError> {
+        self.begin(entry, delta.len())?;
+        self.output.write_all(&self.head)?;
+        Ok(self.output.write_all(delta)?)
     }
 
-    /// Fills in the head, which `hunk` bytes of a hunk's header follow already, and writes it with the data.
-    fn revision_with_hunk(
-        &mut self,
-        revlog: &Revlog,
-        revision: Revision,
-        base: Option<Revision>,
-        link: u32,
-        hunk: usize,
-        data: &[u8],
-    ) -> Result<(), CommandError> {
-        let node = |revision: Option<Revision>| revision.map_or(Node::NULL, |revision| revlog.node(revision));
+    /// Makes the head of a revision that `delta_bytes` follow.
+    fn begin(&mut self, entry: &Entry<'_>, delta_bytes: usize) -> Result<(), CommandError> {
+        let Entry { revlog, revision, base, link } = *entry;
         let changelog = self.snapshot.changelog();
+        let node = |revision: Option<Revision>| revision.map_or(Node::NULL, |revision| revlog.node(revision));
         let [p1, p2] = revlog.parents(revision);
-        // Every link was looked at before: it is a changeset that goes out.
         let link = changelog.revision(link).map_or(Node::NULL, |link| changelog.node(link));
         let header_bytes = self.version.header_bytes();
-        self.head[0..4].copy_from_slice(&chunk_length(header_bytes + hunk + data.len())?);
-        let header = &mut self.head[4..];
-        header[0..20].copy_from_slice(revlog.node(revision).as_bytes());
-        header[20..40].copy_from_slice(node(p1).as_bytes());
-        header[40..60].copy_from_slice(node(p2).as_bytes());
-        if self.version == Version::V01 {
-            header[60..80].copy_from_slice(link.as_bytes());
-        } else {
-            header[60..80].copy_from_slice(node(base).as_bytes());
-            header[80..100].copy_from_slice(link.as_bytes());
+        let head = &mut self.head;
+        head.clear();
+        head.extend_from_slice(&chunk_length(header_bytes + delta_bytes)?);
+        head.extend_from_slice(revlog.node(revision).as_bytes());
+        head.extend_from_slice(node(p1).as_bytes());
+        head.extend_from_slice(node(p2).as_bytes());
+        if self.version != Version::V01 {
+            head.extend_from_slice(node(base).as_bytes());
         }
+        head.extend_from_slice(link.as_bytes());
         if self.version == Version::V03 {
-            header[100..102].copy_from_slice(&(revlog.flags(revision) & FLAGS_SENT).to_be_bytes());
+            head.extend_from_slice(&(revlog.flags(revision) & FLAGS_SENT).to_be_bytes());
         }
-        self.output.write_all(&self.head)?;
-        Ok(self.output.write_all(data)?)
+        Ok(())
     }
 }
 
