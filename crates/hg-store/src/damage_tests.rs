@@ -6,25 +6,29 @@ use std::path::{Path, PathBuf};
 use crate::*;
 
 /// Writes revlogs by hand: full texts, stored raw.
-struct Entries(Vec<[u8; 64]>, Vec<Vec<u8>>, usize);
+pub(crate) struct Entries(Vec<[u8; 64]>, Vec<Vec<u8>>, usize);
 
 impl Entries {
-    fn new() -> Entries {
+    pub(crate) fn new() -> Entries {
         Entries(Vec::new(), Vec::new(), 0)
     }
 
     fn add(&mut self, parent: Option<u32>, link: u32, text: &[u8]) -> Node {
+        self.add_merge([parent, None], link, text)
+    }
+
+    pub(crate) fn add_merge(&mut self, parents: [Option<u32>; 2], link: u32, text: &[u8]) -> Node {
         let own = self.0.len() as u32;
-        let parent_node =
-            parent.map_or(Node::NULL, |at| Node::from_bytes(&self.0[at as usize][32..52]).expect("20 bytes"));
-        let node = Node::of(&parent_node, &Node::NULL, text);
+        let name = |at: u32| Node::from_bytes(&self.0[at as usize][32..52]).expect("20 bytes");
+        let [first_node, second_node] = parents.map(|at| at.map_or(Node::NULL, name));
+        let node = Node::of(&first_node, &second_node, text);
         let chunk = if text.is_empty() { Vec::new() } else { [b"u", text].concat() };
         let offset = self.2;
         self.2 += chunk.len();
         let mut entry = [0; 64];
         entry[..8].copy_from_slice(&((offset as u64) << 16).to_be_bytes());
-        let parent = parent.map_or(-1, |at| at as i32);
-        let words = [chunk.len() as i32, text.len() as i32, own as i32, link as i32, parent, -1];
+        let [first, second] = parents.map(|at| at.map_or(-1, |at| at as i32));
+        let words = [chunk.len() as i32, text.len() as i32, own as i32, link as i32, first, second];
         for (at, word) in words.into_iter().enumerate() {
             entry[8 + at * 4..12 + at * 4].copy_from_slice(&word.to_be_bytes());
         }
@@ -45,7 +49,7 @@ impl Entries {
         entries.iter().zip(&self.1).flat_map(|(entry, chunk)| [entry.as_slice(), chunk].concat()).collect()
     }
 
-    fn split(&self) -> (Vec<u8>, Vec<u8>) {
+    pub(crate) fn split(&self) -> (Vec<u8>, Vec<u8>) {
         (Self::header(&self.0, 0x0002_0001).concat(), self.1.concat())
     }
 }

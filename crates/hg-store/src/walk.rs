@@ -142,3 +142,72 @@ pub fn heads_of(revlog: &Revlog, revisions: &[Revision]) -> Vec<Revision> {
     heads.reverse();
     heads
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::damage_tests::Entries;
+    use crate::folder::Folder;
+    use crate::revlog::index::Links;
+
+    /// A changelog with these parents, each counted back from its revision; 0 is none.
+    fn changelog(back: &[(u32, u32)]) -> Revlog {
+        let mut entries = Entries::new();
+        for (own, (first, second)) in (0_u32..).zip(back) {
+            let parent = |back: &u32| own.checked_sub(*back).filter(|at| *at < own);
+            entries.add_merge([parent(first), parent(second)], own, &own.to_be_bytes());
+        }
+        let folder = tempfile::tempdir().expect("a folder");
+        let (index, data) = entries.split();
+        std::fs::write(folder.path().join("x.i"), &index).expect("written");
+        std::fs::write(folder.path().join("x.d"), &data).expect("written");
+        let folder = Folder::open(folder.path(), true).expect("opened");
+        let extent = Revlog::measure(&folder, b"x.i", index.len() as u64, Links::Own).expect("measured");
+        Revlog::open_extent(&folder, b"x.i", extent, Links::Own).expect("opened")
+    }
+
+    /// Ancestors of each revision, itself included, the plain way.
+    fn ancestors_of_all(log: &Revlog) -> Vec<BTreeSet<Revision>> {
+        let mut all: Vec<BTreeSet<Revision>> = Vec::new();
+        for revision in log.revisions() {
+            let mut own = BTreeSet::from([revision]);
+            for parent in log.parents(revision).into_iter().flatten() {
+                own.extend(&all[parent.index()]);
+            }
+            all.push(own);
+        }
+        all
+    }
+
+    proptest! {
+        #[test]
+        fn walks_are_what_the_sets_say(
+            back in proptest::collection::vec((0_u32..6, prop_oneof![3 => Just(0), 1 => 0_u32..20]), 1..60),
+            some in proptest::collection::vec(any::<prop::sample::Index>(), 0..5),
+            others in proptest::collection::vec(any::<prop::sample::Index>(), 0..5),
+        ) {
+            let log = changelog(&back);
+            let all = ancestors_of_all(&log);
+            let chosen = |indexes: &[prop::sample::Index]| -> Vec<Revision> {
+                indexes.iter().map(|index| Revision::new(index.index(log.len()) as u32)).collect()
+            };
+            let (some, others) = (chosen(&some), chosen(&others));
+            let union = |of: &[Revision]| of.iter().flat_map(|at| &all[at.index()]).copied().collect::<BTreeSet<_>>();
+            let wanted: Vec<Revision> = union(&some).difference(&union(&others)).copied().collect();
+            prop_assert_eq!(missing(&log, &others, &some), wanted);
+            let below: Vec<Revision> = log.revisions().filter(|at| some.iter().any(|root| all[at.index()].contains(root))).collect();
+            prop_assert_eq!(descendants(&log, &some), below);
+            let chosen: BTreeSet<Revision> = some.iter().copied().collect();
+            let is_head = |at: &Revision| chosen.iter().all(|other| other == at || !all[other.index()].contains(at));
+            let heads: Vec<Revision> = chosen.iter().copied().filter(is_head).collect();
+            prop_assert_eq!(heads_of(&log, &some), heads);
+            for (one, other) in some.iter().zip(&others) {
+                prop_assert_eq!(is_ancestor(&log, *one, *other), all[other.index()].contains(one));
+            }
+        }
+    }
+}
