@@ -10,13 +10,13 @@ use hgfleet_log::{DiskUse, EmbeddedLog, Log, LogError, Member, Role, ServerState
 use tokio::net::UnixStream;
 use tokio::sync::watch;
 use tokio::task::spawn_blocking;
-use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 
 use crate::fleet::Fleet;
 use crate::mirror::Health;
 
 /// How often the log's view is read while the master tells of each new one.
-const POLL_TOLD: Duration = Duration::from_secs(1);
+const POLL_TOLD: Duration = Duration::from_millis(500);
 /// How long the view may be unreadable before sockets are looked for.
 const VIEW_PATIENCE: Duration = Duration::from_secs(1);
 /// The pauses between attempts to reach the master.
@@ -41,15 +41,16 @@ pub(crate) struct Following {
 }
 
 impl Following {
-    /// Reads the view from the log, for ever. Where it can't be read, the mirrors' sockets tell at
+    /// Reads the view from the log, for ever, and says there how this balancer is. Where it can't be read, the mirrors' sockets tell at
     /// least who is there.
     pub(crate) async fn read_views(&self) {
         let mut log = None;
-        let mut unread_since = tokio::time::Instant::now();
+        let mut unread_since = Instant::now();
+        let mut reported: Option<Instant> = None;
         loop {
             match read_view(&mut log, &self.log, &self.fleet).await {
                 Ok(()) => {
-                    unread_since = tokio::time::Instant::now();
+                    unread_since = Instant::now();
                     self.asked.send_replace(true);
                 }
                 Err(error) => {
@@ -57,12 +58,25 @@ impl Following {
                     log = None;
                     if unread_since.elapsed() > VIEW_PATIENCE {
                         self.fleet.discover();
-                        unread_since = tokio::time::Instant::now();
+                        unread_since = Instant::now();
                     }
                 }
             }
+            if reported.is_none_or(|at| at.elapsed() >= self.heartbeat) {
+                self.report(log.as_ref()).await;
+                reported = Some(Instant::now());
+            }
             let told = self.told.load(Ordering::Relaxed);
             sleep(if told { POLL_TOLD } else { self.poll }).await;
+        }
+    }
+
+    /// Says how this balancer is where `status` finds it without a master: in the log's folder.
+    async fn report(&self, log: Option<&EmbeddedLog>) {
+        if let Some(log) = log
+            && let Err(error) = log.put_heartbeat(self.member()).await
+        {
+            tracing::debug!(%error, "the heartbeat could not be written");
         }
     }
 
@@ -70,7 +84,7 @@ impl Following {
     pub(crate) async fn stay_connected(&self) {
         let mut pause = FIRST_PAUSE;
         loop {
-            let connected = tokio::time::Instant::now();
+            let connected = Instant::now();
             if let Err(error) = self.converse().await {
                 tracing::debug!(%error, "no stream to the master");
             }

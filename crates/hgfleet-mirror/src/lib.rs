@@ -122,6 +122,8 @@ pub async fn run(options: MirrorOptions, shutdown: impl Future<Output = ()> + Se
     tasks.spawn(following.run());
     let member = membership.clone();
     tasks.spawn(async move { member.stay().await });
+    let member = membership.clone();
+    tasks.spawn(async move { member.report().await });
     tasks.spawn(remove_durable(staging.clone(), replica.clone(), REMOVE_EVERY));
     tasks.spawn(repair::run(replica.clone(), staging, showing.clone(), standing));
     let fatal = showing;
@@ -174,7 +176,12 @@ async fn open(options: &MirrorOptions) -> Result<(Arc<Staging>, Arc<Replica>, Ar
             path: told.clone(),
             source,
         })?;
-        let end = kept.max(records.visible());
+        // Nothing that isn't staged was ever begun.
+        let visible = kept.max(records.visible());
+        let end = match staging.tail() {
+            Some((_, tail)) => visible.min(Some(tail.sequence)),
+            None => visible,
+        };
         let recovery =
             replica.recover(end, &mut |sequence| records.get(sequence)).map_err(MirrorError::replica(&name))?;
         if recovery.redone > 0 || !recovery.quarantined.is_empty() {
@@ -186,7 +193,7 @@ async fn open(options: &MirrorOptions) -> Result<(Arc<Staging>, Arc<Replica>, Ar
             path: told,
             source,
         })?;
-        showing.hear(end);
+        showing.hear(visible);
         Ok((staging, replica, showing))
     });
     match opening.await {

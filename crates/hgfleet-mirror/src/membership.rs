@@ -82,8 +82,7 @@ impl Membership {
         let mut pause = FIRST_PAUSE;
         loop {
             if self.is_stuck() {
-                // It would hold up every push. It leaves, says why in `status`, and comes back when it can.
-                self.report().await;
+                // It would hold up every push. It leaves, and comes back when it can.
                 sleep(self.heartbeat).await;
                 continue;
             }
@@ -92,7 +91,6 @@ impl Membership {
                 tracing::debug!(%error, "no stream to the master");
             }
             self.service().disconnected();
-            self.report().await;
             if begun.elapsed() > LONGEST_PAUSE {
                 pause = FIRST_PAUSE;
             }
@@ -106,12 +104,17 @@ impl Membership {
         trouble.is_some_and(|(since, _)| since.elapsed() > PATIENCE)
     }
 
-    /// Says how this mirror is where the master can't: in the log's folder.
-    async fn report(&self) {
-        if let Some(log) = self.standing.log()
-            && let Err(error) = log.put_heartbeat(self.member()).await
-        {
-            tracing::debug!(%error, "the heartbeat could not be written");
+    /// Says how this mirror is where `status` finds it without a master: in the log's folder, for ever.
+    pub(crate) async fn report(&self) {
+        loop {
+            let Some(log) = self.standing.log() else {
+                sleep(FIRST_PAUSE).await;
+                continue;
+            };
+            if let Err(error) = log.put_heartbeat(self.member()).await {
+                tracing::debug!(%error, "the heartbeat could not be written");
+            }
+            sleep(self.heartbeat).await;
         }
     }
 
