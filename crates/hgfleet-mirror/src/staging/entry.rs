@@ -1,5 +1,7 @@
 //! One entry of a segment, in bytes.
 //!
+//! `docs/formats/staged.md` says what else lies there and how it is written and read.
+//!
 //! | offset | bytes | what |
 //! | --- | --- | --- |
 //! | 0 | 8 | magic `hgfstage` |
