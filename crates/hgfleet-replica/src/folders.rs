@@ -2,8 +2,9 @@
 
 use std::fs;
 use std::io::ErrorKind;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, UNIX_EPOCH};
 
 use hgfleet_log::{RepositoryName, Sequence};
 use rustix::fs::{FlockOperation, flock};
@@ -119,8 +120,9 @@ impl Folders {
     /// Removes what was deleted by records up to `durable`, a while ago.
     pub(crate) fn remove_old(&self, durable: Option<Sequence>) -> Result<(), ReplicaError> {
         for (sequence, path) in self.numbered("old")? {
-            let changed = fs::symlink_metadata(&path).and_then(|meta| meta.modified());
-            let age = changed.ok().and_then(|changed| changed.elapsed().ok());
+            // Being moved changes the inode's time, and not that of the content.
+            let moved = fs::symlink_metadata(&path).ok().and_then(|meta| u64::try_from(meta.ctime()).ok());
+            let age = moved.and_then(|moved| (UNIX_EPOCH + Duration::from_secs(moved)).elapsed().ok());
             if Some(sequence) <= durable && age.is_some_and(|age| age > OLD_KEPT) {
                 fs::remove_dir_all(&path).map_err(ReplicaError::io("remove", &path))?;
             }
@@ -150,5 +152,27 @@ impl Folders {
             found.extend(number.map(|sequence| (sequence, entry.path())));
         }
         Ok(found)
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_deleted_stays_for_a_while() {
+        let dir = tempfile::TempDir::new().unwrap();
+        let folders = Folders::open(dir.path()).unwrap();
+        let name = RepositoryName::parse("team/a").unwrap();
+        let repository = folders.repository(&name);
+        fs::create_dir_all(repository.join(".hg")).unwrap();
+        // Its content is old, its deletion is not.
+        let old = fs::FileTimes::new().set_modified(UNIX_EPOCH + Duration::from_secs(1_000_000_000));
+        fs::File::open(&repository).unwrap().set_times(old).unwrap();
+        folders.retire(&name, Sequence::FIRST).unwrap();
+        folders.remove_old(Some(Sequence::FIRST)).unwrap();
+        assert!(folders.retired(Sequence::FIRST).join(".hg").exists());
+        assert!(!dir.path().join("repos/team").exists());
     }
 }
