@@ -45,6 +45,8 @@ pub(crate) struct Push {
     pub change: ChangeFile,
     pub lock: WriteLock,
     pub times: SessionTimes,
+    /// When the daemon was asked.
+    pub asked: Instant,
 }
 
 /// What the session is told of its push.
@@ -257,10 +259,10 @@ struct Driver {
     ledger: Ledger,
 }
 
-/// Where the time of one push went, milliseconds.
+/// Where the time of one push went, milliseconds; the daemon's part is counted from the hand-over on.
 struct Ledger {
     session: SessionTimes,
-    started: Instant,
+    asked: Instant,
     append_ms: f64,
     applied_ms: f64,
     told_ms: f64,
@@ -268,7 +270,7 @@ struct Ledger {
 
 impl Driver {
     fn new(committer: Arc<Committer>, push: Push, events: mpsc::UnboundedSender<Event>) -> Driver {
-        let Push { id, kind, before, after, who, source, summary, change, lock, times } = push;
+        let Push { id, kind, before, after, who, source, summary, change, lock, times, asked } = push;
         let repository = lock.repository.clone();
         let body = Body::Store(StoreRecord {
             repository: repository.clone(),
@@ -295,7 +297,7 @@ impl Driver {
             sequence: None,
             expected: None,
             applies: 0,
-            ledger: Ledger { session: times, started: Instant::now(), append_ms: 0.0, applied_ms: 0.0, told_ms: 0.0 },
+            ledger: Ledger { session: times, asked, append_ms: 0.0, applied_ms: 0.0, told_ms: 0.0 },
         }
     }
 
@@ -508,7 +510,7 @@ impl Driver {
     }
 
     fn note(&mut self, input: &Input) {
-        let ms = self.ledger.started.elapsed().as_secs_f64() * 1000.0;
+        let ms = self.ledger.asked.elapsed().as_secs_f64() * 1000.0;
         match input {
             Input::Acknowledged => self.ledger.append_ms = ms,
             Input::Applied => self.ledger.applied_ms = ms,
@@ -557,7 +559,7 @@ impl Ledger {
             append_ms = self.append_ms,
             applied_ms = self.applied_ms,
             told_ms = self.told_ms,
-            total_ms = self.session.lock_ms + self.session.prepare_ms + self.started.elapsed().as_secs_f64() * 1000.0,
+            total_ms = self.session.lock_ms + self.session.prepare_ms + self.asked.elapsed().as_secs_f64() * 1000.0,
             bytes,
             %repository,
             sequence = sequence.map(Sequence::get),

@@ -5,6 +5,7 @@ use std::io::Read;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 use hg_store::change::{ChangeRef, ChangeWriter, check_path, is_excluded};
 use hg_store::{Repository, StoreError, StoreFormat};
@@ -177,6 +178,7 @@ impl Master {
             change,
             lock,
             times: SessionTimes::default(),
+            asked: Instant::now(),
         };
         let mut events = self.committer.commit(push);
         while let Some(event) = events.recv().await {

@@ -118,6 +118,7 @@ impl Connection {
 
     /// Checks a push, trusting nothing that the session says of it.
     async fn take_over(&mut self, request: AppendRequest) -> Result<Push, No> {
+        let asked = Instant::now();
         let descriptor = self.stream.take_descriptor();
         let Some(Held { lock, digest, .. }) = self.held.take().filter(|held| held.lock.token == request.token) else {
             return Err(No::refused("refused: the write lock was lost. Nothing was stored; push again"));
@@ -163,6 +164,7 @@ impl Connection {
             change,
             lock,
             times: request.times,
+            asked: asked.into_std(),
         })
     }
 

@@ -80,7 +80,7 @@ pub(super) async fn run(
         Some((Some(code), _)) => code.unsigned_abs(),
         Some((None, signal)) => {
             let text = format!(
-                "the session was ended by signal {}; nothing was stored unless you read \"stored as\" above",
+                "the session was ended by signal {}. If you were pushing, pull before you push again",
                 signal.unwrap_or(0)
             );
             say(&channel, &text).await;

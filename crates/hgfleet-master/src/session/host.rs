@@ -27,7 +27,8 @@ pub(super) struct FleetHost {
     /// What was opened last: most commands of a session see the same record.
     opened: Option<Opened>,
     push_bytes_max: u64,
-    received: Option<Instant>,
+    /// Since when a bundle comes in.
+    receiving: Option<Instant>,
 }
 
 struct Opened {
@@ -40,7 +41,8 @@ struct Opened {
 impl FleetHost {
     /// Connects to the daemon, and makes sure that the repository is there.
     pub(super) fn open(address: Address, repository: RepositoryName) -> Result<FleetHost, HostError> {
-        let mut host = FleetHost { address, daemon: None, repository, opened: None, push_bytes_max: 0, received: None };
+        let mut host =
+            FleetHost { address, daemon: None, repository, opened: None, push_bytes_max: 0, receiving: None };
         host.snapshot()?;
         Ok(host)
     }
@@ -108,6 +110,7 @@ impl Host for FleetHost {
     }
 
     fn spool(&mut self) -> io::Result<File> {
+        self.receiving = Some(Instant::now());
         tempfile::tempfile_in(&self.address.run)
     }
 
@@ -120,8 +123,8 @@ impl Host for FleetHost {
 
     fn begin_push(&mut self) -> Result<Box<dyn Push + '_>, HostError> {
         let received = Instant::now();
+        let receive_ms = self.receiving.take().map_or(0.0, milliseconds);
         stop_at("session.received");
-        self.received = Some(received);
         let request = SessionRequest::Lock { repository: self.repository.to_string() };
         let (token, grant) = match self.ask(&request)? {
             SessionReply::Locked { token, grant } => (token, grant),
@@ -136,7 +139,15 @@ impl Host for FleetHost {
                 return Err(error);
             }
         };
-        Ok(Box::new(FleetPush { host: self, token, snapshot, lock_ms, locked: Instant::now(), handed_over: false }))
+        Ok(Box::new(FleetPush {
+            host: self,
+            token,
+            snapshot,
+            receive_ms,
+            lock_ms,
+            locked: Instant::now(),
+            handed_over: false,
+        }))
     }
 }
 
@@ -145,6 +156,7 @@ struct FleetPush<'h> {
     host: &'h mut FleetHost,
     token: Token,
     snapshot: Arc<Snapshot>,
+    receive_ms: f64,
     lock_ms: f64,
     locked: Instant,
     handed_over: bool,
@@ -167,7 +179,8 @@ impl Push for FleetPush<'_> {
         stop_at("session.prepared");
         self.handed_over = true;
         let id = RecordId::random().map_err(|error| CommitError::Refused(format!("refused: {error}")))?;
-        let times = SessionTimes { receive_ms: 0.0, lock_ms: self.lock_ms, prepare_ms: milliseconds(self.locked) };
+        let times =
+            SessionTimes { receive_ms: self.receive_ms, lock_ms: self.lock_ms, prepare_ms: milliseconds(self.locked) };
         let request = SessionRequest::Append(AppendRequest {
             id,
             token: self.token,

@@ -1,9 +1,8 @@
 //! One SSH session's work, in a process of its own.
 //!
-//! Two doors start it: the built-in one, which says who is served in the first frame of the standard input, and
-//! OpenSSH, whose `AuthorizedKeysCommand` names the account. The client says only what it wants, and of that one form is
-//! served (`hg -R NAME serve --stdio`). Parsing and preparing happen here, within limits, so that a bundle that
-//! breaks a parser costs one session.
+//! The SSH door starts it, and says in the first frame of the standard input whom it serves and what they asked for. The client
+//! says only what it wants, and of that one form is served (`hg -R NAME serve --stdio`). Parsing and preparing happen here,
+//! within limits, so that a bundle that breaks a parser costs one session.
 
 mod command_line;
 mod daemon;
@@ -32,26 +31,6 @@ use crate::frame;
 pub struct SessionOptions {
     /// The fleet's `run` folder, where `session.sock` is.
     pub run: PathBuf,
-    /// Who is served and what they asked for.
-    pub door: Door,
-}
-
-/// Which door started this session.
-#[derive(Debug)]
-pub enum Door {
-    /// The built-in SSH server: the identity is the first frame on standard input, written by the door before any byte of
-    /// the client's.
-    BuiltIn,
-    /// OpenSSH's `ForceCommand`: the account comes from `AuthorizedKeysCommand`'s line, the command from
-    /// `SSH_ORIGINAL_COMMAND`, the address from `SSH_CONNECTION`.
-    OpenSsh {
-        /// The account's mail address.
-        account: String,
-        /// What the client asked for.
-        command: Option<Vec<u8>>,
-        /// Where the client is.
-        address: String,
-    },
 }
 
 /// Serves one session on standard input, output and error. Returns the process's exit status.
@@ -71,11 +50,9 @@ fn serve(options: SessionOptions) -> Result<u8, String> {
     // The standard streams of the library keep lines back and search for them; these are bytes.
     let mut input = own(io::stdin().as_fd())?;
     let output = own(io::stdout().as_fd())?;
-    let identity = identify(options.door, &mut input)?;
-    if let Some(limits) = &identity.1 {
-        limit(limits).map_err(|error| format!("the server could not limit the session: {error}"))?;
-    }
-    let identity = identity.0;
+    let identity: Identity = frame::read(&mut input, IDENTITY_BYTES_MAX)
+        .map_err(|_| "this program is started by hgfleet's SSH door, not by hand".to_owned())?;
+    limit(&identity.limits).map_err(|error| format!("the server could not limit the session: {error}"))?;
     match identity.access {
         Access::Enabled => {}
         Access::Disabled => return Err(texts::disabled(&identity.account)),
@@ -99,24 +76,6 @@ fn serve(options: SessionOptions) -> Result<u8, String> {
 fn own(stream: impl AsFd) -> Result<File, String> {
     let descriptor = stream.as_fd().try_clone_to_owned();
     descriptor.map(File::from).map_err(|error| format!("the session's streams can't be used: {error}"))
-}
-
-/// Who is served, and within which limits: what the built-in door sets, or for OpenSSH's none but the system's.
-fn identify(door: Door, input: &mut File) -> Result<(Identity, Option<Limits>), String> {
-    match door {
-        Door::BuiltIn => {
-            let identity: Identity = frame::read(input, IDENTITY_BYTES_MAX)
-                .map_err(|_| "this program is started by hgfleet's SSH door, not by hand".to_owned())?;
-            let limits = identity.limits;
-            Ok((identity, Some(limits)))
-        }
-        Door::OpenSsh { account, command, address } => {
-            let none = u64::MAX;
-            let limits = Limits { address_space_bytes: none, memory_bytes: none, cpu_seconds: none, open_files: none };
-            // Whether the account may be used was decided when its keys were given out.
-            Ok((Identity { account, access: Access::Enabled, groups: Vec::new(), address, command, limits }, None))
-        }
-    }
 }
 
 /// Limits this process, for good.
