@@ -56,6 +56,8 @@ struct Shared {
     failure: Failure,
     #[cfg(test)]
     fail_next_commit: std::sync::atomic::AtomicBool,
+    #[cfg(test)]
+    disk_is_full: std::sync::atomic::AtomicBool,
 }
 
 impl EmbeddedLog {
@@ -139,6 +141,8 @@ impl Shared {
             failure: Failure::default(),
             #[cfg(test)]
             fail_next_commit: false.into(),
+            #[cfg(test)]
+            disk_is_full: false.into(),
         })
     }
 
@@ -169,6 +173,10 @@ impl Shared {
     }
 
     fn free_bytes(&self) -> std::io::Result<u64> {
+        #[cfg(test)]
+        if self.disk_is_full.load(std::sync::atomic::Ordering::SeqCst) {
+            return Ok(0);
+        }
         let disk = rustix::fs::statvfs(&self.dir)?;
         Ok(disk.f_bavail.saturating_mul(disk.f_frsize))
     }

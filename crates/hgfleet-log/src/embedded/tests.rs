@@ -72,6 +72,21 @@ async fn all_that_share_the_failed_write_are_unknown() {
     assert!(!stored, "{second:?}");
 }
 
+/// Row R13 of the list of bad input.
+#[tokio::test]
+async fn a_full_disk_refuses_appends_and_reading_goes_on() {
+    let dir = folder();
+    let log = open(&dir);
+    let tail = begin(&log).await;
+    log.shared.disk_is_full.store(true, Ordering::SeqCst);
+    let refused = append(&log, Some(&tail), Body::Empty).await;
+    assert!(matches!(refused, Err(AppendError::Refused(Refusal::NoSpace { free: 0, .. }))), "{refused:?}");
+    assert_eq!(log.end().await.expect("end"), Some(tail));
+    assert_eq!(log.read(Sequence::FIRST, 9).await.expect("read").len(), 1);
+    log.shared.disk_is_full.store(false, Ordering::SeqCst);
+    append(&log, Some(&tail), Body::Empty).await.expect("appended");
+}
+
 #[test]
 fn files_that_are_something_else_are_refused_by_name() {
     let dir = folder();

@@ -11,7 +11,7 @@ use crate::record::RecordError;
 #[derive(Debug, thiserror::Error)]
 pub enum AppendError {
     /// Nothing was stored, and never will be.
-    #[error("refused: {0}")]
+    #[error("{0}")]
     Refused(#[from] Refusal),
     /// It may be stored or not; read the log to know.
     #[error("outcome unknown: {0}")]
