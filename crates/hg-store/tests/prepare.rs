@@ -209,6 +209,20 @@ fn pieces_grow_stores_that_stock_wrote_and_stock_goes_on_where_we_wrote() {
 }
 
 #[test]
+fn client_that_sends_whole_texts_does_not_decide_the_size() {
+    if !has_hg() {
+        return;
+    }
+    let folder = tempfile::tempdir().expect("a folder");
+    let source = odd_repository();
+    let whole = bundle(&folder, source, "whole.hg", "none-v2", &["--all", "--config", "devel.bundle.delta=full"]);
+    let ours = init(folder.path(), "ours", &[]);
+    push(&ours, &whole);
+    publish(source);
+    assert_same(&ours, source);
+}
+
+#[test]
 fn same_push_gives_the_same_bytes() {
     if !has_hg() {
         return;
@@ -262,6 +276,15 @@ fn non_publishing_repository_keeps_drafts() {
     assert_eq!(prepared.summary.phases.len(), 5);
     support::apply_prepared(&ours, &prepared);
     assert_same(&ours, &stock);
+    assert_eq!(roots(&ours), roots(&stock));
+
+    // A changeset that someone made secret on the server is pushed: it is no secret, then.
+    hg(&ours, &["phase", "-q", "-s", "-f", "-r", "18"]);
+    let (_, prepared) = prepare(&ours, &whole).expect("taken");
+    let prepared = prepared.expect("a phase");
+    let phases: Vec<_> = prepared.summary.phases.iter().map(|(_, before, now)| (*before, *now)).collect();
+    assert_eq!(phases, [(Some(Phase::Secret), Phase::Draft)]);
+    support::apply_prepared(&ours, &prepared);
     assert_eq!(roots(&ours), roots(&stock));
 }
 

@@ -6,16 +6,9 @@ use std::collections::VecDeque;
 use std::path::Path;
 
 use hg_store::prepare::{Incoming, IncomingRevision, Preparation, PrepareError, PrepareLimits};
-use hg_store::{Node, Repository, StoreFormat};
+use hg_store::{Node, Repository};
+use support::empty_repository;
 use support::history::{History, Pieces, hunk, revision};
-
-fn empty_repository(folder: &Path) {
-    for (path, content) in Repository::create_files(StoreFormat::Current, None) {
-        let path = folder.join(".hg").join(String::from_utf8(path).expect("ASCII"));
-        std::fs::create_dir_all(path.parent().expect("a parent")).expect("made");
-        std::fs::write(path, content).expect("written");
-    }
-}
 
 /// Prepares and applies these pieces; what was refused, in words.
 fn push_within(folder: &Path, pieces: VecDeque<Incoming>, limits: PrepareLimits) -> Result<(), String> {

@@ -16,6 +16,8 @@ use crate::{Revision, delta};
 
 const CHAIN_DELTAS_MAX: u32 = 1000;
 const CHAIN_BYTES_PER_TEXT_BYTE: u64 = 2;
+/// An incoming delta longer than so many eighths of the text is compared with one made here.
+const SUSPECT_EIGHTHS: usize = 7;
 /// A base so much smaller than the text won't help.
 const TEXT_BYTES_PER_BASE_BYTE: u64 = 500;
 
@@ -194,28 +196,45 @@ impl Growing<'_> {
         tried.push(base);
         let below = self.chain(base);
         let text_bytes = text.len() as u64;
+        let base_chunk_bytes = u64::from(self.chunk_bytes(base));
         if below.revisions > CHAIN_DELTAS_MAX
             || below.bytes > CHAIN_BYTES_PER_TEXT_BYTE * text_bytes
             || u64::from(self.text_bytes(base)) < text_bytes / TEXT_BYTES_PER_BASE_BYTE
         {
             return Ok(None);
         }
+        let good = |chunk: &[u8]| {
+            let chunk_bytes = chunk.len() as u64;
+            let snapshot_bytes_max = text_bytes.checked_shr(below.revisions).unwrap_or(0).min(base_chunk_bytes);
+            chunk_bytes <= text_bytes
+                && below.bytes + chunk_bytes <= CHAIN_BYTES_PER_TEXT_BYTE * text_bytes
+                && (!as_snapshot || chunk_bytes <= snapshot_bytes_max)
+        };
         match delta {
-            Some(delta) => spool.compressor.compress(delta, &mut spool.trial)?,
+            Some(delta) => {
+                spool.compressor.compress(delta, &mut spool.trial)?;
+                if !good(&spool.trial) {
+                    return Ok(None);
+                }
+                // A client may replace more than has changed, up to the whole text. A snapshot is left alone: its bounds are
+                // narrow, and one that is smaller than need be makes the snapshots on it fail theirs.
+                if !as_snapshot && delta.len() > text.len() / 8 * SUSPECT_EIGHTHS {
+                    let ours = delta::diff(&self.text(spool, base)?, text);
+                    spool.compressor.compress(&ours, &mut spool.other)?;
+                    if spool.other.len() < spool.trial.len() {
+                        std::mem::swap(&mut spool.trial, &mut spool.other);
+                    }
+                }
+            }
             None => {
-                let base_text = self.text(spool, base)?;
-                let delta = delta::diff(&base_text, text);
-                spool.compressor.compress(&delta, &mut spool.trial)?;
+                let ours = delta::diff(&self.text(spool, base)?, text);
+                spool.compressor.compress(&ours, &mut spool.trial)?;
+                if !good(&spool.trial) {
+                    return Ok(None);
+                }
             }
         }
         let chunk_bytes = spool.trial.len() as u64;
-        let good = chunk_bytes <= text_bytes && below.bytes + chunk_bytes <= CHAIN_BYTES_PER_TEXT_BYTE * text_bytes;
-        let good_snapshot = !as_snapshot
-            || (chunk_bytes <= text_bytes.checked_shr(below.revisions).unwrap_or(0)
-                && chunk_bytes <= u64::from(self.chunk_bytes(base)));
-        if !(good && good_snapshot) {
-            return Ok(None);
-        }
         std::mem::swap(&mut spool.chunk, &mut spool.trial);
         Ok(Some(Choice {
             base: Some(base),

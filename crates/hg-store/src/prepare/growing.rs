@@ -33,9 +33,10 @@ pub(super) struct Spool {
     pub(super) cache: TextCache,
     pub(super) limits: PrepareLimits,
     pub(super) revisions: u64,
-    /// The chunk that is to be written, and one that is being tried.
+    /// The chunk that is to be written, one that is being tried, and another form of that.
     pub(super) chunk: Vec<u8>,
     pub(super) trial: Vec<u8>,
+    pub(super) other: Vec<u8>,
 }
 
 impl Spool {

@@ -83,6 +83,7 @@ impl<'s> Preparation<'s> {
                 revisions: 0,
                 chunk: Vec::new(),
                 trial: Vec::new(),
+                other: Vec::new(),
             },
             deltas,
             changelog: CombinedChangelog::new(snapshot),

@@ -26,7 +26,8 @@ pub struct History {
     pub changesets: Vec<IncomingRevision>,
     pub manifests: Vec<IncomingRevision>,
     pub files: Vec<(Vec<u8>, Vec<IncomingRevision>)>,
-    tree: BTreeMap<Vec<u8>, (Node, &'static str)>,
+    /// The files after the last changeset.
+    pub tree: BTreeMap<Vec<u8>, (Node, &'static str)>,
     /// What the next manifest's and changeset's texts become before they are hashed.
     pub edit_manifest: Option<Edit>,
     pub edit_changeset: Option<Edit>,

@@ -13,7 +13,7 @@ use std::process::Command;
 use hg_store::apply::{ApplyMode, apply};
 use hg_store::change::ChangeRef;
 use hg_store::prepare::{ChangegroupOutcome, Preparation, PrepareError, PrepareLimits, PreparedChange};
-use hg_store::{Repository, Snapshot};
+use hg_store::{Repository, Snapshot, StoreFormat};
 
 /// Whether there is an `hg` to compare with (`HG`, else from PATH); says so where there is none.
 pub fn has_hg() -> bool {
@@ -62,6 +62,15 @@ pub fn init(folder: &Path, name: &str, config: &[&str]) -> PathBuf {
     arguments.push(path.to_str().expect("a path of ours is UTF-8"));
     hg(folder, &arguments);
     path
+}
+
+/// A new repository in this folder, made by us.
+pub fn empty_repository(folder: &Path) {
+    for (path, content) in Repository::create_files(StoreFormat::Current, None) {
+        let path = folder.join(".hg").join(String::from_utf8(path).expect("ASCII"));
+        std::fs::create_dir_all(path.parent().expect("a parent")).expect("made");
+        std::fs::write(path, content).expect("written");
+    }
 }
 
 /// Begins to prepare a push, within the usual limits.
