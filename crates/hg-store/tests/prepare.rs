@@ -325,7 +325,7 @@ fn bookmarks_markers_and_configuration_are_written_as_stock_reads_them() {
             parents: None,
         };
         assert_eq!(preparation.add_markers(&[marker.clone(), marker.clone()]).expect("added"), 1);
-        assert_eq!(preparation.add_markers(&[marker.clone()]).expect("added"), 0);
+        assert_eq!(preparation.add_markers(std::slice::from_ref(&marker)).expect("added"), 0);
         preparation.replace_hgrc(b"[web]\nname = x\n".to_vec());
         let prepared = preparation.finish().expect("finished").expect("something new");
         assert_eq!(prepared.summary.markers, 1);
@@ -346,7 +346,7 @@ fn bookmarks_markers_and_configuration_are_written_as_stock_reads_them() {
         let mut preparation = support::preparation(&snapshot);
         preparation.set_bookmark(b"two", Some(one)).expect("set");
         preparation.replace_hgrc(b"[web]\nname = x\n".to_vec());
-        assert_eq!(preparation.add_markers(&[marker.clone()]).expect("added"), 0);
+        assert_eq!(preparation.add_markers(std::slice::from_ref(&marker)).expect("added"), 0);
         assert!(preparation.finish().expect("finished").is_none());
         let mut preparation = support::preparation(&snapshot);
         let other = hg_store::Marker { successors: vec![], parents: Some(vec![two]), ..marker };

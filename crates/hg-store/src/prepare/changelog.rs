@@ -4,10 +4,11 @@ use crate::{Changeset, Node, Revision, Snapshot};
 
 use super::changeset_check;
 use super::error::{Place, PrepareError, Refusal};
-use super::growing::{Deltas, Growing, RevlogPaths, Spool};
+use super::growing::{Deltas, Growing, RevlogPaths};
 use super::hash::Log;
 use super::incoming::IncomingRevision;
 use super::ledger::Ledger;
+use super::spool::Spool;
 
 /// What is kept of a new changeset.
 struct NewChangeset {

@@ -10,7 +10,8 @@
 use smallvec::SmallVec;
 
 use super::error::PrepareError;
-use super::growing::{Deltas, Growing, Spool};
+use super::growing::{Deltas, Growing};
+use super::spool::Spool;
 use super::text_cache::Text;
 use crate::{Revision, delta};
 
@@ -103,7 +104,7 @@ impl Growing<'_> {
         if let Some(choice) = self.smallest(spool, &parents, text, &mut tried)? {
             return Ok(choice);
         }
-        if snapshots && let Some(choice) = self.from_snapshots(spool, &parents, text, &mut tried)? {
+        if snapshots && let Some(choice) = self.new_snapshot(spool, &parents, text, &mut tried)? {
             return Ok(choice);
         }
         if let Some(previous) = self.len().checked_sub(1).and_then(|previous| self.with_content(previous)) {
@@ -139,7 +140,7 @@ impl Growing<'_> {
     }
 
     /// A new intermediate snapshot, on the deepest snapshot of the parents' chains that will do, or on one below it if that is better.
-    fn from_snapshots(
+    fn new_snapshot(
         &mut self,
         spool: &mut Spool,
         parents: &[u32],

@@ -6,10 +6,11 @@ use crate::{Node, Revision, Revlog, Snapshot, path_encoding};
 
 use super::changelog::CombinedChangelog;
 use super::error::{Place, PrepareError, Refusal};
-use super::growing::{Deltas, Growing, RevlogPaths, Spool};
+use super::growing::{Deltas, Growing, RevlogPaths};
 use super::hash::Log;
 use super::incoming::{Incoming, IncomingChangegroup, IncomingRevision};
 use super::ledger::{Expected, Ledger};
+use super::spool::Spool;
 
 /// The files of one changegroup.
 pub(super) struct Files<'p, 's> {

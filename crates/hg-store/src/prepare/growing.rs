@@ -9,47 +9,15 @@ use crate::change::ChangeWriter;
 use crate::revlog::chunk;
 use crate::{Node, Revision, Revlog, delta};
 
-use super::compress::Compressor;
 use super::delta_choice::{Chain, Choice};
-use super::error::{Place, PrepareError, Refusal};
-use super::hash::{HashChecker, Log};
+use super::error::{PrepareError, Refusal};
+use super::hash::Log;
 use super::incoming::IncomingRevision;
-use super::limits::PrepareLimits;
-use super::text_cache::{Text, TextCache};
+use super::spool::Spool;
+use super::text_cache::Text;
 
 /// An inline revlog is split once its chunks have this many bytes together; as Mercurial does it.
-pub(super) const INLINE_BYTES_MAX: u64 = 131_072;
-
-const VERSION: u32 = 1;
-const INLINE: u32 = 1 << 16;
-const GENERALDELTA: u32 = 1 << 17;
-const ENTRY_BYTES: usize = 64;
-
-/// What the revlogs of one push share: where bytes go, and contexts and buffers that are used again.
-pub(super) struct Spool {
-    pub(super) writer: ChangeWriter<File>,
-    pub(super) compressor: Compressor,
-    pub(super) hashes: HashChecker,
-    pub(super) cache: TextCache,
-    pub(super) limits: PrepareLimits,
-    pub(super) revisions: u64,
-    /// The chunk that is to be written, one that is being tried, and another form of that.
-    pub(super) chunk: Vec<u8>,
-    pub(super) trial: Vec<u8>,
-    pub(super) other: Vec<u8>,
-}
-
-impl Spool {
-    /// Counts a revision of the push.
-    pub(super) fn count_revision(&mut self) -> Result<(), PrepareError> {
-        self.revisions += 1;
-        if self.revisions > self.limits.revisions {
-            let what = Refusal::Limit { limit: self.limits.revisions, unit: "revisions" };
-            return Err(PrepareError::refused(what, Place::Push));
-        }
-        Ok(())
-    }
-}
+const INLINE_BYTES_MAX: u64 = 131_072;
 
 /// Which deltas a revlog may hold.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -80,14 +48,14 @@ pub(super) struct Entry {
 
 /// How the bytes of one file reach it.
 #[derive(Clone, Copy)]
-enum Call {
+pub(super) enum Call {
     Create,
     Append(u64),
     Replace(Option<u64>),
 }
 
 impl Call {
-    fn write(self, writer: &mut ChangeWriter<File>, path: &[u8], bytes: &[u8]) -> Result<(), PrepareError> {
+    pub(super) fn write(self, writer: &mut ChangeWriter<File>, path: &[u8], bytes: &[u8]) -> Result<(), PrepareError> {
         Ok(match self {
             Call::Create => writer.create(path, bytes),
             Call::Append(old_bytes) => writer.append(path, old_bytes, bytes),
@@ -97,7 +65,7 @@ impl Call {
 }
 
 /// Where the new chunks are.
-enum Layout {
+pub(super) enum Layout {
     /// In memory, to be written between the index entries.
     Inline(Vec<u8>),
     /// In the change, in the data file.
@@ -110,15 +78,15 @@ pub(super) struct Growing<'r> {
     old: Option<&'r Revlog>,
     pub(super) old_revisions: u32,
     pub(super) deltas: Deltas,
-    paths: RevlogPaths,
-    index_call: Call,
+    pub(super) paths: RevlogPaths,
+    pub(super) index_call: Call,
     data_call: Call,
     pub(super) entries: Vec<Entry>,
     by_node: FxHashMap<Node, u32>,
     /// Bytes of all chunks: the next one's offset.
     end: u64,
-    old_end: u64,
-    layout: Layout,
+    pub(super) old_end: u64,
+    pub(super) layout: Layout,
     pub(super) old_chains: FxHashMap<u32, Chain>,
 }
 
@@ -345,12 +313,12 @@ impl<'r> Growing<'r> {
         Ok(())
     }
 
-    fn old_range(&self) -> impl Iterator<Item = Revision> + use<> {
+    pub(super) fn old_range(&self) -> impl Iterator<Item = Revision> + use<> {
         (0..self.old_revisions).map(Revision::new)
     }
 
     /// Whether old chunks lie between the entries, and the new ones don't.
-    fn was_split(&self) -> bool {
+    pub(super) fn was_split(&self) -> bool {
         matches!(self.layout, Layout::Split) && self.old_revisions > 0 && self.old().is_inline()
     }
 
@@ -420,77 +388,11 @@ impl<'r> Growing<'r> {
         )))
     }
 
-    /// Writes the index. Nothing where nothing is new.
-    pub(super) fn finish(&self, writer: &mut ChangeWriter<File>) -> Result<(), PrepareError> {
-        if self.entries.is_empty() {
-            return Ok(());
-        }
-        let mut bytes = Vec::new();
-        let mut call = self.index_call;
-        if self.was_split() {
-            for revision in self.old_range() {
-                bytes.extend_from_slice(self.old().raw_entry(revision));
-            }
-            bytes[..4].copy_from_slice(&self.header(0).to_be_bytes());
-            call = Call::Replace(Some(self.old().extent().index_bytes));
-        }
-        for (number, entry) in (self.old_revisions..).zip(&self.entries) {
-            match &self.layout {
-                Layout::Inline(chunks) => {
-                    self.encode(number, entry, INLINE, &mut bytes);
-                    let start = (entry.offset - self.old_end) as usize;
-                    bytes.extend_from_slice(&chunks[start..start + entry.chunk_bytes as usize]);
-                }
-                Layout::Split => self.encode(number, entry, 0, &mut bytes),
-            }
-        }
-        call.write(writer, &self.paths.index, &bytes)
-    }
-
     /// Whether the push brings the data file, or brings new revisions to a revlog without a file.
     pub(super) fn new_files(&self) -> (bool, bool) {
         let new = !self.entries.is_empty();
         let data = matches!(self.layout, Layout::Split) && !matches!(self.data_call, Call::Append(_));
         (new && self.old_revisions == 0, new && data)
-    }
-
-    /// Appends an index entry, 64 bytes: offset (6) and flags (2), chunk bytes, text bytes, base, link, parents (4 each), node (20),
-    /// zeros; big-endian. The first entry's offset is 0, and the header lies in its place; its flags are none.
-    fn encode(&self, revision: u32, entry: &Entry, inline: u32, out: &mut Vec<u8>) {
-        let begin = out.len();
-        out.extend_from_slice(&(entry.offset << 16).to_be_bytes());
-        if revision == 0 {
-            out[begin..begin + 4].copy_from_slice(&self.header(inline).to_be_bytes());
-        }
-        let base = match (entry.base, self.deltas) {
-            (None, _) => revision,
-            (Some(base), Deltas::General { .. }) => base,
-            // Without generaldelta the entry names the full text at the chain's start.
-            (Some(base), _) => self.full_text_below(base),
-        };
-        let parent = |parent: Option<u32>| parent.unwrap_or(u32::MAX);
-        for number in
-            [entry.chunk_bytes, entry.text_bytes, base, entry.link, parent(entry.parents[0]), parent(entry.parents[1])]
-        {
-            out.extend_from_slice(&number.to_be_bytes());
-        }
-        out.extend_from_slice(entry.node.as_bytes());
-        out.resize(begin + ENTRY_BYTES, 0);
-    }
-
-    /// The header that lies in the first entry.
-    fn header(&self, inline: u32) -> u32 {
-        match self.deltas {
-            Deltas::General { .. } => VERSION | GENERALDELTA | inline,
-            Deltas::None | Deltas::Previous => VERSION | inline,
-        }
-    }
-
-    fn full_text_below(&self, mut revision: u32) -> u32 {
-        while let Some(base) = self.delta_base(revision) {
-            revision = base;
-        }
-        revision
     }
 }
 

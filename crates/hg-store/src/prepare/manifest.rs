@@ -4,11 +4,12 @@ use crate::{Node, Revision, Snapshot};
 
 use super::changelog::CombinedChangelog;
 use super::error::{Place, PrepareError, Refusal};
-use super::growing::{Deltas, Growing, Received, RevlogPaths, Spool};
+use super::growing::{Deltas, Growing, Received, RevlogPaths};
 use super::hash::Log;
 use super::incoming::IncomingRevision;
 use super::ledger::Ledger;
 use super::manifest_check::{Stretch, check, stretches};
+use super::spool::Spool;
 
 /// A delta that writes this part of a manifest, and more, is compared line by line with what it replaces.
 const REWRITTEN: usize = 2;
