@@ -16,7 +16,8 @@ impl Bookmarks {
     pub(crate) fn read(snapshot: &Snapshot) -> Result<Bookmarks, StoreError> {
         let content = snapshot.state().bookmarks.as_deref().unwrap_or_default();
         let lines = content.split(|byte| *byte == b'\n').filter_map(parse_line);
-        let known = lines.filter(|(_, node)| snapshot.changelog().revision_of(node).is_some());
+        // The null revision is one that every repository has.
+        let known = lines.filter(|(_, node)| node.is_null() || snapshot.changelog().revision_of(node).is_some());
         // Of a name that is there twice the last line counts.
         let entries: BTreeMap<Vec<u8>, Node> = known.map(|(name, node)| (name.to_vec(), node)).collect();
         Ok(Bookmarks { entries: entries.into_iter().collect() })

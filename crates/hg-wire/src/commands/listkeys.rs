@@ -33,7 +33,8 @@ fn shown_bookmarks(snapshot: &Snapshot) -> Result<Vec<(&[u8], Node)>, CommandErr
     let served = snapshot.served()?;
     let changelog = snapshot.changelog();
     let divergent = |name: &[u8]| name.contains(&b'@') && !name.ends_with(b"@");
-    let is_served = |node: &Node| changelog.revision_of(node).is_some_and(|revision| served.contains(revision));
+    let is_served =
+        |node: &Node| node.is_null() || changelog.revision_of(node).is_some_and(|revision| served.contains(revision));
     Ok(snapshot.bookmarks()?.iter().filter(|(name, node)| !divergent(name) && is_served(node)).collect())
 }
 
