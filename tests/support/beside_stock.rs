@@ -1,6 +1,7 @@
 //! The same script with two servers behind the same client: stock `hg serve --stdio`, and ours.
 //!
-//! A fake `ssh` runs the remote command here. The first `hg` of the PATH is the stock server; each `hg` of the PATH is a client in turn.
+//! A fake `ssh` runs the remote command here. The first `hg` of the PATH is the stock server and the client; with `HGFLEET_TEST_CLIENTS=all` in the
+//! environment, each `hg` of the PATH is a client in turn.
 
 use super::run::{Said, run};
 use std::fmt::Write as _;
@@ -45,7 +46,11 @@ pub fn clients() -> Vec<PathBuf> {
 /// `hgrc` is the server repository's configuration.
 #[track_caller]
 pub fn compare(hgrc: &str, script: impl Fn(&mut World)) {
-    for client in clients() {
+    let mut clients = clients();
+    if std::env::var_os("HGFLEET_TEST_CLIENTS").is_none_or(|which| which != "all") {
+        clients.truncate(1);
+    }
+    for client in clients {
         let [stock, ours] = [Server::Stock, Server::Ours].map(|server| {
             let mut world = World::new(server, &client, hgrc);
             script(&mut world);

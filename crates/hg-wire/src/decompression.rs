@@ -81,9 +81,12 @@ enum Stream<R: Read> {
     Plain(R),
     Zlib(flate2::bufread::ZlibDecoder<BufReader<Counted<R>>>),
     Bzip2(Box<bzip2::bufread::BzDecoder<BufReader<Counted<R>>>>),
-    Bzip2AfterMagic(Box<bzip2::bufread::BzDecoder<BufReader<io::Chain<&'static [u8], Counted<R>>>>>),
+    Bzip2AfterMagic(Box<bzip2::bufread::BzDecoder<BufReader<WithMagic<R>>>>),
     Zstd(zstd::stream::read::Decoder<'static, BufReader<Counted<R>>>),
 }
+
+/// A bzip2 stream whose first two bytes were read as part of bundle1's header.
+type WithMagic<R> = io::Chain<&'static [u8], Counted<R>>;
 
 struct Counted<R> {
     input: R,

@@ -6,6 +6,9 @@ use hg_store::{Node, Phase};
 /// A node of all ones stands for "no such bookmark" where bookmarks are listed.
 const ABSENT: [u8; 20] = [0xff; 20];
 
+/// A bookmark and where it is, or that there is none.
+pub(super) type NamedNode = (Vec<u8>, Option<Node>);
+
 /// Nodes, one after the other: `check:heads`, `check:updated-heads`.
 pub(super) fn nodes(part: &str, payload: &[u8]) -> Result<Vec<Node>, PushFailure> {
     if !payload.len().is_multiple_of(20) {
@@ -15,7 +18,7 @@ pub(super) fn nodes(part: &str, payload: &[u8]) -> Result<Vec<Node>, PushFailure
 }
 
 /// Bookmarks and where they are: a node, 2 bytes of length, the name. `bookmarks`, `check:bookmarks`.
-pub(super) fn bookmarks(payload: &[u8]) -> Result<Vec<(Vec<u8>, Option<Node>)>, PushFailure> {
+pub(super) fn bookmarks(payload: &[u8]) -> Result<Vec<NamedNode>, PushFailure> {
     let bad = || PushFailure::abort("bad bookmark stream");
     let mut bookmarks = Vec::new();
     let mut rest = payload;
