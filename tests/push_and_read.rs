@@ -60,7 +60,7 @@ fn everything_that_a_push_can_carry_arrives() {
     work.commit(&format!("long/{}/{}", "d".repeat(100), "f".repeat(120)), "x\n", "a long name");
     work.commit("large", &large, "large");
     work.commit("large", [&large[..], b"more"].concat(), "larger");
-    work.commit("\u{1}\n".trim(), "\u{1}\ncontent that looks like metadata", "metadata");
+    work.commit("metadata", "\u{1}\ncontent that looks like metadata", "metadata");
     std::os::unix::fs::symlink("large", work.path.join("link")).expect("linked");
     work.commit("empty", "", "an empty file, and a link");
     work.hg(&["copy", "-q", "aux/con.txt", "copied"]).ok();
