@@ -2,7 +2,7 @@
 
 use super::run::{Said, run};
 use super::store;
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -44,6 +44,7 @@ impl Fleet {
 
     /// Starts the fleet's processes, and waits until both doors answer.
     pub fn up(&mut self, environment: &[(&str, &str)]) {
+        let before = self.log().len();
         let log = std::fs::File::options().create(true).append(true).open(self.path("up.log")).expect("a log");
         let address = |port: u16| format!("127.0.0.1:{port}");
         let process = Command::new(HGFLEET)
@@ -61,18 +62,10 @@ impl Fleet {
             .spawn()
             .expect("the fleet starts");
         self.process = Some(process);
-        self.wait_until("every server is in its place", |fleet| {
-            let status = fleet.status();
-            let in_service = |role: &str| {
-                status["servers"].as_array().is_some_and(|servers| {
-                    servers.iter().filter(|server| server["role"] == role && server["state"] == "in-service").count()
-                        >= if role == "mirror" { 2 } else { 1 }
-                })
-            };
-            in_service("master")
-                && in_service("mirror")
-                && in_service("balancer")
-                && TcpStream::connect(("127.0.0.1", fleet.https_port)).is_ok()
+        self.wait_until("the fleet says that it is ready", |fleet| {
+            let log = fleet.log();
+            assert!(!log[before..].contains("The fleet is not whole"), "{log}");
+            log[before..].contains("The fleet is ready")
         });
     }
 

@@ -4,6 +4,7 @@ use crate::config::Config;
 use anyhow::Context;
 use hgfleet_log::membership::{Member, Role, ServerState};
 use hgfleet_log::{EmbeddedLog, Log};
+use rustix::process::{Pid, test_kill_process};
 use serde::Serialize;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -109,13 +110,20 @@ impl FleetState {
         })
     }
 
+    /// Takes those out that were last heard of more than `seconds` ago: what they said was said by an earlier run.
+    pub fn heard_within(mut self, seconds: f64) -> FleetState {
+        for server in &mut self.servers {
+            if server.silent_seconds.is_some_and(|silent| silent > seconds) {
+                server.state = ServerState::Out.as_str();
+                server.reason = "not heard of since the start".to_owned();
+            }
+        }
+        self
+    }
+
     /// Whether every server that the configuration names is in service.
     pub fn is_whole(&self, config: &Config) -> bool {
-        let mirrors = config.mirror.iter().map(|mirror| mirror.name.as_str());
-        let mut names = mirrors.chain([config.master.name.as_str(), config.balancer.name.as_str()]);
-        names.all(|name| {
-            self.servers.iter().any(|server| server.name == name && server.state == ServerState::InService.as_str())
-        })
+        self.out_of_service(config).next().is_none()
     }
 
     /// The servers that are not in service, with the reasons, for one line.
@@ -162,9 +170,13 @@ impl Server {
 
     fn of(member: Member, now_ms: u64) -> Server {
         let silent_ms = now_ms.saturating_sub(member.at_ms);
-        let silent = silent_ms > SILENT_MS;
-        let state = if silent { ServerState::Out } else { member.state };
-        let reason = if silent { format!("not heard of for {} seconds", silent_ms / 1000) } else { member.reason };
+        let (state, reason) = if silent_ms > SILENT_MS {
+            (ServerState::Out, format!("not heard of for {} seconds", silent_ms / 1000))
+        } else if !runs(member.pid) {
+            (ServerState::Out, format!("process {} has ended", member.pid))
+        } else {
+            (member.state, member.reason)
+        };
         Server {
             name: member.name,
             role: member.role.as_str(),
@@ -183,4 +195,12 @@ impl Server {
             },
         }
     }
+}
+
+/// Whether there is such a process. The embedded log's servers are all on this machine.
+fn runs(pid: u32) -> bool {
+    i32::try_from(pid)
+        .ok()
+        .and_then(Pid::from_raw)
+        .is_some_and(|pid| test_kill_process(pid) != Err(rustix::io::Errno::SRCH))
 }

@@ -13,7 +13,7 @@ const LOOK: Duration = Duration::from_millis(20);
 pub async fn wait(config: &Config, https: SocketAddr, limit: Duration) -> String {
     let start = Instant::now();
     loop {
-        let state = FleetState::read(config).await;
+        let state = FleetState::read(config).await.map(|state| state.heard_within(start.elapsed().as_secs_f64()));
         let whole = state.as_ref().is_ok_and(|state| state.is_whole(config));
         if whole && TcpStream::connect(https).await.is_ok() {
             return format!("The fleet is ready after {:.1} s.", start.elapsed().as_secs_f64());

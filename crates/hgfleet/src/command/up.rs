@@ -11,13 +11,16 @@ use std::ffi::OsString;
 use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 use std::process::ExitCode;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::LocalSet;
 
 /// How long the first lines wait for the fleet to be ready, before they are printed with what is missing.
 const READY_WAIT: Duration = Duration::from_secs(20);
+
+/// How long roles that a killed fleet left behind may still hold its addresses: the longest that a balancer drains.
+const LEFT_BEHIND_WAIT: Duration = Duration::from_secs(7);
 
 /// Makes what is missing, binds the public addresses, and runs the roles until a signal says stop.
 ///
@@ -29,7 +32,11 @@ pub fn run(options: cli::Up) -> anyhow::Result<ExitCode> {
     // Everything that can refuse comes before anything is made.
     let existing = if file.exists() { Some(Config::read(&file)?) } else { None };
     let folder = if options.data.exists() { Some(DataFolder::open(&options.data)?) } else { None };
-    let doors = Doors::bind(&options, existing.as_ref())?;
+    let doors = if folder.is_some() {
+        Doors::bind_patiently(&options, existing.as_ref())?
+    } else {
+        Doors::bind(&options, existing.as_ref())?
+    };
     let folder = match folder {
         Some(folder) => folder,
         None => DataFolder::open(&options.data)?,
@@ -60,6 +67,18 @@ struct Doors {
 }
 
 impl Doors {
+    /// Binds them, and waits where an address is in use: a fleet that was killed leaves roles that end by themselves,
+    /// but not at once.
+    fn bind_patiently(options: &cli::Up, existing: Option<&Config>) -> anyhow::Result<Doors> {
+        let start = Instant::now();
+        loop {
+            match Doors::bind(options, existing) {
+                Err(_) if start.elapsed() < LEFT_BEHIND_WAIT => std::thread::sleep(Duration::from_millis(50)),
+                bound => return bound,
+            }
+        }
+    }
+
     fn bind(options: &cli::Up, existing: Option<&Config>) -> anyhow::Result<Doors> {
         let ssh = existing.map(|config| config.ssh.clone()).unwrap_or_default().listen;
         let http = existing.map(|config| config.http.clone()).unwrap_or_default();
