@@ -328,10 +328,10 @@ fn odd_names_contents_and_flags() {
         std::os::unix::fs::PermissionsExt::set_mode(&mut permissions, 0o755);
         fs::set_permissions(path.join("program"), permissions).unwrap();
         world.hg("a", &["commit", "-q", "-A", "-m", "kinds", "-d", "0 0"]).ok();
-        world.hg("a", &["copy", "program", "copied"]);
-        world.hg("a", &["rename", "binary", "renamed"]);
+        world.hg("a", &["copy", "a/program", "a/copied"]);
+        world.hg("a", &["rename", "a/binary", "a/renamed"]);
         world.hg("a", &["commit", "-m", "copies", "-d", "0 0"]).ok();
-        world.hg("a", &["remove", "empty", "copied", "link"]);
+        world.hg("a", &["remove", "a/empty", "a/copied", "a/link"]);
         world
             .hg(
                 "a",
