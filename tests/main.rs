@@ -11,4 +11,6 @@ mod kills;
 mod one_picture;
 mod push_and_read;
 mod push_like_stock;
+#[cfg(feature = "soak")]
+mod real_repositories;
 mod refusals;

@@ -6,6 +6,7 @@ use crate::listeners::Passed;
 use anyhow::Context;
 use hgfleet_balancer::{BalancerOptions, BalancerTimes, Identity};
 use hgfleet_mirror::{MirrorOptions, MirrorTimes};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::net::SocketAddr;
 use std::process::ExitCode;
 use tokio::signal::unix::{SignalKind, signal};
@@ -70,8 +71,15 @@ pub fn push_address(ssh: SocketAddr) -> String {
     format!("ssh://hg@{ssh}/")
 }
 
-/// Runs a role's future on a runtime of its own.
+/// Runs a role's future on a runtime of its own, with as many open files as the system allows: a connection takes two.
+///
+/// # Errors
+///
+/// The role's; no threads.
 pub fn block_on(role: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<ExitCode> {
+    let files = getrlimit(Resource::Nofile);
+    // With fewer files a server still serves, only fewer at once.
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: files.maximum, ..files });
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start threads")?;
     runtime.block_on(role)?;
     Ok(ExitCode::SUCCESS)
