@@ -67,7 +67,7 @@ impl LdifDirectory {
     /// Reads the file. It must exist and be sound.
     pub fn open(path: &Path) -> Result<LdifDirectory, DirectoryError> {
         let (stamp, text) = read(path)?;
-        let content = Content::parse(&text).map_err(|source| DirectoryError::Ldif { path: path.to_owned(), source })?;
+        let content = Content::parse(&text).map_err(|error| DirectoryError::Ldif { path: path.to_owned(), error })?;
         Ok(LdifDirectory {
             path: path.to_owned(),
             state: Mutex::new(State { seen: stamp, content: Arc::new(content) }),
@@ -167,12 +167,12 @@ impl LdifDirectory {
         &self,
         change: impl FnOnce(&[u8], &[LdifEntry], &Content) -> Result<(Vec<u8>, T), DirectoryError>,
     ) -> Result<T, DirectoryError> {
-        let ldif = |source| DirectoryError::Ldif { path: self.path.clone(), source };
+        let ldif = |error| DirectoryError::Ldif { path: self.path.clone(), error };
         // Two commands at a time: the second waits, and edits what the first one wrote.
         let guard_path = self.path.with_extension("ldif.lock");
         let guard = File::options().create(true).truncate(false).write(true).open(&guard_path);
-        let guard = guard.map_err(|source| DirectoryError::Io { verb: "open", path: guard_path.clone(), source })?;
-        guard.lock().map_err(|source| DirectoryError::Io { verb: "lock", path: guard_path, source })?;
+        let guard = guard.map_err(|error| DirectoryError::Io { verb: "open", path: guard_path.clone(), error })?;
+        guard.lock().map_err(|error| DirectoryError::Io { verb: "lock", path: guard_path, error })?;
         let (_, text) = read(&self.path)?;
         let entries = ldif::parse(&text).map_err(ldif)?;
         let content = Content::from_entries(&entries).map_err(ldif)?;
@@ -195,7 +195,7 @@ impl LdifDirectory {
             let content = Content::parse(&text);
             content
                 .map(|content| (stamp, content))
-                .map_err(|source| DirectoryError::Ldif { path: self.path.clone(), source })
+                .map_err(|error| DirectoryError::Ldif { path: self.path.clone(), error })
         });
         match read {
             Ok((stamp, content)) => {
@@ -358,7 +358,7 @@ fn split_last_line(mut text: Vec<u8>) -> (Vec<u8>, Vec<u8>) {
 
 /// Reads a file whole. The stamp is `None` where the file may still be changing under it.
 fn read(path: &Path) -> Result<(Option<Stamp>, Vec<u8>), DirectoryError> {
-    let io = |source| DirectoryError::Io { verb: "read", path: path.to_owned(), source };
+    let io = |error| DirectoryError::Io { verb: "read", path: path.to_owned(), error };
     let file = File::open(path).map_err(io)?;
     let before = Stamp::of(&file.metadata().map_err(io)?);
     let mut text = Vec::new();
@@ -381,7 +381,7 @@ fn write_new(path: &Path, text: &[u8]) -> Result<(), DirectoryError> {
 
 /// Writes a file beside the old one and puts it in its place, durably.
 fn replace(path: &Path, text: &[u8]) -> Result<(), DirectoryError> {
-    let io = |source| DirectoryError::Io { verb: "write", path: path.to_owned(), source };
+    let io = |error| DirectoryError::Io { verb: "write", path: path.to_owned(), error };
     let folder = match path.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => folder,
         _ => Path::new("."),

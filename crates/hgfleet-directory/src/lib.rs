@@ -20,22 +20,22 @@ use std::path::PathBuf;
 #[derive(Debug, thiserror::Error)]
 pub enum DirectoryError {
     /// The file could not be read or written.
-    #[error("{verb} {}: {source}", path.display())]
+    #[error("cannot {verb} {}: {error}", path.display())]
     Io {
         /// What was tried: `read`, `write`.
         verb: &'static str,
         /// The file.
         path: PathBuf,
         /// The system's answer.
-        source: std::io::Error,
+        error: std::io::Error,
     },
     /// The file is no LDIF, or says something about accounts that is refused.
-    #[error("{}: {source}", path.display())]
+    #[error("{}: {error}", path.display())]
     Ldif {
         /// The file.
         path: PathBuf,
         /// What is wrong, and on which line.
-        source: LdifError,
+        error: LdifError,
     },
     /// There is already an account with this mail address.
     #[error("there is already an account {0}")]

@@ -219,7 +219,7 @@ pub(crate) fn encode_base64(bytes: &[u8]) -> String {
 
 /// Strict base64 with padding: one way to write each run of bytes.
 pub(crate) fn decode_base64(text: &[u8]) -> Option<Vec<u8>> {
-    if text.len() % 4 != 0 {
+    if !text.len().is_multiple_of(4) {
         return None;
     }
     let padding = text.iter().rev().take_while(|byte| **byte == b'=').count();

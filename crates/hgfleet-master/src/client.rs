@@ -12,12 +12,12 @@ use crate::protocol::{MASTER_SOCKET, MasterReply, MasterRequest, REPLY_BYTES_MAX
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
     /// Nobody listens on the socket.
-    #[error("no master is running on {}: {source}. Start it with `hgfleet up` or `hgfleet master`", path.display())]
+    #[error("no master is running on {}: {error}. Start it with `hgfleet up` or `hgfleet master`", path.display())]
     NoMaster {
         /// The socket.
         path: PathBuf,
         /// The system's answer.
-        source: std::io::Error,
+        error: std::io::Error,
     },
     /// The connection broke before the answer; what was asked may have been done.
     #[error("the master went away before it answered: {0}. Look with `hgfleet repo list` before you try again")]
@@ -101,7 +101,7 @@ pub fn verify(run: &Path, name: &str) -> Result<VerifyAnswer, ClientError> {
 
 fn ask(run: &Path, request: &MasterRequest) -> Result<MasterReply, ClientError> {
     let path = run.join(MASTER_SOCKET);
-    let mut stream = UnixStream::connect(&path).map_err(|source| ClientError::NoMaster { path, source })?;
+    let mut stream = UnixStream::connect(&path).map_err(|error| ClientError::NoMaster { path, error })?;
     frame::write(&mut stream, request).map_err(ClientError::Lost)?;
     match frame::read(&mut stream, REPLY_BYTES_MAX).map_err(ClientError::Lost)? {
         MasterReply::Refused(text) => Err(ClientError::Refused(text)),

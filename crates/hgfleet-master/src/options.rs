@@ -113,14 +113,14 @@ impl Default for SessionLimits {
 #[derive(Debug, thiserror::Error)]
 pub enum MasterError {
     /// A file, folder or socket that it needs.
-    #[error("{verb} {}: {source}", path.display())]
+    #[error("cannot {verb} {}: {error}", path.display())]
     Io {
         /// What was tried.
         verb: &'static str,
         /// On what.
         path: PathBuf,
         /// The system's answer.
-        source: std::io::Error,
+        error: std::io::Error,
     },
     /// The host key is missing, or no ed25519 key.
     #[error("SSH host key {}: {what}", path.display())]

@@ -49,6 +49,7 @@ impl Turns {
     }
 
     /// Returns the push whose turn it is now; its append is under way from then on. Ask again until there is none.
+    #[allow(clippy::should_implement_trait)]
     pub fn next(&mut self) -> Option<u64> {
         if self.closed || self.is_unsettled() || (!self.together && !self.appending.is_empty()) {
             return None;

@@ -121,6 +121,13 @@ impl Committer {
         self.in_flight().contains(id)
     }
 
+    /// Waits until no push is under way.
+    pub(crate) async fn idle(&self) {
+        while !self.in_flight().is_empty() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
     fn in_flight(&self) -> std::sync::MutexGuard<'_, HashSet<RecordId>> {
         self.in_flight.lock().unwrap_or_else(PoisonError::into_inner)
     }

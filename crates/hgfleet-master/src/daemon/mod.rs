@@ -15,6 +15,8 @@ mod peers;
 mod redo;
 mod repositories;
 mod session_socket;
+#[cfg(test)]
+mod tests;
 mod view;
 
 pub(crate) use peers::{Client, Peers};
@@ -23,12 +25,13 @@ use std::future::Future;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use hgfleet_directory::{Directory, LdifDirectory};
 use hgfleet_log::{EmbeddedLog, Log, LogId, Sequence};
 use hgfleet_replica::Replica;
 use tokio::net::{TcpListener, UnixListener, UnixStream};
+use tokio::task::JoinSet;
 
 use self::committer::Committer;
 use self::digests::Digests;
@@ -42,6 +45,8 @@ use crate::options::{MasterError, MasterOptions};
 use crate::protocol::{MASTER_SOCKET, MIRRORS_SOCKET, SESSION_SOCKET, SSH_SOCKET};
 use crate::session::Limits;
 
+/// How long an orderly stop waits for the pushes that were handed over.
+const STOP_WAIT: Duration = Duration::from_secs(5);
 /// Records applied at once at a start.
 const READ_MAX: usize = 256;
 
@@ -75,7 +80,8 @@ pub(crate) async fn run(options: MasterOptions, shutdown: impl Future<Output = (
         options.append_wait,
     );
     let itself = Itself { name: options.name.clone(), address: options.address.clone(), replica: replica.clone() };
-    tokio::spawn(lease::keep(log.clone(), taken.epoch, taken.counter, lease.clone(), itself, fate.clone()));
+    let mut tasks = JoinSet::new();
+    tasks.spawn(lease::keep(log.clone(), taken.epoch, taken.counter, lease.clone(), itself, fate.clone()));
     let peers = Peers::default();
     let master = Arc::new(Master {
         run: run.clone(),
@@ -83,7 +89,7 @@ pub(crate) async fn run(options: MasterOptions, shutdown: impl Future<Output = (
         locks: Locks::new(taken.epoch),
         log,
         replica: replica.clone(),
-        committer,
+        committer: committer.clone(),
         view,
         lease,
         directory: directory.clone(),
@@ -104,13 +110,16 @@ pub(crate) async fn run(options: MasterOptions, shutdown: impl Future<Output = (
     };
     let sessions = session_program(options.program.clone(), run.clone(), limits, peers);
     let door = Door::new(&options.host_key, options.ssh.clone(), directory, sessions)?;
-    listen(&run, &options, master, door, log_id)?;
+    listen(&mut tasks, &run, &options, master, door, log_id)?;
     tracing::info!(milliseconds = started.elapsed().as_millis() as u64, "master ready");
 
     tokio::select! {
         () = shutdown => tracing::info!("master stops"),
         end = fate.ended() => return Err(end),
     }
+    // What was handed over is brought to its end.
+    let _ = tokio::time::timeout(STOP_WAIT, committer.idle()).await;
+    tasks.shutdown().await;
     let synced = tokio::task::spawn_blocking(move || replica.sync()).await;
     if let Ok(Err(error)) = synced {
         return Err(MasterError::Replica(error.to_string()));
@@ -162,8 +171,9 @@ async fn catch_up(log: &Arc<dyn Log>, replica: &Arc<Replica>, end: Sequence) -> 
     done.await.unwrap_or_else(|error| Err(MasterError::Replica(error.to_string())))
 }
 
-/// Opens the sockets and serves them until the runtime ends.
+/// Opens the sockets and serves them in these tasks.
 fn listen(
+    tasks: &mut JoinSet<()>,
     run: &Path,
     options: &MasterOptions,
     master: Arc<Master>,
@@ -175,81 +185,96 @@ fn listen(
     let mirrors = bind(&run.join(MIRRORS_SOCKET))?;
     let ssh = bind(&run.join(SSH_SOCKET))?;
     let shared = master.clone();
-    accept(sessions, "session.sock", move |stream| session_socket::serve(shared.clone(), stream));
+    accept(tasks, sessions, "session.sock", move |stream| session_socket::serve(shared.clone(), stream));
     let (shared, name) = (master.clone(), options.name.clone());
-    accept(operators, "master.sock", move |stream| master_socket::serve(shared.clone(), name.clone(), stream));
+    accept(tasks, operators, "master.sock", move |stream| master_socket::serve(shared.clone(), name.clone(), stream));
     let name = options.name.clone();
-    accept(mirrors, "mirrors.sock", move |stream| {
+    accept(tasks, mirrors, "mirrors.sock", move |stream| {
         let (input, output) = stream.into_split();
         mirrors::serve(master.clone(), log, name.clone(), input, output)
     });
     let balanced = door.clone();
-    accept(ssh, "ssh.sock", move |stream| {
+    accept(tasks, ssh, "ssh.sock", move |stream| {
         let peer = Peer::unknown();
         balanced.clone().serve(FromBalancer::new(stream, peer.clone()), peer)
     });
     for listener in &options.ssh_listeners {
-        let wrong = |source| MasterError::Io { verb: "listen on", path: PathBuf::from("the SSH port"), source };
+        let wrong = |error| MasterError::Io { verb: "listen on", path: PathBuf::from("the SSH port"), error };
         let listener = listener.try_clone().map_err(wrong)?;
         listener.set_nonblocking(true).map_err(wrong)?;
         let listener = TcpListener::from_std(listener).map_err(wrong)?;
-        tokio::spawn(accept_tcp(listener, door.clone()));
+        accept_tcp(tasks, listener, door.clone());
     }
     Ok(())
 }
 
-fn accept<F>(listener: UnixListener, name: &'static str, serve: impl Fn(UnixStream) -> F + Send + 'static)
-where
+/// Accepts until it is aborted; the connections end with it.
+fn accept<F>(
+    tasks: &mut JoinSet<()>,
+    listener: UnixListener,
+    name: &'static str,
+    serve: impl Fn(UnixStream) -> F + Send + 'static,
+) where
     F: Future<Output = ()> + Send + 'static,
 {
-    tokio::spawn(async move {
+    tasks.spawn(async move {
+        let mut connections = JoinSet::new();
         loop {
-            match listener.accept().await {
-                Ok((stream, _)) => {
-                    tokio::spawn(serve(stream));
-                }
-                Err(error) => pause(name, &error).await,
+            tokio::select! {
+                accepted = listener.accept() => match accepted {
+                    Ok((stream, _)) => {
+                        connections.spawn(serve(stream));
+                    }
+                    Err(error) => pause(name, &error).await,
+                },
+                Some(_) = connections.join_next() => {}
             }
         }
     });
 }
 
-async fn accept_tcp(listener: TcpListener, door: Arc<Door>) {
-    loop {
-        match listener.accept().await {
-            Ok((stream, address)) => {
-                let _ = stream.set_nodelay(true);
-                tokio::spawn(door.clone().serve(stream, Peer::known(address)));
+fn accept_tcp(tasks: &mut JoinSet<()>, listener: TcpListener, door: Arc<Door>) {
+    tasks.spawn(async move {
+        let mut connections = JoinSet::new();
+        loop {
+            tokio::select! {
+                accepted = listener.accept() => match accepted {
+                    Ok((stream, address)) => {
+                        let _ = stream.set_nodelay(true);
+                        connections.spawn(door.clone().serve(stream, Peer::known(address)));
+                    }
+                    Err(error) => pause("SSH port", &error).await,
+                },
+                Some(_) = connections.join_next() => {}
             }
-            Err(error) => pause("SSH port", &error).await,
         }
-    }
+    });
 }
 
 /// Out of descriptors, mostly: connections that end make room.
 async fn pause(name: &str, error: &std::io::Error) {
     tracing::error!(%error, socket = name, "a connection could not be accepted");
-    tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    tokio::time::sleep(Duration::from_millis(100)).await;
 }
 
 /// Makes the folder of the sockets, for this user alone. Returns its absolute path.
 fn prepare_run_folder(path: &Path) -> Result<PathBuf, MasterError> {
-    let wrong = |verb, source| MasterError::Io { verb, path: path.to_owned(), source };
-    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(|source| wrong("make", source))?;
+    let wrong = |verb, error| MasterError::Io { verb, path: path.to_owned(), error };
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(|error| wrong("make", error))?;
     let private = std::fs::Permissions::from_mode(0o700);
-    std::fs::set_permissions(path, private).map_err(|source| wrong("protect", source))?;
-    path.canonicalize().map_err(|source| wrong("find", source))
+    std::fs::set_permissions(path, private).map_err(|error| wrong("protect", error))?;
+    path.canonicalize().map_err(|error| wrong("find", error))
 }
 
 /// Binds a socket in place of one that a dead daemon left.
 fn bind(path: &Path) -> Result<UnixListener, MasterError> {
-    let wrong = |verb, source| MasterError::Io { verb, path: path.to_owned(), source };
+    let wrong = |verb, error| MasterError::Io { verb, path: path.to_owned(), error };
     match std::fs::remove_file(path) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(wrong("remove", error)),
         _ => {}
     }
-    let listener = UnixListener::bind(path).map_err(|source| wrong("listen on", source))?;
+    let listener = UnixListener::bind(path).map_err(|error| wrong("listen on", error))?;
     let private = std::fs::Permissions::from_mode(0o600);
-    std::fs::set_permissions(path, private).map_err(|source| wrong("protect", source))?;
+    std::fs::set_permissions(path, private).map_err(|error| wrong("protect", error))?;
     Ok(listener)
 }

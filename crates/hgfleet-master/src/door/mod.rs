@@ -146,7 +146,7 @@ impl Drop for Waiting<'_> {
 
 fn read_host_key(path: &Path) -> Result<PrivateKey, MasterError> {
     let refuse = |what: String| MasterError::HostKey { path: path.to_owned(), what };
-    let text = std::fs::read(path).map_err(|source| MasterError::Io { verb: "read", path: path.to_owned(), source })?;
+    let text = std::fs::read(path).map_err(|error| MasterError::Io { verb: "read", path: path.to_owned(), error })?;
     let key = PrivateKey::from_openssh(&text).map_err(|error| refuse(error.to_string()))?;
     if key.is_encrypted() {
         return Err(refuse("it has a passphrase; a server's key must have none".into()));

@@ -14,7 +14,7 @@ use crate::protocol::{REPLY_BYTES_MAX, SESSION_SOCKET, SessionReply, SessionRequ
 
 /// A conversation with the daemon.
 #[derive(Debug)]
-pub(super) struct Daemon {
+pub(crate) struct Daemon {
     stream: UnixStream,
     /// The daemon's epoch.
     pub epoch: u64,
@@ -24,7 +24,7 @@ pub(super) struct Daemon {
 
 /// Where the daemon is, and whom the session serves.
 #[derive(Debug, Clone)]
-pub(super) struct Address {
+pub(crate) struct Address {
     pub run: PathBuf,
     pub account: String,
     pub client: String,
@@ -32,7 +32,7 @@ pub(super) struct Address {
 
 impl Address {
     /// Begins a conversation.
-    pub(super) fn connect(&self) -> io::Result<Daemon> {
+    pub(crate) fn connect(&self) -> io::Result<Daemon> {
         let stream = UnixStream::connect(socket(&self.run))?;
         let mut daemon = Daemon { stream, epoch: 0, push_bytes_max: 0 };
         let hello =
@@ -55,18 +55,18 @@ fn socket(run: &Path) -> PathBuf {
 
 impl Daemon {
     /// Asks, and waits for the answer.
-    pub(super) fn ask(&mut self, request: &SessionRequest) -> io::Result<SessionReply> {
+    pub(crate) fn ask(&mut self, request: &SessionRequest) -> io::Result<SessionReply> {
         frame::write(&mut self.stream, request)?;
         self.answer()
     }
 
     /// Waits for one more answer.
-    pub(super) fn answer(&mut self) -> io::Result<SessionReply> {
+    pub(crate) fn answer(&mut self) -> io::Result<SessionReply> {
         frame::read(&mut self.stream, REPLY_BYTES_MAX)
     }
 
     /// Sends a request with a descriptor beside it.
-    pub(super) fn send_with(&mut self, request: &SessionRequest, file: &File) -> io::Result<()> {
+    pub(crate) fn send_with(&mut self, request: &SessionRequest, file: &File) -> io::Result<()> {
         let bytes = frame::encode(request)?;
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
         let mut control = SendAncillaryBuffer::new(&mut space);
@@ -79,6 +79,6 @@ impl Daemon {
     }
 }
 
-pub(super) fn unexpected() -> io::Error {
+pub(crate) fn unexpected() -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, "the daemon answers something else")
 }

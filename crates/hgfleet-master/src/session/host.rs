@@ -79,10 +79,11 @@ impl FleetHost {
                 self.repository
             ))
         };
-        if let Some(opened) = &self.opened {
-            if opened.path == grant.path && opened.sequence == grant.sequence {
-                return Ok(opened.snapshot.clone());
-            }
+        if let Some(opened) = &self.opened
+            && opened.path == grant.path
+            && opened.sequence == grant.sequence
+        {
+            return Ok(opened.snapshot.clone());
         }
         let repository = match self.opened.take().filter(|opened| opened.path == grant.path) {
             Some(opened) => opened.repository,

@@ -5,7 +5,7 @@
 //! within limits, so that a bundle that breaks a parser costs one session.
 
 mod command_line;
-mod daemon;
+pub(crate) mod daemon;
 mod host;
 mod identity;
 mod texts;
