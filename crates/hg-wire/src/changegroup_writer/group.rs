@@ -149,7 +149,7 @@ impl<'a> GroupWriter<'a> {
                     self.delta(&entry, revlog.chunk_with(revision, &mut chunks)?)?;
                 }
                 Some(base) if !is_raw(base) && !is_raw(revision) => {
-                    let delta = delta::diff(&*texts.text_unchecked(base)?, &*texts.text_unchecked(revision)?);
+                    let delta = delta::diff(&texts.text_unchecked(base)?, &texts.text_unchecked(revision)?);
                     self.delta(&entry, &delta)?;
                 }
                 _ if stored.is_none() => self.whole(&entry, revlog.chunk_with(revision, &mut chunks)?)?,

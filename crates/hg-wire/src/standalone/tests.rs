@@ -56,7 +56,7 @@ fn a_push_is_applied_and_leaves_nothing_behind() {
         .map(|entry| entry.expect("lists").file_name().to_string_lossy().into_owned())
         .filter(|name| name.starts_with(PENDING) || name.contains("lock"))
         .collect();
-    assert_eq!(left, [String::new(); 0]);
+    assert!(left.is_empty(), "{left:?}");
 }
 
 #[test]
@@ -109,7 +109,7 @@ fn a_push_waits_for_another_writer_and_says_so() {
     let (output, messages) = set_bookmark(&mut host, "one");
     assert_eq!(output, b"2\n0\n");
     assert!(messages.contains("locked by"), "{messages}");
-    assert_eq!(bookmarks(&mut host), [String::new(); 0]);
+    assert!(bookmarks(&mut host).is_empty());
 }
 
 #[test]
