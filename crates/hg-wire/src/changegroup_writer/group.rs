@@ -170,8 +170,7 @@ impl<'a> GroupWriter<'a> {
     fn base(&self, revlog: &Revlog, revision: Revision, sent: Option<&FxHashSet<Revision>>) -> Option<Revision> {
         let is_raw = |revision: Revision| revlog.flags(revision) & FLAGS_RAW != 0;
         let has = |base: &Revision| {
-            !is_raw(*base)
-                && sent.is_none_or(|sent| sent.contains(base) || self.outgoing.is_common(revlog.link(*base)))
+            !is_raw(*base) && sent.is_none_or(|sent| sent.contains(base) || self.outgoing.is_common(revlog.link(*base)))
         };
         let stored = revlog.delta_base(revision).filter(|_| !is_raw(revision))?;
         Some(stored).into_iter().chain(revlog.parents(revision).into_iter().flatten()).find(has)

@@ -16,6 +16,8 @@ mod repositories;
 mod request_body;
 mod response_body;
 mod serve;
+#[cfg(test)]
+mod tests;
 mod timed_io;
 
 pub use answer::answer;

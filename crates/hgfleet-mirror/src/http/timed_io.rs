@@ -76,3 +76,19 @@ impl<T: Write + Unpin> Write for TimedIo<T> {
         this.watch(context, result)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use hyper_util::rt::TokioIo;
+    use std::future::poll_fn;
+
+    #[tokio::test]
+    async fn client_that_takes_nothing_is_cut() {
+        let (ours, _theirs) = tokio::io::duplex(16);
+        let mut io = TimedIo::new(TokioIo::new(ours), Duration::from_millis(20));
+        let mut write = async || poll_fn(|context| Pin::new(&mut io).poll_write(context, &[0; 16])).await;
+        assert_eq!(write().await.expect("room"), 16);
+        assert_eq!(write().await.expect_err("no room").kind(), io::ErrorKind::TimedOut);
+    }
+}
