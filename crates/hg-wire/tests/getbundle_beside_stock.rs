@@ -141,7 +141,7 @@ fn clients_get_what_stock_gives_them() {
         std::fs::write(client.join("bundle"), bundle(&snapshot, &common, heads, version)).expect("a file");
         hg.run(&client, &["unbundle", "-q", "bundle"]);
         hg.run(&client, &["verify", "-q"]);
-        let expected = format!("::({common}+{})", heads.replace(' ', "+"));
+        let expected = format!("::({common}+{}) - null", heads.replace(' ', "+"));
         assert_eq!(log(&client, "all()"), log(&source, &expected), "case {n}");
     }
 }
