@@ -12,8 +12,11 @@ mod start;
 
 use input::Input;
 
-/// The benchmarks, by name.
-const BENCHMARKS: [(&str, fn(&Input)); 4] =
+/// A benchmark and its name.
+type Benchmark = (&'static str, fn(&Input));
+
+/// All of them.
+const BENCHMARKS: [Benchmark; 4] =
     [("start", start::run), ("clone", clone::run), ("prepare", prepare::run), ("push", push::run)];
 
 fn main() {

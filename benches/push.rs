@@ -42,9 +42,10 @@ impl Sshd {
             .stderr(Stdio::null())
             .spawn()
             .expect("sshd starts");
+        let sshd = Sshd { process, port };
         for _ in 0..100 {
             if TcpStream::connect(("127.0.0.1", port)).is_ok() {
-                return Some(Sshd { process, port });
+                return Some(sshd);
             }
             std::thread::sleep(Duration::from_millis(20));
         }

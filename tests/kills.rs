@@ -43,11 +43,11 @@ fn killed_servers_come_back_by_themselves() {
     for (n, server) in ["master", "mirror-1", "balancer", "mirror-2", "master"].iter().enumerate() {
         work.commit("a", format!("{n}\n"), &n.to_string());
         work.push("robust").ok();
-        let pid = fleet.server(server)["pid"].to_string();
-        run(Command::new("kill").args(["-KILL", &pid])).ok();
+        let pid = fleet.server(server)["pid"].clone();
+        run(Command::new("kill").args(["-KILL", &pid.to_string()])).ok();
         fleet.wait_until("it was started again", |fleet| {
             let entry = fleet.server(server);
-            entry["pid"].to_string() != pid && entry["state"] == "in-service"
+            entry["pid"] != pid && entry["state"] == "in-service"
         });
         whole(&fleet);
     }

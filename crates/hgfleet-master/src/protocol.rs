@@ -88,6 +88,8 @@ pub(crate) struct Token {
 pub(crate) struct Grant {
     /// Its folder.
     pub path: PathBuf,
+    /// The folder of what speeds reading it up.
+    pub index: PathBuf,
     /// Lengths and small files.
     pub state: SnapshotState,
     /// Its last record.

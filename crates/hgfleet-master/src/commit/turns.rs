@@ -50,7 +50,7 @@ impl Turns {
 
     /// Returns the push whose turn it is now; its append is under way from then on. Ask again until there is none.
     #[allow(clippy::should_implement_trait)]
-    pub fn next(&mut self) -> Option<u64> {
+    pub fn take(&mut self) -> Option<u64> {
         if self.closed || self.is_unsettled() || (!self.together && !self.appending.is_empty()) {
             return None;
         }
@@ -65,7 +65,7 @@ mod tests {
     use super::*;
 
     fn all(turns: &mut Turns) -> Vec<u64> {
-        std::iter::from_fn(|| turns.next()).collect()
+        std::iter::from_fn(|| turns.take()).collect()
     }
 
     fn waiting(together: bool) -> Turns {
@@ -92,7 +92,7 @@ mod tests {
     fn while_an_outcome_is_unknown_no_append_begins() {
         for together in [false, true] {
             let mut turns = waiting(together);
-            let first = turns.next().expect("first");
+            let first = turns.take().expect("first");
             turns.unknown(first);
             assert!(turns.is_unsettled());
             assert_eq!(all(&mut turns), []);
@@ -100,7 +100,7 @@ mod tests {
             turns.settled(99);
             assert_eq!(all(&mut turns), []);
             turns.settled(first);
-            assert_eq!(turns.next(), Some(2));
+            assert_eq!(turns.take(), Some(2));
         }
     }
 

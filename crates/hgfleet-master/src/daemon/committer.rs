@@ -228,7 +228,7 @@ impl Committer {
 
 impl Order {
     fn grant(&mut self) {
-        while let Some(number) = self.turns.next() {
+        while let Some(number) = self.turns.take() {
             if let Some(sender) = self.waiting.remove(&number) {
                 let _ = sender.send(());
             }

@@ -63,9 +63,9 @@ impl No {
 impl Master {
     /// The repository as of its last record here.
     pub(crate) fn grant(&self, name: &RepositoryName) -> Result<(Grant, [u8; 32]), No> {
-        let RepositorySnapshot { path, state, sequence, digest, .. } =
+        let RepositorySnapshot { path, index, state, sequence, digest, .. } =
             self.replica.snapshot(name).map_err(|error| refusal(name, &error))?;
-        Ok((Grant { path, state, sequence: sequence.get() }, digest))
+        Ok((Grant { path, index, state, sequence: sequence.get() }, digest))
     }
 
     /// Takes the write lock, and makes sure that the store has the repository's last record.

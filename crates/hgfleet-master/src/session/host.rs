@@ -87,7 +87,7 @@ impl FleetHost {
         }
         let repository = match self.opened.take().filter(|opened| opened.path == grant.path) {
             Some(opened) => opened.repository,
-            None => Repository::open(&grant.path).map_err(wrong)?,
+            None => Repository::open_indexed(&grant.path, &grant.index).map_err(wrong)?,
         };
         let snapshot = Arc::new(repository.snapshot(grant.state).map_err(wrong)?);
         self.opened =
