@@ -4,6 +4,7 @@ mod change_file;
 mod committer;
 mod descriptors;
 mod digests;
+mod driver;
 mod epoch;
 mod fate;
 mod lease;

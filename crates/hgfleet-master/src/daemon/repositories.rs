@@ -113,7 +113,7 @@ impl Master {
             let repository = Repository::open(&grant.path).map_err(text)?;
             let snapshot = repository.snapshot(grant.state).map_err(text)?;
             let report = hg_store::verify(&snapshot).map_err(text)?;
-            let (recomputed, kept) = replica.scrub(&on).map_err(text)?;
+            let (kept, recomputed) = replica.scrub(&on).map_err(text)?;
             Ok((report, recomputed, kept))
         });
         let ((report, recomputed, kept), answers) = match tokio::join!(report, self.digests.ask(&self.view, &name)) {

@@ -2,7 +2,6 @@
 
 use std::fs::File;
 use std::io::{self, Write};
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -32,8 +31,6 @@ pub(super) struct FleetHost {
 }
 
 struct Opened {
-    path: PathBuf,
-    repository: Arc<Repository>,
     sequence: u64,
     snapshot: Arc<Snapshot>,
 }
@@ -80,18 +77,14 @@ impl FleetHost {
             ))
         };
         if let Some(opened) = &self.opened
-            && opened.path == grant.path
             && opened.sequence == grant.sequence
         {
             return Ok(opened.snapshot.clone());
         }
-        let repository = match self.opened.take().filter(|opened| opened.path == grant.path) {
-            Some(opened) => opened.repository,
-            None => Repository::open_indexed(&grant.path, &grant.index).map_err(wrong)?,
-        };
+        // Opened anew for each record: a repository may have been deleted and made again under the same name.
+        let repository = Repository::open_indexed(&grant.path, &grant.index).map_err(wrong)?;
         let snapshot = Arc::new(repository.snapshot(grant.state).map_err(wrong)?);
-        self.opened =
-            Some(Opened { path: grant.path, repository, sequence: grant.sequence, snapshot: snapshot.clone() });
+        self.opened = Some(Opened { sequence: grant.sequence, snapshot: snapshot.clone() });
         Ok(snapshot)
     }
 }
