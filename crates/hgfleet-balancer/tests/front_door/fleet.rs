@@ -179,15 +179,22 @@ impl Front {
         front
     }
 
+    /// Waits until it has heard of every mirror that is well; one that isn't is waited for in vain, for a while.
     async fn wait_until_it_serves(&self) {
-        for _ in 0..500 {
+        let mut found = false;
+        for _ in 0..100 {
             let answer = self.get("/healthz").await;
-            if answer.contains("\nserving ") && !answer.contains("\nmirrors 0\n") {
+            let count = |word: &str| {
+                let line = answer.lines().find_map(|line| line.strip_prefix(word));
+                line.and_then(|count| count.trim().parse::<usize>().ok()).unwrap_or_default()
+            };
+            found = count("mirrors ") > 0;
+            if found && count("serving ") + count("lapsed ") == count("mirrors ") {
                 return;
             }
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
-        panic!("the balancer finds no mirror");
+        assert!(found, "the balancer finds no mirror");
     }
 
     /// Sends bytes over TLS and gives all that comes back until the end.
