@@ -125,12 +125,12 @@ async fn serve(
     let identity = frame::encode(identity)?;
     let mut child = program.command().spawn()?;
     // Before it knows whom it serves, the daemon does.
-    let _registered = child.id().map(|process| program.peers.register(process, client));
+    let _registered = child.id().map(|process| program.peers.register(process, client.clone()));
     let (Some(mut stdin), Some(stdout), Some(stderr)) = (child.stdin.take(), child.stdout.take(), child.stderr.take())
     else {
         return Err(std::io::Error::other("a pipe is missing"));
     };
-    tracing::info!(session = child.id(), "session started");
+    tracing::info!(account = client.account, address = client.address, process = child.id(), "session started");
     let bytes_in = AtomicU64::new(0);
     let bytes_in = &bytes_in;
     let feeding = async {

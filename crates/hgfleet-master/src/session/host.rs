@@ -104,7 +104,8 @@ impl Host for FleetHost {
     }
 
     fn spool(&mut self) -> io::Result<File> {
-        self.receiving = Some(Instant::now());
+        // The bundle's is the first, the change's the second.
+        self.receiving.get_or_insert_with(Instant::now);
         tempfile::tempfile_in(&self.address.run)
     }
 
