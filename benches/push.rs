@@ -84,7 +84,7 @@ pub fn run(input: &Input) {
     for clone in [&peer, &work] {
         stock("cp", &["-r", text(&cargo), text(clone)]);
     }
-    stock(HG, &["-R", text(&work), "update", "-q", "tip"]);
+    stock(HG, &["-R", text(&work), "update", "-q", "-r", &base(&work)]);
     let sshd = Sshd::start(input, &key);
     let hg = real_hg();
     let (mut ours, mut stock_times) = (Vec::new(), Vec::new());
@@ -131,6 +131,20 @@ pub fn run(input: &Input) {
         println!("hgfleet / stock: {:.2}", median(&ratios));
     }
     ledger(&data.with_extension("log"));
+}
+
+/// The newest changeset, of some, that has no subrepositories: checking those out would ask the network.
+fn base(repository: &Path) -> String {
+    (0..23_000)
+        .rev()
+        .step_by(500)
+        .map(|revision| revision.to_string())
+        .find(|revision| {
+            let files =
+                command(HG).args(["-R", text(repository), "files", "-q", "-r", revision, "path:.hgsub"]).output();
+            files.is_ok_and(|files| files.status.code() == Some(1))
+        })
+        .unwrap_or_else(|| "0".to_owned())
 }
 
 /// The medians of each stage, from the master's log.
