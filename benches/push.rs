@@ -133,15 +133,17 @@ pub fn run(input: &Input) {
     ledger(&data.with_extension("log"));
 }
 
-/// The newest changeset, of some, that has no subrepositories: checking those out would ask the network.
+/// The newest changeset, of some, that a client checks out: no subrepositories, which would ask the network, and no
+/// file below a `.hg`.
 fn base(repository: &Path) -> String {
     (0..23_000)
         .rev()
         .step_by(500)
         .map(|revision| revision.to_string())
         .find(|revision| {
-            let files =
-                command(HG).args(["-R", text(repository), "files", "-q", "-r", revision, "path:.hgsub"]).output();
+            let files = command(HG)
+                .args(["-R", text(repository), "files", "-q", "-r", revision, "path:.hgsub", "glob:**/.hg/**"])
+                .output();
             files.is_ok_and(|files| files.status.code() == Some(1))
         })
         .unwrap_or_else(|| "0".to_owned())
