@@ -1,15 +1,14 @@
 //! How the balancer learns of the view: from the log, and sooner from the master.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use hgfleet_log::stream::{self, Down, Hello, StreamError, Up};
-use hgfleet_log::{DiskUse, EmbeddedLog, Log, LogError, Member, Role, ServerState};
+use hgfleet_log::{Access, DiskUse, Log, LogError, LogLocation, Member, Role, ServerState};
 use tokio::net::UnixStream;
 use tokio::sync::watch;
-use tokio::task::spawn_blocking;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 
 use crate::fleet::Fleet;
@@ -28,7 +27,7 @@ const ANSWER_TIME: Duration = Duration::from_secs(5);
 /// Who follows, and from where.
 pub(crate) struct Following {
     pub(crate) fleet: Arc<Fleet>,
-    pub(crate) log: PathBuf,
+    pub(crate) log: LogLocation,
     pub(crate) run: PathBuf,
     pub(crate) name: String,
     pub(crate) address: String,
@@ -63,7 +62,7 @@ impl Following {
                 }
             }
             if reported.is_none_or(|at| at.elapsed() >= self.heartbeat) {
-                self.report(log.as_ref()).await;
+                self.report(log.as_deref()).await;
                 reported = Some(Instant::now());
             }
             let told = self.told.load(Ordering::Relaxed);
@@ -72,7 +71,7 @@ impl Following {
     }
 
     /// Says how this balancer is where `status` finds it without a master: in the log's folder.
-    async fn report(&self, log: Option<&EmbeddedLog>) {
+    async fn report(&self, log: Option<&dyn Log>) {
         if let Some(log) = log
             && let Err(error) = log.put_heartbeat(self.member()).await
         {
@@ -178,16 +177,10 @@ async fn within(writing: impl Future<Output = Result<(), StreamError>>) -> Resul
     timeout(ANSWER_TIME, writing).await.unwrap_or_else(|_| Err(StreamError::Io(std::io::ErrorKind::TimedOut.into())))
 }
 
-async fn read_view(log: &mut Option<EmbeddedLog>, folder: &Path, fleet: &Fleet) -> Result<(), LogError> {
+async fn read_view(log: &mut Option<Arc<dyn Log>>, location: &LogLocation, fleet: &Fleet) -> Result<(), LogError> {
     let open = match log.take() {
         Some(open) => open,
-        None => {
-            let folder = folder.to_owned();
-            match spawn_blocking(move || EmbeddedLog::open_reader(&folder)).await {
-                Ok(opened) => opened?,
-                Err(panicked) => std::panic::resume_unwind(panicked.into_panic()),
-            }
-        }
+        None => location.open(Access::Read).await?,
     };
     if let Some(view) = open.view().await? {
         fleet.follow(&view);

@@ -4,6 +4,8 @@ use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use hgfleet_log::LogLocation;
+
 use crate::tls::TlsError;
 
 /// The balancer's listeners, the fleet behind it, and its times.
@@ -11,8 +13,8 @@ use crate::tls::TlsError;
 pub struct BalancerOptions {
     /// Its name in `status`: `balancer`.
     pub name: String,
-    /// The embedded log's folder, `DATA/log`; opened for reading: the view lies there.
-    pub log: PathBuf,
+    /// The fleet's log; opened for reading: the view lies there.
+    pub log: LogLocation,
     /// The fleet's socket folder, `DATA/run`: `mirrors.sock`, `ssh.sock` and each mirror's `NAME.sock`.
     pub run: PathBuf,
     /// Plain HTTP, already bound; answered with redirects only.

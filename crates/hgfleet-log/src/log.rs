@@ -19,7 +19,7 @@ use crate::record::{Body, Record, RecordError};
 /// All methods may be called at once from many tasks. Dropping a future of [`Log::append`] takes nothing
 /// back: the record may still be stored.
 #[async_trait]
-pub trait Log: Send + Sync {
+pub trait Log: std::fmt::Debug + Send + Sync {
     /// Returns the log's identity, which each of its records holds.
     async fn identity(&self) -> LogId;
 

@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use hgfleet_log::LogLocation;
+
 /// Everything that the master needs to know. Paths are absolute or relative to the working directory.
 #[derive(Debug)]
 pub struct MasterOptions {
@@ -10,8 +12,8 @@ pub struct MasterOptions {
     pub name: String,
     /// The server's own folder (`DATA/master`): stores and what is known about them.
     pub data: PathBuf,
-    /// Folder of the embedded log (`DATA/log`).
-    pub log: PathBuf,
+    /// The fleet's log.
+    pub log: LogLocation,
     /// Folder of the sockets and of pushes on their way (`DATA/run`, mode 0700).
     pub run: PathBuf,
     /// The accounts (`DATA/directory.ldif`).

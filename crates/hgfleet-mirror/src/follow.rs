@@ -1,11 +1,10 @@
 //! From the log to `staged/`: reads each record, checks that it follows, makes it durable here.
 
 use std::io::{Read, Seek};
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use hgfleet_log::{Divergence, EmbeddedLog, Follower, Log, LogError, LogId, Record, Sequence, Tail, stop_at};
+use hgfleet_log::{Access, Divergence, Follower, Log, LogError, LogId, LogLocation, Record, Sequence, Tail, stop_at};
 use hgfleet_replica::Replica;
 use tokio::task::spawn_blocking;
 use tokio::time::{Instant, sleep};
@@ -41,7 +40,7 @@ enum Trouble {
 #[derive(Debug, Default)]
 pub(crate) struct Standing {
     trouble: Mutex<Option<(Instant, String)>>,
-    log: Mutex<Option<EmbeddedLog>>,
+    log: Mutex<Option<Arc<dyn Log>>>,
 }
 
 impl Standing {
@@ -52,7 +51,7 @@ impl Standing {
     }
 
     /// The log, while it can be read.
-    pub(crate) fn log(&self) -> Option<EmbeddedLog> {
+    pub(crate) fn log(&self) -> Option<Arc<dyn Log>> {
         let log = self.log.lock().unwrap_or_else(PoisonError::into_inner);
         log.clone()
     }
@@ -73,7 +72,7 @@ impl Standing {
         };
     }
 
-    fn set_log(&self, log: Option<EmbeddedLog>) {
+    fn set_log(&self, log: Option<Arc<dyn Log>>) {
         *self.log.lock().unwrap_or_else(PoisonError::into_inner) = log;
     }
 }
@@ -82,7 +81,7 @@ impl Standing {
 #[derive(Debug)]
 pub(crate) struct Following {
     pub(crate) name: String,
-    pub(crate) log: PathBuf,
+    pub(crate) log: LogLocation,
     pub(crate) poll: Duration,
     pub(crate) replica: Arc<Replica>,
     pub(crate) staging: Arc<Staging>,
@@ -102,8 +101,8 @@ impl Following {
     }
 
     async fn follow(&self) -> Result<std::convert::Infallible, Trouble> {
-        let log = open_log(&self.log).await?;
-        let mut follower = self.follower(&log).await?;
+        let log = self.log.open(Access::Read).await?;
+        let mut follower = self.follower(&*log).await?;
         self.standing.set_log(Some(log.clone()));
         loop {
             let Some(due) = follower.due() else { std::future::pending().await };
@@ -122,7 +121,7 @@ impl Following {
                     self.stage(batch).await?;
                     return Err(divergence.into());
                 }
-                let incoming = self.fetch(&log, &record).await?;
+                let incoming = self.fetch(&*log, &record).await?;
                 bytes += record.change_bytes();
                 batch.push((record, incoming));
                 if bytes >= BATCH_BYTES_MAX {
@@ -136,7 +135,7 @@ impl Following {
     }
 
     /// Finds where to go on: behind the last staged record, or behind what the stores have.
-    async fn follower(&self, log: &EmbeddedLog) -> Result<Follower, Trouble> {
+    async fn follower(&self, log: &dyn Log) -> Result<Follower, Trouble> {
         let found = log.identity().await;
         let staged = self.staging.tail();
         let ours = staged.map(|(log, _)| log).or(self.replica.log());
@@ -161,7 +160,7 @@ impl Following {
         Ok(Follower::new(found, at))
     }
 
-    async fn fetch(&self, log: &EmbeddedLog, record: &Record) -> Result<Incoming, Trouble> {
+    async fn fetch(&self, log: &dyn Log, record: &Record) -> Result<Incoming, Trouble> {
         let bytes = record.change_bytes();
         if bytes == 0 {
             return Ok(Incoming::Inline(Vec::new()));
@@ -216,13 +215,5 @@ pub(crate) async fn remove_durable(staging: Arc<Staging>, replica: Arc<Replica>,
             Ok(Err(error)) => tracing::warn!(%error, "staged records could not be removed"),
             Err(error) => tracing::error!(%error, "removing staged records has failed"),
         }
-    }
-}
-
-async fn open_log(folder: &std::path::Path) -> Result<EmbeddedLog, LogError> {
-    let folder = folder.to_owned();
-    match spawn_blocking(move || EmbeddedLog::open_reader(&folder)).await {
-        Ok(opened) => opened,
-        Err(panicked) => std::panic::resume_unwind(panicked.into_panic()),
     }
 }

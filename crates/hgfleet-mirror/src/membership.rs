@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use hgfleet_log::membership::MirrorService;
 use hgfleet_log::stream::{self, Down, Hello, StreamError, Up, Welcome};
-use hgfleet_log::{DiskUse, Incarnation, Log, Member, RepositoryName, Role, Sequence, ServerState, View, boot_time};
+use hgfleet_log::{DiskUse, Incarnation, Member, RepositoryName, Role, Sequence, ServerState, View, boot_time};
 use hgfleet_replica::Replica;
 use tokio::io::AsyncWriteExt;
 use tokio::net::UnixStream;

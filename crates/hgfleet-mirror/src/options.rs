@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use hgfleet_log::LogLocation;
 use hgfleet_replica::ReplicaError;
 
 use crate::StagingError;
@@ -16,8 +17,8 @@ pub struct MirrorOptions {
     pub name: String,
     /// The mirror's own folder, `DATA/mirror-1`: `repos/`, `staged/`, `state.sqlite`. Made when absent.
     pub data: PathBuf,
-    /// The embedded log's folder, `DATA/log`; opened for reading.
-    pub log: PathBuf,
+    /// The fleet's log; opened for reading.
+    pub log: LogLocation,
     /// The fleet's socket folder, `DATA/run`: the master's `mirrors.sock` lies there, and this
     /// mirror binds `NAME.sock` there for the balancer.
     pub run: PathBuf,

@@ -2,10 +2,9 @@
 //! lacks a record, from the log.
 
 use std::io;
-use std::path::Path;
 use std::sync::Arc;
 
-use hgfleet_log::{EmbeddedLog, Log, Record, Sequence};
+use hgfleet_log::{Access, Log, LogLocation, Record, Sequence};
 use memmap2::Mmap;
 use tokio::runtime::Handle;
 
@@ -18,19 +17,20 @@ pub(crate) type Change = Box<dyn AsRef<[u8]>>;
 #[derive(Debug, Clone)]
 pub(crate) struct Records {
     staging: Arc<Staging>,
-    log: Option<EmbeddedLog>,
+    log: Option<Arc<dyn Log>>,
     runtime: Handle,
 }
 
 impl Records {
     /// Takes records from `staging` first, then from `log`.
-    pub(crate) fn new(staging: Arc<Staging>, log: Option<EmbeddedLog>, runtime: Handle) -> Self {
+    pub(crate) fn new(staging: Arc<Staging>, log: Option<Arc<dyn Log>>, runtime: Handle) -> Self {
         Self { staging, log, runtime }
     }
 
     /// Opens the log too, if it can be read: a mirror starts without it as well.
-    pub(crate) fn open(staging: Arc<Staging>, log: &Path, runtime: Handle) -> Self {
-        let log = EmbeddedLog::open_reader(log).map_err(|error| tracing::info!(%error, "starting without the log"));
+    pub(crate) fn open(staging: Arc<Staging>, log: &LogLocation, runtime: Handle) -> Self {
+        let log = runtime.block_on(log.open(Access::Read));
+        let log = log.map_err(|error| tracing::info!(%error, "starting without the log"));
         Self::new(staging, log.ok(), runtime)
     }
 

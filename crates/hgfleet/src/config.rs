@@ -1,6 +1,7 @@
 //! The configuration: one TOML file that every role and every tool reads.
 
 use anyhow::{Context, bail};
+use hgfleet_log::LogLocation;
 use serde::Deserialize;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -292,6 +293,13 @@ impl Config {
     /// A path of the file, relative to the folder that the file lies in.
     pub fn path(&self, path: &Path) -> PathBuf {
         self.folder.join(path)
+    }
+
+    /// Where the fleet's log is. Every role and every command opens it by this.
+    pub fn log_location(&self) -> LogLocation {
+        match self.log.backend {
+            LogBackend::Embedded => LogLocation::Embedded(self.path(&self.log.path)),
+        }
     }
 
     /// Folder of sockets and of pushes being received; mode 0700.

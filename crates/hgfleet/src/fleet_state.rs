@@ -1,11 +1,12 @@
-//! The fleet at a glance, read from the log's folder: it needs no server to answer.
+//! The fleet at a glance, read from the log: it needs no server of the fleet to answer.
 
 use crate::config::Config;
 use anyhow::Context;
 use hgfleet_log::membership::{Member, Role, ServerState};
-use hgfleet_log::{EmbeddedLog, Log};
+use hgfleet_log::{Access, Log};
 use rustix::process::{Pid, test_kill_process};
 use serde::Serialize;
+use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// A server that has said nothing for this long is out, in milliseconds.
@@ -81,15 +82,21 @@ pub struct Disk {
 }
 
 impl FleetState {
-    /// Reads it.
+    /// Opens the log where the configuration says, and reads it.
     ///
     /// # Errors
     ///
-    /// There is no log in the configured folder, or it can't be read.
+    /// There is no log there, or it can't be read.
     pub async fn read(config: &Config) -> anyhow::Result<FleetState> {
-        let folder = config.path(&config.log.path);
-        let log = EmbeddedLog::open_reader(&folder)
-            .with_context(|| format!("cannot read the log in {}; has the fleet been started?", folder.display()))?;
+        FleetState::in_log(&*open_log(config).await?, config).await
+    }
+
+    /// Reads it from a log that is open.
+    ///
+    /// # Errors
+    ///
+    /// The log can't be read.
+    pub async fn in_log(log: &dyn Log, config: &Config) -> anyhow::Result<FleetState> {
         let now_ms = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_millis() as u64);
         let tail = log.end().await?;
         let view = log.view().await?;
@@ -141,6 +148,17 @@ impl FleetState {
             .filter(move |server| named.iter().any(|(name, _)| *name == server.name))
             .filter(|server| server.state != ServerState::InService.as_str())
     }
+}
+
+/// Opens the fleet's log for reading.
+///
+/// # Errors
+///
+/// There is no log where the configuration says, or it can't be reached.
+pub async fn open_log(config: &Config) -> anyhow::Result<Arc<dyn Log>> {
+    let location = config.log_location();
+    let opened = location.open(Access::Read).await;
+    opened.with_context(|| format!("cannot read the log in {location}; has the fleet been started?"))
 }
 
 /// The servers that the configuration names.

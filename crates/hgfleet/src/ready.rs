@@ -1,8 +1,10 @@
 //! Waits until a fleet that was just started serves.
 
 use crate::config::Config;
-use crate::fleet_state::FleetState;
+use crate::fleet_state::{FleetState, open_log};
+use hgfleet_log::Log;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::net::TcpStream;
 
@@ -12,8 +14,9 @@ const LOOK: Duration = Duration::from_millis(20);
 /// Waits until every server is in service and the HTTPS door is open, at most `limit`; says how it ended, in one line.
 pub async fn wait(config: &Config, https: SocketAddr, limit: Duration) -> String {
     let start = Instant::now();
+    let mut log = None;
     loop {
-        let state = FleetState::read(config).await.map(|state| state.heard_within(start.elapsed().as_secs_f64()));
+        let state = look(&mut log, config).await.map(|state| state.heard_within(start.elapsed().as_secs_f64()));
         let whole = state.as_ref().is_ok_and(|state| state.is_whole(config));
         if whole && TcpStream::connect(https).await.is_ok() {
             return format!("The fleet is ready after {:.1} s.", start.elapsed().as_secs_f64());
@@ -24,4 +27,13 @@ pub async fn wait(config: &Config, https: SocketAddr, limit: Duration) -> String
         }
         tokio::time::sleep(LOOK).await;
     }
+}
+
+/// Looks at the fleet. The log is opened once it is there, and kept.
+async fn look(log: &mut Option<Arc<dyn Log>>, config: &Config) -> anyhow::Result<FleetState> {
+    let open = match log.take() {
+        Some(open) => open,
+        None => open_log(config).await?,
+    };
+    FleetState::in_log(&**log.insert(open), config).await
 }

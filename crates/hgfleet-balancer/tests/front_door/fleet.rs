@@ -11,6 +11,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use hgfleet_balancer::authority::{self, AuthorityFiles};
 use hgfleet_balancer::{BalancerOptions, BalancerTimes};
+use hgfleet_log::LogLocation;
 use http::{HeaderMap, Request, Response, StatusCode};
 use http_body_util::combinators::BoxBody;
 use http_body_util::{BodyExt, Full};
@@ -146,7 +147,7 @@ impl Front {
         let (https_at, http_at, ssh_at) = (address(&https), address(&http), address(&ssh));
         let options = BalancerOptions {
             name: "balancer".into(),
-            log: folder.path().join("log"),
+            log: LogLocation::Embedded(folder.path().join("log")),
             run: run_of(&folder),
             http: Some(http),
             https: Some(https),

@@ -29,7 +29,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use hgfleet_directory::{Directory, LdifDirectory};
-use hgfleet_log::{EmbeddedLog, Log, LogId, Sequence};
+use hgfleet_log::{Access, Log, LogId, Sequence};
 use hgfleet_replica::Replica;
 use tokio::net::{TcpListener, UnixListener, UnixStream};
 use tokio::task::JoinSet;
@@ -130,13 +130,13 @@ pub(crate) async fn run(options: MasterOptions, shutdown: impl Future<Output = (
 
 /// Opens the log for appending, and the stores.
 async fn open(options: &MasterOptions) -> Result<(Arc<dyn Log>, Arc<Replica>), MasterError> {
-    let (log, data) = (options.log.clone(), options.data.clone());
-    let opened = tokio::task::spawn_blocking(move || {
-        let log = EmbeddedLog::open_master(&log).map_err(|error| MasterError::Log(error.to_string()))?;
-        let replica = Replica::open(&data).map_err(|error| MasterError::Replica(error.to_string()))?;
-        Ok((Arc::new(log) as Arc<dyn Log>, Arc::new(replica)))
-    });
-    opened.await.unwrap_or_else(|error| Err(MasterError::Replica(error.to_string())))
+    let log = options.log.open(Access::Append).await.map_err(|error| MasterError::Log(error.to_string()))?;
+    let data = options.data.clone();
+    let replica = match tokio::task::spawn_blocking(move || Replica::open(&data)).await {
+        Ok(opened) => opened.map_err(|error| MasterError::Replica(error.to_string()))?,
+        Err(error) => return Err(MasterError::Replica(error.to_string())),
+    };
+    Ok((log, Arc::new(replica)))
 }
 
 /// Redoes what a crash may have torn, then applies what the log has and the stores lack.

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use hg_store::change::ChangeWriter;
 use hgfleet_directory::{Mail, PublicKey};
-use hgfleet_log::RecordId;
+use hgfleet_log::{LogLocation, RecordId};
 use tokio::sync::oneshot;
 
 use super::*;
@@ -28,7 +28,7 @@ fn options(folder: &Path) -> MasterOptions {
     MasterOptions {
         name: "master".to_owned(),
         data: folder.join("master"),
-        log: folder.join("log"),
+        log: LogLocation::Embedded(folder.join("log")),
         run: folder.join("run"),
         directory: folder.join("directory.ldif"),
         host_key: folder.join("host"),

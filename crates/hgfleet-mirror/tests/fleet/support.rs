@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use hgfleet_balancer::authority::{self, AuthorityFiles};
 use hgfleet_balancer::{BalancerOptions, BalancerTimes};
+use hgfleet_log::LogLocation;
 use hgfleet_mirror::{MirrorOptions, MirrorTimes};
 
 /// The variable that makes this test program a mirror: `NAME DATA`.
@@ -62,7 +63,7 @@ pub fn mirror_options(name: &str, data: &Path) -> MirrorOptions {
     MirrorOptions {
         name: name.into(),
         data: data.join(name),
-        log: data.join("log"),
+        log: LogLocation::Embedded(data.join("log")),
         run: data.join("run"),
         listener: None,
         push_address: Some("ssh://hg@localhost:2222".into()),
@@ -182,7 +183,7 @@ impl Front {
         let https = listener.local_addr().expect("an address");
         let options = BalancerOptions {
             name: "balancer".into(),
-            log: data.join("log"),
+            log: LogLocation::Embedded(data.join("log")),
             run: data.join("run"),
             http: None,
             https: Some(listener),

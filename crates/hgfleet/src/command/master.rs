@@ -24,7 +24,7 @@ pub fn run(options: cli::Role) -> anyhow::Result<ExitCode> {
     let options = MasterOptions {
         name: options.name.unwrap_or_else(|| config.master.name.clone()),
         data: config.path(&config.master.data),
-        log: config.path(&config.log.path),
+        log: config.log_location(),
         run: config.run_folder(),
         directory: config.path(&config.directory.ldif),
         host_key: config.path(&config.ssh.host_key),

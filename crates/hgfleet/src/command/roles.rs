@@ -24,7 +24,7 @@ pub fn mirror(options: cli::Role) -> anyhow::Result<ExitCode> {
     let options = MirrorOptions {
         name: section.name.clone(),
         data: config.path(&section.data_folder()),
-        log: config.path(&config.log.path),
+        log: config.log_location(),
         run: config.run_folder(),
         listener,
         push_address: Some(push_address(ssh)),
@@ -47,7 +47,7 @@ pub fn balancer(options: cli::Role) -> anyhow::Result<ExitCode> {
     let https = options.addresses.https.unwrap_or(config.http.listen_https);
     let options = BalancerOptions {
         name: options.name.unwrap_or_else(|| config.balancer.name.clone()),
-        log: config.path(&config.log.path),
+        log: config.log_location(),
         run: config.run_folder(),
         http: Some(passed.take_or_bind("http", "listen in [http]", http)?),
         https: Some(passed.take_or_bind("https", "listen_https in [http]", https)?),
