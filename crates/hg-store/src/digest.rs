@@ -6,6 +6,7 @@
 //! `docs/formats/digest.md` has it down to the byte.
 
 mod content;
+mod kept;
 mod tree;
 mod update;
 mod walk;
@@ -16,8 +17,9 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
+pub use kept::{FileDigest, FileHasher, KeptFiles, bytes_of_node, digest_of_files};
 pub use update::DigestUpdate;
-pub(crate) use walk::state_files;
+pub use walk::state_files;
 
 /// The digest of a store's state.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]

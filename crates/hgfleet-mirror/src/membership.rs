@@ -267,6 +267,7 @@ impl Membership {
             at_ms: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64),
             disk: DiskUse {
                 staged_bytes: self.staging.bytes(),
+                store_bytes: self.replica.store_bytes(),
                 free_bytes: self.replica.free_bytes().unwrap_or(0),
                 ..DiskUse::default()
             },

@@ -92,18 +92,20 @@ impl Inner {
         write(self, &hg, &change, sequence)?;
         self.stop("done");
         writer.stat = StoreStat::of(&hg).map_err(at(sequence))?;
-        self.state.advance(Advance {
+        let bytes = grown(current.bytes, &update);
+        self.state.advance(&Advance {
             id: entry.id,
             sequence,
             digest: *update.digest().as_bytes(),
             state: &state,
             stat: &writer.stat,
-            nodes: &update,
+            bytes,
+            nodes: Some(&update),
             afresh: false,
         })?;
         self.known().positions.volatile(sequence, &entry.name);
         self.volatile.add(&entry.name, entry.id, sequence, &change);
-        entry.show(sequence, *update.digest().as_bytes(), state);
+        entry.show(sequence, *update.digest().as_bytes(), state, bytes);
         Ok(())
     }
 
@@ -135,6 +137,11 @@ impl Inner {
         let server = self.folders.dir().file_name().unwrap_or_default();
         stop_at(&format!("{}.apply.{step}", server.display()));
     }
+}
+
+/// Returns how many bytes a store has after an update.
+pub(crate) fn grown(bytes: u64, update: &DigestUpdate) -> u64 {
+    bytes.saturating_add_signed(update.growth())
 }
 
 /// Writes a change, under the store's lock.

@@ -10,7 +10,7 @@ use hg_store::digest::DigestUpdate;
 use hgfleet_log::{RepositoryName, Sequence, StoreRecord};
 
 use crate::ReplicaError;
-use crate::alter::{Obstacle, at, parse};
+use crate::alter::{Obstacle, at, grown, parse};
 use crate::replica::{Inner, Outcome};
 use crate::repository::Entry;
 use crate::state::{Advance, RepositoryRow};
@@ -79,22 +79,13 @@ impl Inner {
         self.folders.place(&made, name, sequence).map_err(at(sequence))?;
         self.stop("done");
         let (state, stat) = self.look(name).map_err(at(sequence))?;
-        let advance = Advance { id: 0, sequence, digest, state: &state, stat: &stat, nodes: &nodes, afresh: false };
-        let id = self.state.create(name, advance)?;
+        let bytes = grown(0, &nodes);
+        let nodes = Some(&nodes);
+        let advance = Advance { id: 0, sequence, digest, state: &state, stat: &stat, bytes, nodes, afresh: false };
+        let id = self.state.create(name, sequence, None, &advance, None)?;
         self.known().positions.volatile(sequence, name);
         self.volatile.add_all(name, id, sequence);
-        self.insert(RepositoryRow {
-            id,
-            name: name.clone(),
-            created: sequence,
-            sequence,
-            intent: sequence,
-            durable: None,
-            digest,
-            state,
-            stat,
-            quarantine: None,
-        });
+        self.enter(name, sequence, Advance { id, ..advance }, None, None);
         Ok(())
     }
 
@@ -106,11 +97,31 @@ impl Inner {
         Ok((state.map_err(|error| error.to_string())?, stat.map_err(|error| error.to_string())?))
     }
 
-    pub(crate) fn insert(&self, row: RepositoryRow) -> Arc<Entry> {
-        let entry = Arc::new(Entry::new(row));
+    /// Makes a repository known as it is kept since now: the one place where an entry in memory comes from a record.
+    pub(crate) fn enter(
+        &self,
+        name: &RepositoryName,
+        created: Sequence,
+        kept: Advance<'_>,
+        durable: Option<Sequence>,
+        quarantine: Option<String>,
+    ) {
+        let entry = Arc::new(Entry::new(RepositoryRow {
+            id: kept.id,
+            name: name.clone(),
+            created,
+            sequence: kept.sequence,
+            intent: kept.sequence,
+            durable,
+            digest: kept.digest,
+            state: kept.state.clone(),
+            stat: kept.stat.clone(),
+            quarantine,
+            bytes: kept.bytes,
+            scrubbed_ms: None,
+        }));
         let mut entries = self.entries.write().unwrap_or_else(PoisonError::into_inner);
-        entries.insert(entry.name.clone(), entry.clone());
-        entry
+        entries.insert(entry.name.clone(), entry);
     }
 
     /// Keeps that there should be a repository which could not be made.
@@ -121,19 +132,18 @@ impl Inner {
         reason: String,
     ) -> Result<Outcome, ReplicaError> {
         tracing::error!(repository = name.as_str(), reason, "repository put into quarantine");
-        let id = self.state.create_in_quarantine(name, sequence, &reason)?;
-        self.insert(RepositoryRow {
-            id,
-            name: name.clone(),
-            created: sequence,
+        let nothing = Advance {
+            id: 0,
             sequence,
-            intent: sequence,
-            durable: None,
             digest: [0; 32],
-            state: Default::default(),
-            stat: StoreStat::default(),
-            quarantine: Some(reason.clone()),
-        });
+            state: &Default::default(),
+            stat: &StoreStat::default(),
+            bytes: 0,
+            nodes: None,
+            afresh: false,
+        };
+        let id = self.state.create(name, sequence, None, &nothing, Some(&reason))?;
+        self.enter(name, sequence, Advance { id, ..nothing }, None, Some(reason.clone()));
         Ok(Outcome::Quarantined(reason))
     }
 

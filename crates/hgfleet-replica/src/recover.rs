@@ -11,9 +11,9 @@ use hg_store::change::{ChangeRef, Operation};
 use hg_store::digest::DigestUpdate;
 use hgfleet_log::{Record, RepositoryName, Sequence, StoreKind, StoreRecord};
 
-use crate::alter::{Obstacle, at, parse};
+use crate::alter::{Obstacle, at, grown, parse};
 use crate::replica::{Inner, Outcome, Replica};
-use crate::state::{Advance, RepositoryRow};
+use crate::state::Advance;
 use crate::{ReplicaError, repository::Entry};
 
 /// How long a redo waits for a plain `hg` that holds the store's lock.
@@ -260,38 +260,28 @@ impl Inner {
             return Err(at(last)("written again, it does not lead to the state that it names"));
         }
         let (state, stat) = self.look(name).map_err(at(last))?;
+        let before = entry.filter(|_| !afresh).map_or(0, |(entry, _)| entry.current().bytes);
         let advance = Advance {
             id: entry.map_or(0, |(entry, _)| entry.id),
             sequence: last,
             digest,
             state: &state,
             stat: &stat,
-            nodes: &nodes,
+            bytes: grown(before, &nodes),
+            nodes: Some(&nodes),
             afresh,
         };
-        let created = redos[0].sequence;
         let (id, created) = match entry {
             Some((entry, _)) => {
-                self.state.advance(advance)?;
+                self.state.advance(&advance)?;
                 (entry.id, entry.created)
             }
-            None => (self.state.create(name, advance)?, created),
+            None => (self.state.create(name, redos[0].sequence, None, &advance, None)?, redos[0].sequence),
         };
         self.known().positions.volatile(last, name);
         self.volatile.add_all(name, id, last);
         let durable = entry.and_then(|(entry, _)| entry.writer().durable);
-        self.insert(RepositoryRow {
-            id,
-            name: name.clone(),
-            created,
-            sequence: last,
-            intent: last,
-            durable,
-            digest,
-            state,
-            stat,
-            quarantine: None,
-        });
+        self.enter(name, created, Advance { id, ..advance }, durable, None);
         Ok(())
     }
 }

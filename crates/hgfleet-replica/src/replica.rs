@@ -143,6 +143,7 @@ impl Replica {
                 sequence: current.sequence,
                 digest: current.digest,
                 quarantine: current.quarantine.clone(),
+                bytes: current.bytes,
             }
         };
         self.inner.entries().into_iter().map(status).collect()
@@ -238,6 +239,12 @@ impl Replica {
         let _writer = entry.writer();
         let found = digest_of_store(&self.inner.folders.repository(name).join(".hg"))?;
         Ok((entry.current().digest, *found.as_bytes()))
+    }
+
+    /// Returns how many bytes the stores have, of files that count for their digests; as kept, nothing is read.
+    pub fn store_bytes(&self) -> u64 {
+        let entries = self.inner.entries.read().unwrap_or_else(PoisonError::into_inner);
+        entries.values().map(|entry| entry.current().bytes).sum()
     }
 
     /// Returns how many bytes are free on the disk that the stores are on, for who is not the system's administrator.

@@ -20,6 +20,8 @@ pub(crate) struct Entry {
     current: RwLock<Arc<Current>>,
     /// The store, opened when first asked for.
     pub(crate) repository: OnceLock<Arc<Repository>>,
+    /// When all files were last read and found to be as kept: Unix time in milliseconds; 0, never.
+    pub(crate) scrubbed_ms: AtomicU64,
 }
 
 /// What only the writer needs.
@@ -49,6 +51,8 @@ pub(crate) struct Current {
     pub(crate) digest: [u8; 32],
     pub(crate) state: SnapshotState,
     pub(crate) quarantine: Option<String>,
+    /// Bytes of all files that count for the digest.
+    pub(crate) bytes: u64,
     pub(crate) opened: Opened,
 }
 
@@ -62,13 +66,15 @@ pub(crate) struct Opened {
 
 impl Entry {
     pub(crate) fn new(row: RepositoryRow) -> Self {
-        let RepositoryRow { id, name, created, sequence, intent, durable, digest, state, stat, quarantine } = row;
+        let RepositoryRow { id, name, created, sequence, intent, durable, digest, state, stat, quarantine, .. } = row;
+        let current = Current { sequence, digest, state, quarantine, bytes: row.bytes, opened: Opened::default() };
         Self {
             name,
             id,
             created,
             writer: Mutex::new(Writer { stat, intent, durable, computed: None }),
-            current: RwLock::new(Arc::new(Current { sequence, digest, state, quarantine, opened: Opened::default() })),
+            current: RwLock::new(Arc::new(current)),
+            scrubbed_ms: AtomicU64::new(row.scrubbed_ms.unwrap_or(0)),
             repository: OnceLock::new(),
         }
     }
@@ -82,8 +88,8 @@ impl Entry {
     }
 
     /// Shows readers what the repository is after a record.
-    pub(crate) fn show(&self, sequence: Sequence, digest: [u8; 32], state: SnapshotState) {
-        self.set(Current { sequence, digest, state, quarantine: None, opened: Opened::default() });
+    pub(crate) fn show(&self, sequence: Sequence, digest: [u8; 32], state: SnapshotState, bytes: u64) {
+        self.set(Current { sequence, digest, state, quarantine: None, bytes, opened: Opened::default() });
     }
 
     /// Refuses readers from now on.
@@ -94,6 +100,7 @@ impl Entry {
             digest: current.digest,
             state: current.state.clone(),
             quarantine: Some(reason.to_owned()),
+            bytes: current.bytes,
             opened: Opened::default(),
         });
     }

@@ -5,7 +5,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use hg_store::SnapshotState;
 use hg_store::apply::StoreStat;
-use hg_store::digest::{DigestError, DigestNodes, DigestUpdate};
+use hg_store::digest::{DigestError, DigestNodes, DigestUpdate, bytes_of_node};
 use hgfleet_log::{ChainHash, Incarnation, LogId, RepositoryName, Sequence};
 use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
 
@@ -15,7 +15,7 @@ const FILE: &str = "state.sqlite";
 /// Says that the file is one of these: `hgst`.
 const APPLICATION_ID: i32 = 0x6867_7374;
 /// Version of the tables.
-const VERSION: i32 = 1;
+const VERSION: i32 = 2;
 /// Longest kept snapshot state, in bytes: phase roots and bookmarks are most of it.
 const STATE_BYTES_MAX: usize = 512 << 20;
 /// A write-ahead log longer than this is brought into the file, in the background.
@@ -42,7 +42,9 @@ const TABLES: &str = "
         digest BLOB NOT NULL,
         state BLOB NOT NULL,
         stat BLOB NOT NULL,
-        quarantine TEXT
+        quarantine TEXT,
+        bytes INTEGER NOT NULL DEFAULT 0,
+        scrubbed INTEGER
     ) STRICT;
     CREATE TABLE node (
         repository INTEGER NOT NULL,
@@ -50,6 +52,12 @@ const TABLES: &str = "
         value BLOB NOT NULL,
         PRIMARY KEY (repository, key)
     ) STRICT, WITHOUT ROWID;
+";
+
+/// From version 1, which did not keep how large the stores are, nor when they were scrubbed.
+const COLUMNS_OF_2: &str = "
+    ALTER TABLE repository ADD COLUMN bytes INTEGER NOT NULL DEFAULT 0;
+    ALTER TABLE repository ADD COLUMN scrubbed INTEGER;
 ";
 
 /// The server's own row.
@@ -81,6 +89,10 @@ pub(crate) struct RepositoryRow {
     pub(crate) state: SnapshotState,
     pub(crate) stat: StoreStat,
     pub(crate) quarantine: Option<String>,
+    /// Bytes of all files that count for the digest.
+    pub(crate) bytes: u64,
+    /// When all files were last read and found to be as kept: Unix time in milliseconds.
+    pub(crate) scrubbed_ms: Option<u64>,
 }
 
 /// What a repository is after a record.
@@ -91,7 +103,9 @@ pub(crate) struct Advance<'a> {
     pub(crate) digest: [u8; 32],
     pub(crate) state: &'a SnapshotState,
     pub(crate) stat: &'a StoreStat,
-    pub(crate) nodes: &'a DigestUpdate,
+    pub(crate) bytes: u64,
+    /// None where nothing is known of the files.
+    pub(crate) nodes: Option<&'a DigestUpdate>,
     /// Nodes that are kept so far are of no use.
     pub(crate) afresh: bool,
 }
@@ -162,64 +176,75 @@ impl StateFile {
     pub(crate) fn repositories(&self) -> Result<Vec<RepositoryRow>, ReplicaError> {
         let rows = self.with(|transaction| {
             let sql =
-                "SELECT id, name, created, sequence, intent, durable, digest, state, stat, quarantine FROM repository";
+                "SELECT id, name, created, sequence, intent, durable, digest, state, stat, quarantine, bytes, scrubbed
+                 FROM repository";
             let mut statement = transaction.prepare(sql)?;
             let rows = statement.query_map([], |row| {
                 let name: String = row.get(1)?;
                 Ok((
                     (row.get(0)?, name, sequence(row, 2)?, sequence(row, 3)?, sequence(row, 4)?, sequence(row, 5)?),
                     (row.get(6)?, row.get::<_, Vec<u8>>(7)?, row.get::<_, Vec<u8>>(8)?, row.get(9)?),
+                    (unsigned(row, 10)?, unsigned(row, 11)?),
                 ))
             })?;
             rows.collect::<rusqlite::Result<Vec<_>>>()
         })?;
         rows.into_iter()
-            .map(|((id, name, created, sequence, intent, durable), (digest, state, stat, quarantine))| {
-                let bad = |what: &str| self.format(format!("repository {name}: its {what} can't be read"));
-                Ok(RepositoryRow {
-                    id,
-                    name: RepositoryName::parse(&name).map_err(|_| bad("name"))?,
-                    created: created.ok_or_else(|| bad("sequence"))?,
-                    sequence: sequence.ok_or_else(|| bad("sequence"))?,
-                    intent: intent.ok_or_else(|| bad("intent"))?,
-                    durable,
-                    digest,
-                    state: postcard::from_bytes(&state).map_err(|_| bad("state"))?,
-                    stat: postcard::from_bytes(&stat).map_err(|_| bad("files' times"))?,
-                    quarantine,
-                })
-            })
+            .map(
+                |(
+                    (id, name, created, sequence, intent, durable),
+                    (digest, state, stat, quarantine),
+                    (bytes, scrubbed_ms),
+                )| {
+                    let bad = |what: &str| self.format(format!("repository {name}: its {what} can't be read"));
+                    Ok(RepositoryRow {
+                        id,
+                        name: RepositoryName::parse(&name).map_err(|_| bad("name"))?,
+                        created: created.ok_or_else(|| bad("sequence"))?,
+                        sequence: sequence.ok_or_else(|| bad("sequence"))?,
+                        intent: intent.ok_or_else(|| bad("intent"))?,
+                        durable,
+                        digest,
+                        state: postcard::from_bytes(&state).map_err(|_| bad("state"))?,
+                        stat: postcard::from_bytes(&stat).map_err(|_| bad("files' times"))?,
+                        quarantine,
+                        bytes: bytes.unwrap_or(0),
+                        scrubbed_ms,
+                    })
+                },
+            )
             .collect()
     }
 
-    /// Adds a repository that is all there; returns its number.
-    pub(crate) fn create(&self, name: &RepositoryName, advance: Advance<'_>) -> Result<i64, ReplicaError> {
-        let (state, stat) = self.encode(&advance)?;
+    /// Adds a repository, in the place of `replaced` where that is given; returns its number.
+    pub(crate) fn create(
+        &self,
+        name: &RepositoryName,
+        created: Sequence,
+        replaced: Option<i64>,
+        advance: &Advance<'_>,
+        quarantine: Option<&str>,
+    ) -> Result<i64, ReplicaError> {
+        let (state, stat) = self.encode(advance)?;
         self.with(|transaction| {
-            let sql = "INSERT INTO repository (name, created, sequence, intent, digest, state, stat)
-                       VALUES (?1, ?2, ?2, ?2, ?3, ?4, ?5)";
-            let sequence = advance.sequence.get() as i64;
-            transaction.prepare_cached(sql)?.execute(params![name.as_str(), sequence, advance.digest, state, stat])?;
+            if let Some(replaced) = replaced {
+                delete_rows(transaction, replaced)?;
+            }
+            let sql = "INSERT INTO repository (name, created, sequence, intent, digest, state, stat, bytes, quarantine)
+                       VALUES (?1, ?2, ?3, ?3, ?4, ?5, ?6, ?7, ?8)";
+            transaction.prepare_cached(sql)?.execute(params![
+                name.as_str(),
+                created.get() as i64,
+                advance.sequence.get() as i64,
+                advance.digest,
+                state,
+                stat,
+                advance.bytes as i64,
+                quarantine
+            ])?;
             let id = transaction.last_insert_rowid();
             keep_nodes(transaction, id, advance.nodes)?;
             Ok(id)
-        })
-    }
-
-    /// Adds a repository that could not be made: it is in quarantine from the start.
-    pub(crate) fn create_in_quarantine(
-        &self,
-        name: &RepositoryName,
-        sequence: Sequence,
-        reason: &str,
-    ) -> Result<i64, ReplicaError> {
-        let state = postcard::to_stdvec(&SnapshotState::default()).map_err(|_| self.format("a state"))?;
-        let stat = postcard::to_stdvec(&StoreStat::default()).map_err(|_| self.format("files' times"))?;
-        self.with(|transaction| {
-            let sql = "INSERT INTO repository (name, created, sequence, intent, digest, state, stat, quarantine)
-                       VALUES (?1, ?2, ?2, ?2, zeroblob(32), ?3, ?4, ?5)";
-            transaction.execute(sql, params![name.as_str(), sequence.get() as i64, state, stat, reason])?;
-            Ok(transaction.last_insert_rowid())
         })
     }
 
@@ -232,17 +257,18 @@ impl StateFile {
     }
 
     /// Keeps what a repository is after a record. It leaves quarantine, if it was there.
-    pub(crate) fn advance(&self, advance: Advance<'_>) -> Result<(), ReplicaError> {
-        let (state, stat) = self.encode(&advance)?;
+    pub(crate) fn advance(&self, advance: &Advance<'_>) -> Result<(), ReplicaError> {
+        let (state, stat) = self.encode(advance)?;
         self.with(|transaction| {
             if advance.afresh {
                 transaction.execute("DELETE FROM node WHERE repository = ?1", [advance.id])?;
             }
             let sql =
                 "UPDATE repository SET sequence = ?2, intent = max(intent, ?2), digest = ?3, state = ?4, stat = ?5,
-                       quarantine = NULL WHERE id = ?1";
+                       bytes = ?6, quarantine = NULL WHERE id = ?1";
             let sequence = advance.sequence.get() as i64;
-            transaction.prepare_cached(sql)?.execute(params![advance.id, sequence, advance.digest, state, stat])?;
+            let values = params![advance.id, sequence, advance.digest, state, stat, advance.bytes as i64];
+            transaction.prepare_cached(sql)?.execute(values)?;
             keep_nodes(transaction, advance.id, advance.nodes)
         })
     }
@@ -262,10 +288,7 @@ impl StateFile {
     }
 
     pub(crate) fn delete(&self, id: i64) -> Result<(), ReplicaError> {
-        self.with(|transaction| {
-            transaction.execute("DELETE FROM node WHERE repository = ?1", [id])?;
-            transaction.execute("DELETE FROM repository WHERE id = ?1", [id]).map(drop)
-        })
+        self.with(|transaction| delete_rows(transaction, id))
     }
 
     /// Keeps positions, the log, and what is on disk of each repository; then brings all commits so far to disk.
@@ -370,7 +393,13 @@ impl DigestNodes for NodeWriter<'_> {
     }
 }
 
-fn keep_nodes(transaction: &Transaction<'_>, id: i64, nodes: &DigestUpdate) -> rusqlite::Result<()> {
+fn delete_rows(transaction: &Transaction<'_>, id: i64) -> rusqlite::Result<()> {
+    transaction.execute("DELETE FROM node WHERE repository = ?1", [id])?;
+    transaction.execute("DELETE FROM repository WHERE id = ?1", [id]).map(drop)
+}
+
+fn keep_nodes(transaction: &Transaction<'_>, id: i64, nodes: Option<&DigestUpdate>) -> rusqlite::Result<()> {
+    let Some(nodes) = nodes else { return Ok(()) };
     nodes
         .keep(&mut NodeWriter(transaction, id))
         .map_err(|error| rusqlite::Error::ToSqlConversionFailure(Box::new(error)))
@@ -394,6 +423,7 @@ fn prepare(path: &Path, connection: &mut Connection) -> Result<(), ReplicaError>
     let pragma = |name| connection.pragma_query_value(None, name, |row| row.get::<_, i32>(0));
     match (pragma("application_id").map_err(failed)?, pragma("user_version").map_err(failed)?) {
         (APPLICATION_ID, VERSION) => return Ok(()),
+        (APPLICATION_ID, 1) => return migrate(connection).map_err(failed),
         (0, 0) => {}
         (APPLICATION_ID, version) => {
             let what = format!("version {version} of the format; this program reads version {VERSION}");
@@ -414,6 +444,26 @@ fn prepare(path: &Path, connection: &mut Connection) -> Result<(), ReplicaError>
     make().map_err(failed)
 }
 
+/// Brings a file of version 1 up to date.
+fn migrate(connection: &mut Connection) -> rusqlite::Result<()> {
+    let transaction = connection.transaction()?;
+    transaction.execute_batch(COLUMNS_OF_2)?;
+    let mut bytes = std::collections::BTreeMap::<i64, u64>::new();
+    let mut statement = transaction.prepare("SELECT repository, key, value FROM node")?;
+    let mut rows = statement.query([])?;
+    while let Some(row) = rows.next()? {
+        let (key, value): (Vec<u8>, Vec<u8>) = (row.get(1)?, row.get(2)?);
+        *bytes.entry(row.get(0)?).or_default() += bytes_of_node(&key, &value).unwrap_or(0);
+    }
+    drop(rows);
+    drop(statement);
+    for (id, bytes) in bytes {
+        transaction.execute("UPDATE repository SET bytes = ?2 WHERE id = ?1", params![id, bytes as i64])?;
+    }
+    transaction.pragma_update(None, "user_version", VERSION)?;
+    transaction.commit()
+}
+
 /// What tells this boot of the machine from all others; nothing where the system does not tell, which is then never the
 /// same boot.
 fn boot_id() -> String {
@@ -423,6 +473,13 @@ fn boot_id() -> String {
 
 fn unknown_boot() -> String {
     format!("unknown, process {}", std::process::id())
+}
+
+fn unsigned(row: &Row<'_>, column: usize) -> rusqlite::Result<Option<u64>> {
+    let number: Option<i64> = row.get(column)?;
+    number
+        .map(|number| u64::try_from(number).map_err(|_| rusqlite::Error::IntegralValueOutOfRange(column, number)))
+        .transpose()
 }
 
 fn sequence(row: &Row<'_>, column: usize) -> rusqlite::Result<Option<Sequence>> {

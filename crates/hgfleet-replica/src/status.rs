@@ -32,4 +32,6 @@ pub struct RepositoryStatus {
     pub digest: [u8; 32],
     /// Why it is neither read nor written, where it isn't.
     pub quarantine: Option<String>,
+    /// Bytes of its files, those that count for the digest.
+    pub bytes: u64,
 }

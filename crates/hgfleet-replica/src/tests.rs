@@ -4,13 +4,15 @@ mod crash;
 mod follow;
 mod quarantine;
 
+use std::ffi::OsStr;
 use std::fs;
 use std::io::{self, Cursor};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use hg_store::apply::{ApplyMode, apply};
 use hg_store::change::{ChangeRef, ChangeWriter};
-use hg_store::digest::digest_of_store;
+use hg_store::digest::{digest_of_store, state_files};
 use hg_store::{Repository, StoreFormat};
 use hgfleet_log::{
     Body, ChainHash, ChangePayload, Draft, Epoch, LogId, Record, RecordId, RepositoryName, Sequence, StoreKind,
@@ -186,6 +188,8 @@ fn assert_whole(replica: &Replica, dir: &Path, log: &Log) {
         assert_eq!(kept.state, Repository::open(&model).unwrap().current_state().unwrap());
         assert_eq!(kept.path, dir.join("repos").join(status.name.as_str()));
         assert!(!kept.path.join(".hg/store/journal").exists());
+        let bytes = |path: &Vec<u8>| fs::metadata(kept.path.join(".hg").join(OsStr::from_bytes(path))).unwrap().len();
+        assert_eq!(status.bytes, state_files(&kept.path.join(".hg")).unwrap().iter().map(bytes).sum::<u64>());
         found += 1;
     }
     let mut models = Vec::new();

@@ -298,3 +298,50 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn what_is_kept_of_each_file_is_read_back_and_makes_the_same_digest() {
+    let dir = empty_store();
+    for number in 0..300u32 {
+        put(dir.path(), &format!("store/data/f{number}.i"), &vec![number as u8; number as usize * 700]);
+    }
+    let (digest, mut nodes) = nodes_of(dir.path());
+    let kept = KeptFiles::read(&mut nodes).unwrap();
+    let paths = state_files(dir.path()).unwrap();
+    assert_eq!((kept.len(), kept.digest()), (paths.len(), digest));
+    let mut files = Vec::new();
+    for path in &paths {
+        let mut hasher = FileHasher::new(path);
+        fs::read(dir.path().join(std::str::from_utf8(path).unwrap()))
+            .unwrap()
+            .chunks(1000)
+            .for_each(|c| hasher.update(c));
+        let file = hasher.finish();
+        assert_eq!(kept.get(path), Some(file));
+        files.push((path.as_slice(), file.hash));
+    }
+    assert_eq!(digest_of_files(files.iter().copied()).unwrap(), digest);
+    assert!(digest_of_files(files.iter().chain(&files[..1]).copied()).is_err());
+    assert_eq!(kept.get(b"store/data/none.i"), None);
+    let node = nodes.keys().find(|key| key.starts_with(&[b'n', 1])).unwrap().clone();
+    nodes.remove(&node);
+    assert!(KeptFiles::read(&mut nodes).is_err());
+}
+
+#[test]
+fn growth_is_what_the_files_have_more() {
+    let dir = empty_store();
+    put(dir.path(), "store/a.i", &[1; 100]);
+    put(dir.path(), "store/b.i", &[1; 50]);
+    let update = DigestUpdate::of_store(dir.path()).unwrap();
+    assert_eq!(update.growth(), 150);
+    let mut nodes = Nodes::new();
+    update.keep(&mut nodes).unwrap();
+    let mut writer = Writer::new(Cursor::new(Vec::new())).unwrap();
+    writer.append(b"store/a.i", 100, &[2; 30]).unwrap();
+    writer.remove(b"store/b.i", 50).unwrap();
+    let change = writer.finish().unwrap().0.into_inner();
+    let later = DigestUpdate::of_change(dir.path(), &mut nodes, &ChangeRef::parse(&change).unwrap()).unwrap();
+    assert_eq!(later.growth(), -20);
+    assert_eq!(update.then(later).growth(), 130);
+}

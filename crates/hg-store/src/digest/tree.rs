@@ -61,6 +61,28 @@ pub(super) fn update(
     Ok(Digest(hash(STORE, &[&root.hash()])))
 }
 
+/// Lists the files of a tree by their places, as the kept nodes say.
+pub(super) fn files(nodes: &mut dyn DigestNodes, found: &mut Vec<(PathHash, [u8; 32])>) -> Result<(), DigestError> {
+    let mut waiting = vec![Vec::new()];
+    while let Some(prefix) = waiting.pop() {
+        let wrong = |what: &str| DigestError::Nodes(format!("node {prefix:x?} is {what}"));
+        let slots = match nodes.get(&key(&prefix))? {
+            Some(node) => decode(&node).ok_or_else(|| wrong("damaged"))?,
+            None if prefix.is_empty() => return Ok(()),
+            None => return Err(wrong("missing")),
+        };
+        for (digit, slot) in slots.iter().enumerate() {
+            match slot {
+                Slot::Empty => {}
+                Slot::File { path, file } => found.push((*path, *file)),
+                Slot::Branch(_) if prefix.len() + 1 >= DEPTH_MAX => return Err(wrong("too deep")),
+                Slot::Branch(_) => waiting.push([&prefix[..], &[digit as u8]].concat()),
+            }
+        }
+    }
+    Ok(())
+}
+
 struct Tree<'a> {
     nodes: &'a mut dyn DigestNodes,
     writes: &'a mut Vec<Write>,

@@ -23,6 +23,7 @@ const BUFFER_BYTES: usize = 256 << 10;
 #[derive(Debug)]
 pub struct DigestUpdate {
     digest: Digest,
+    growth: i64,
     pub(super) writes: Vec<Write>,
 }
 
@@ -51,16 +52,17 @@ impl DigestUpdate {
                 check_free(&mut directories, path)?;
                 check_not_below(path, &created)?;
             }
+            let old = before.as_ref().map_or(0, |peaks| peaks.bytes);
             let mut hasher = match (&operation, before) {
-                (Operation::Remove { .. }, _) => {
-                    builder.remove(place);
+                (Operation::Remove { .. }, before) => {
+                    builder.remove(place, before.as_ref());
                     continue;
                 }
                 (Operation::Append { .. }, Some(before)) => resume(&mut directories, path, before)?,
                 _ => ContentHasher::new(),
             };
             operation.content().pieces().for_each(|piece| hasher.update(piece));
-            builder.set(place, hasher);
+            builder.set(place, hasher, old);
         }
         builder.finish()
     }
@@ -81,7 +83,7 @@ impl DigestUpdate {
             check_not_below(path, &created)?;
             let mut hasher = ContentHasher::new();
             operation.content().pieces().for_each(|piece| hasher.update(piece));
-            builder.set(path_hash(path), hasher);
+            builder.set(path_hash(path), hasher, 0);
         }
         builder.finish()
     }
@@ -111,8 +113,9 @@ impl DigestUpdate {
         let mut buffer = vec![0; BUFFER_BYTES];
         for path in paths {
             let place = path_hash(path);
+            let before = builder.peaks(&place)?;
             match directories.file(path, OFlags::RDONLY).map_err(DigestError::read(path))? {
-                None => builder.remove(place),
+                None => builder.remove(place, before.as_ref()),
                 Some(mut file) => {
                     let mut hasher = ContentHasher::new();
                     loop {
@@ -121,7 +124,7 @@ impl DigestUpdate {
                             len => hasher.update(&buffer[..len]),
                         }
                     }
-                    builder.set(place, hasher);
+                    builder.set(place, hasher, before.map_or(0, |peaks| peaks.bytes));
                 }
             }
         }
@@ -131,6 +134,17 @@ impl DigestUpdate {
     /// Returns the digest.
     pub fn digest(&self) -> Digest {
         self.digest
+    }
+
+    /// Returns by how many bytes the files have grown, all together; of a whole store, how many there are.
+    pub fn growth(&self) -> i64 {
+        self.growth
+    }
+
+    /// Returns this update with one that was computed from the state after it: together they are one.
+    pub fn then(mut self, later: DigestUpdate) -> Self {
+        self.writes.extend(later.writes);
+        Self { digest: later.digest, growth: self.growth + later.growth, writes: self.writes }
     }
 
     /// Keeps the nodes: those that the update was computed from, or others that are equal.
@@ -145,12 +159,13 @@ impl DigestUpdate {
 struct Builder<'a> {
     nodes: &'a mut dyn DigestNodes,
     files: Vec<(PathHash, Option<[u8; 32]>)>,
+    growth: i64,
     writes: Vec<Write>,
 }
 
 impl<'a> Builder<'a> {
     fn new(nodes: &'a mut dyn DigestNodes) -> Self {
-        Self { nodes, files: Vec::new(), writes: Vec::new() }
+        Self { nodes, files: Vec::new(), growth: 0, writes: Vec::new() }
     }
 
     fn peaks(&mut self, place: &PathHash) -> Result<Option<Peaks>, DigestError> {
@@ -159,13 +174,16 @@ impl<'a> Builder<'a> {
         Ok(Some(peaks))
     }
 
-    fn set(&mut self, place: PathHash, hasher: ContentHasher) {
+    /// `before`: the file's length so far, in bytes.
+    fn set(&mut self, place: PathHash, hasher: ContentHasher, before: u64) {
         let (content, peaks) = hasher.finish();
+        self.growth += peaks.bytes as i64 - before as i64;
         self.files.push((place, Some(file_hash(&place, peaks.bytes, &content))));
         self.writes.push((file_key(&place), Some(peaks.encode())));
     }
 
-    fn remove(&mut self, place: PathHash) {
+    fn remove(&mut self, place: PathHash, before: Option<&Peaks>) {
+        self.growth -= before.map_or(0, |peaks| peaks.bytes as i64);
         self.files.push((place, None));
         self.writes.push((file_key(&place), None));
     }
@@ -173,7 +191,7 @@ impl<'a> Builder<'a> {
     fn finish(mut self) -> Result<DigestUpdate, DigestError> {
         self.files.sort_unstable_by_key(|(place, _)| *place);
         let digest = tree::update(self.nodes, &self.files, &mut self.writes)?;
-        Ok(DigestUpdate { digest, writes: self.writes })
+        Ok(DigestUpdate { digest, growth: self.growth, writes: self.writes })
     }
 }
 

@@ -15,7 +15,7 @@ const DEPTH_MAX: usize = 200;
 ///
 /// # Errors
 /// Something that is neither a regular file nor a directory; a directory that can't be read.
-pub(crate) fn state_files(hg: &Path) -> Result<Vec<Vec<u8>>, DigestError> {
+pub fn state_files(hg: &Path) -> Result<Vec<Vec<u8>>, DigestError> {
     let mut directories = Directories::open(hg).map_err(DigestError::read(b".hg"))?;
     let mut files = Vec::new();
     let mut waiting = vec![Vec::new()];

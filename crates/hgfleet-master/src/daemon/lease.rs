@@ -119,7 +119,7 @@ impl Itself {
             disk: DiskUse {
                 log_bytes: log.disk_bytes().await.unwrap_or(0),
                 staged_bytes: 0,
-                store_bytes: 0,
+                store_bytes: self.replica.store_bytes(),
                 free_bytes: self.replica.free_bytes().unwrap_or(0),
             },
         }

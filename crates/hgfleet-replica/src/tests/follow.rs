@@ -153,7 +153,7 @@ fn what_concerns_the_whole_server_is_refused_outright() {
     assert!(replica.free_bytes().unwrap() > 0);
     drop(replica);
     let connection = Connection::open(dir.path().join("state.sqlite")).unwrap();
-    connection.pragma_update(None, "user_version", 2).unwrap();
+    connection.pragma_update(None, "user_version", 3).unwrap();
     drop(connection);
     assert!(matches!(Replica::open(dir.path()), Err(ReplicaError::Format { .. })));
     fs::write(dir.path().join("state.sqlite"), "not a database, but long enough to look at").unwrap();
@@ -241,4 +241,26 @@ fn what_hg_wrote_is_read_from_a_snapshot_that_stays_as_it_was() {
     assert_eq!((file(&first), file(&second)), (1, 2));
     assert_whole(&replica, dir.path(), &log);
     hg(&["verify"], &replica.snapshot(&name("a")).unwrap().path);
+}
+
+#[test]
+fn state_of_version_1_is_brought_up_to_date() {
+    let dir = TempDir::new().unwrap();
+    let mut log = Log::new();
+    log.create("a");
+    log.push("a", 1);
+    let replica = open(dir.path(), &log);
+    follow(&replica, &log);
+    let bytes = replica.store_bytes();
+    drop(replica);
+    let state = rusqlite::Connection::open(dir.path().join("state.sqlite")).unwrap();
+    let older = "ALTER TABLE repository DROP COLUMN bytes; ALTER TABLE repository DROP COLUMN scrubbed;
+                 PRAGMA user_version = 1;";
+    state.execute_batch(older).unwrap();
+    drop(state);
+    let replica = open(dir.path(), &log);
+    assert_eq!(replica.store_bytes(), bytes);
+    log.push("a", 2);
+    follow(&replica, &log);
+    assert_whole(&replica, dir.path(), &log);
 }
