@@ -41,6 +41,28 @@ pub(super) struct Choice {
 
 type Tried = SmallVec<[u32; 8]>;
 
+/// The attempt with the smallest chunk so far.
+#[derive(Default)]
+struct Smallest(Option<(Choice, Vec<u8>)>);
+
+impl Smallest {
+    /// Keeps an attempt whose chunk is in `spool.chunk` if that is smaller than the one kept; returns whether it was.
+    fn keep(&mut self, spool: &mut Spool, choice: Choice) -> bool {
+        let smaller = self.0.as_ref().is_none_or(|(_, chunk)| spool.chunk.len() < chunk.len());
+        if smaller {
+            self.0 = Some((choice, std::mem::take(&mut spool.chunk)));
+        }
+        smaller
+    }
+
+    /// The choice that was kept; its chunk is in `spool.chunk` again.
+    fn take(self, spool: &mut Spool) -> Option<Choice> {
+        let (choice, chunk) = self.0?;
+        spool.chunk = chunk;
+        Some(choice)
+    }
+}
+
 impl Growing<'_> {
     /// Chooses what to store for the next revision, and leaves the chunk in `spool.chunk`. `incoming` is a base and the delta to it.
     pub(super) fn choose(
@@ -125,18 +147,13 @@ impl Growing<'_> {
         text: &Text,
         tried: &mut Tried,
     ) -> Result<Option<Choice>, PrepareError> {
-        let mut best: Option<(Choice, Vec<u8>)> = None;
+        let mut best = Smallest::default();
         for &parent in parents {
-            if let Some(choice) = self.attempt(spool, parent, false, text, None, tried)?
-                && best.as_ref().is_none_or(|(_, chunk)| spool.chunk.len() < chunk.len())
-            {
-                best = Some((choice, std::mem::take(&mut spool.chunk)));
+            if let Some(choice) = self.attempt(spool, parent, false, text, None, tried)? {
+                best.keep(spool, choice);
             }
         }
-        Ok(best.map(|(choice, chunk)| {
-            spool.chunk = chunk;
-            choice
-        }))
+        Ok(best.take(spool))
     }
 
     /// A new intermediate snapshot, on the deepest snapshot of the parents' chains that will do, or on one below it if that is better.
@@ -160,25 +177,22 @@ impl Growing<'_> {
         }
         candidates.sort_unstable_by(|a, b| b.cmp(a));
         candidates.dedup();
-        let mut best: Option<(Choice, Vec<u8>)> = None;
+        let mut best = Smallest::default();
         for (depth, candidate) in candidates {
-            if let Some((found, _)) = &best
+            if let Some((found, _)) = &best.0
                 && found.chain.revisions == depth + 1
             {
                 continue;
             }
-            match self.attempt(spool, candidate, true, text, None, tried)? {
-                Some(choice) if best.as_ref().is_none_or(|(_, chunk)| spool.chunk.len() < chunk.len()) => {
-                    best = Some((choice, std::mem::take(&mut spool.chunk)));
-                }
-                _ if best.is_some() => break,
-                _ => {}
+            let better = match self.attempt(spool, candidate, true, text, None, tried)? {
+                Some(choice) => best.keep(spool, choice),
+                None => false,
+            };
+            if !better && best.0.is_some() {
+                break;
             }
         }
-        Ok(best.map(|(choice, chunk)| {
-            spool.chunk = chunk;
-            choice
-        }))
+        Ok(best.take(spool))
     }
 
     /// Tries one base; its chunk is in `spool.chunk` if it will do.
