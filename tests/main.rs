@@ -7,6 +7,7 @@
 mod support;
 
 mod doors;
+mod faults;
 mod kills;
 mod one_picture;
 mod push_and_read;

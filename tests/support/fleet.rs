@@ -264,7 +264,14 @@ impl WorkingCopy<'_> {
     /// Runs the stock client in it.
     #[track_caller]
     pub fn hg(&self, arguments: &[&str]) -> Said {
-        run(self.fleet.hg_command(arguments).current_dir(&self.path))
+        run(&mut self.command(arguments))
+    }
+
+    /// The stock client, not yet started, in it.
+    pub fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = self.fleet.hg_command(arguments);
+        command.current_dir(&self.path);
+        command
     }
 
     /// Writes a file and commits everything.
