@@ -15,6 +15,7 @@
 mod clock;
 mod embedded;
 mod follower;
+pub mod holder;
 mod ids;
 mod lease;
 mod location;
