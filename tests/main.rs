@@ -7,6 +7,7 @@
 mod support;
 
 mod doors;
+mod failover;
 mod faults;
 mod kills;
 mod one_picture;

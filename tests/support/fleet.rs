@@ -19,6 +19,8 @@ pub const SOON: Duration = Duration::from_secs(20);
 pub struct Fleet {
     folder: TempDir,
     process: Option<Child>,
+    /// The servers with stores
+    servers: Vec<String>,
     /// Port of the SSH door
     pub ssh_port: u16,
     /// Port that redirects
@@ -30,16 +32,41 @@ pub struct Fleet {
 impl Fleet {
     /// Starts a fleet with one account, whose key is in its home folder.
     pub fn start() -> Fleet {
+        Fleet::start_with(&[], "")
+    }
+
+    /// Starts one with these standbys, and with these lines in the configuration before its sections.
+    pub fn start_with(standbys: &[&str], sections: &str) -> Fleet {
         let folder = tempfile::Builder::new().prefix("hgfleet-test-").tempdir().expect("a folder");
         let ssh = folder.path().join("home/.ssh");
         std::fs::create_dir_all(&ssh).expect("made");
         std::fs::set_permissions(&ssh, std::fs::Permissions::from_mode(0o700)).expect("ours");
         run(Command::new("ssh-keygen").args(["-q", "-t", "ed25519", "-N", "", "-f"]).arg(ssh.join("id_ed25519"))).ok();
-        let mut fleet =
-            Fleet { folder, process: None, ssh_port: free_port(), http_port: free_port(), https_port: free_port() };
+        let mut fleet = Fleet {
+            folder,
+            process: None,
+            servers: Vec::new(),
+            ssh_port: free_port(),
+            http_port: free_port(),
+            https_port: free_port(),
+        };
+        fleet.servers =
+            ["master", "mirror-1", "mirror-2"].iter().chain(standbys).map(|name| (*name).to_owned()).collect();
+        if !standbys.is_empty() || !sections.is_empty() {
+            fleet.configure(standbys, sections);
+        }
         std::fs::write(fleet.path("hgrc"), fleet.hgrc("id_ed25519")).expect("written");
         fleet.up(&[]);
         fleet
+    }
+
+    fn configure(&self, standbys: &[&str], sections: &str) {
+        let entry = |section: &str, name: &str| format!("[[{section}]]\nname = \"{name}\"\n");
+        let standbys = standbys.iter().map(|name| entry("standby", name));
+        let mirrors = ["mirror-1", "mirror-2"].map(|name| entry("mirror", name));
+        let text: String = [format!("{sections}\n")].into_iter().chain(standbys).chain(mirrors).collect();
+        std::fs::create_dir(self.data()).expect("made");
+        std::fs::write(self.data().join("hgfleet.toml"), text).expect("written");
     }
 
     /// Starts the fleet's processes, and waits until both doors answer.
@@ -186,12 +213,23 @@ impl Fleet {
         format!("https://localhost:{}/{name}", self.https_port)
     }
 
+    /// Sends a signal to a server's process, and returns its number.
+    #[track_caller]
+    pub fn signal(&self, server: &str, signal: &str) -> u64 {
+        let pid = self.server(server)["pid"].as_u64().expect("a process");
+        kill(signal, pid);
+        pid
+    }
+
+    /// Sends a signal to the supervisor: one that is stopped starts nothing again.
+    #[track_caller]
+    pub fn signal_supervisor(&self, signal: &str) {
+        kill(signal, u64::from(self.process.as_ref().expect("it runs").id()));
+    }
+
     /// The copies of a repository: the master's and each mirror's.
     pub fn copies(&self, name: &str) -> Vec<PathBuf> {
-        ["master", "mirror-1", "mirror-2"]
-            .iter()
-            .map(|server| self.data().join(server).join("repos").join(name))
-            .collect()
+        self.servers.iter().map(|server| self.data().join(server).join("repos").join(name)).collect()
     }
 
     /// Waits until every copy has the log's last record, then panics unless all are the same bytes and `hg verify` is clean.
@@ -327,6 +365,12 @@ pub fn ssh_options() -> Vec<&'static str> {
         "-oIdentitiesOnly=yes",
         "-oBatchMode=yes",
     ]
+}
+
+/// Sends a signal to a process.
+#[track_caller]
+pub fn kill(signal: &str, pid: u64) {
+    run(Command::new("kill").args([&format!("-{signal}"), &pid.to_string()])).ok();
 }
 
 /// A TCP port that was free a moment ago.

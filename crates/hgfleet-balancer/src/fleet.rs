@@ -22,8 +22,6 @@ const PROBE_EVERY: Duration = Duration::from_secs(1);
 /// How long it may take to say so, twice in a row, before it counts as silent.
 const PROBE_TIME: Duration = Duration::from_secs(1);
 const PROBE_BODY_MAX: usize = 64 * 1024;
-/// Sockets in `run/` that are no mirror's.
-const OTHER_SOCKETS: [&str; 4] = ["master", "mirrors", "session", "ssh"];
 
 /// All mirrors that were ever heard of, with the floor.
 ///
@@ -68,7 +66,6 @@ impl Fleet {
         let names: Vec<String> = folder
             .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
             .filter_map(|name| name.strip_suffix(".sock").map(str::to_owned))
-            .filter(|name| !OTHER_SOCKETS.contains(&name.as_str()))
             .collect();
         let names: Vec<&str> = names.iter().map(String::as_str).collect();
         self.learn(&names, |_| false);

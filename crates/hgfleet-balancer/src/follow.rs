@@ -1,17 +1,17 @@
 //! How the balancer learns of the view: from the log, and sooner from the master.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use hgfleet_log::stream::{self, Down, Hello, StreamError, Up};
-use hgfleet_log::{Access, DiskUse, Log, LogError, LogLocation, Member, Role, ServerState};
+use hgfleet_log::{Access, DiskUse, Log, LogError, LogLocation, Member, Role, ServerState, View};
 use tokio::net::UnixStream;
 use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 
 use crate::fleet::Fleet;
+use crate::masters::Masters;
 use crate::mirror::Health;
 
 /// How often the log's view is read while the master tells of each new one.
@@ -20,15 +20,15 @@ const POLL_TOLD: Duration = Duration::from_millis(500);
 const VIEW_PATIENCE: Duration = Duration::from_secs(1);
 /// The pauses between attempts to reach the master.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
-const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+const LONGEST_PAUSE: Duration = Duration::from_millis(250);
 /// How long the master may take to answer a hello, or to take a message.
 const ANSWER_TIME: Duration = Duration::from_secs(5);
 
 /// Who follows, and from where.
 pub(crate) struct Following {
     pub(crate) fleet: Arc<Fleet>,
+    pub(crate) masters: Arc<Masters>,
     pub(crate) log: LogLocation,
-    pub(crate) run: PathBuf,
     pub(crate) name: String,
     pub(crate) address: String,
     pub(crate) poll: Duration,
@@ -47,7 +47,9 @@ impl Following {
         let mut unread_since = Instant::now();
         let mut reported: Option<Instant> = None;
         loop {
-            match read_view(&mut log, &self.log, &self.fleet).await {
+            let read = self.read_view(&mut log).await;
+            self.masters.set_log(log.clone());
+            match read {
                 Ok(()) => {
                     unread_since = Instant::now();
                     self.asked.send_replace(true);
@@ -97,19 +99,21 @@ impl Following {
     }
 
     async fn converse(&self) -> Result<(), StreamError> {
-        let socket = UnixStream::connect(self.run.join("mirrors.sock")).await?;
+        let nobody = || std::io::Error::from(std::io::ErrorKind::NotConnected);
+        let holder = self.masters.holder().await.ok_or_else(nobody)?;
+        let socket = UnixStream::connect(self.masters.streams(&holder).ok_or_else(nobody)?).await?;
         let (mut input, mut output) = socket.into_split();
         within(stream::write_async(&mut output, &Up::Hello(self.hello()))).await?;
         let listen = async {
             while let Some(message) = stream::read_async(&mut input).await? {
                 self.told.store(true, Ordering::Relaxed);
                 match message {
-                    Down::View(view) => self.fleet.follow(&view),
+                    Down::View(view) => self.see(&view),
                     Down::Visible(position) => self.fleet.floor.raise(Some(position)),
                     Down::Refused(why) => tracing::warn!(why, "the master refuses this balancer"),
                     Down::Welcome(welcome) => {
                         if let Some(view) = welcome.view {
-                            self.fleet.follow(&view);
+                            self.see(&view);
                         }
                     }
                     Down::Appended(_) | Down::Renewed { .. } | Down::DigestWanted { .. } => {}
@@ -130,7 +134,26 @@ impl Following {
         tokio::select! {
             heard = listen => heard,
             spoken = speak => spoken,
+            // One that is stopped says nothing, and its stream does not end.
+            () = self.masters.newer_than(holder.epoch) => Ok(()),
         }
+    }
+
+    fn see(&self, view: &View) {
+        self.masters.saw(view.epoch);
+        self.fleet.follow(view);
+    }
+
+    async fn read_view(&self, log: &mut Option<Arc<dyn Log>>) -> Result<(), LogError> {
+        let open = match log.take() {
+            Some(open) => open,
+            None => self.log.open(Access::Read).await?,
+        };
+        if let Some(view) = open.view().await? {
+            self.see(&view);
+        }
+        *log = Some(open);
+        Ok(())
     }
 
     fn hello(&self) -> Hello {
@@ -175,16 +198,4 @@ impl Following {
 
 async fn within(writing: impl Future<Output = Result<(), StreamError>>) -> Result<(), StreamError> {
     timeout(ANSWER_TIME, writing).await.unwrap_or_else(|_| Err(StreamError::Io(std::io::ErrorKind::TimedOut.into())))
-}
-
-async fn read_view(log: &mut Option<Arc<dyn Log>>, location: &LogLocation, fleet: &Fleet) -> Result<(), LogError> {
-    let open = match log.take() {
-        Some(open) => open,
-        None => location.open(Access::Read).await?,
-    };
-    if let Some(view) = open.view().await? {
-        fleet.follow(&view);
-    }
-    *log = Some(open);
-    Ok(())
 }

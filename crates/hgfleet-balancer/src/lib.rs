@@ -23,6 +23,7 @@ mod forward;
 mod framing;
 mod guard;
 pub mod headers;
+mod masters;
 mod mirror;
 mod options;
 mod redirect;
@@ -41,13 +42,13 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-pub use options::{BalancerError, BalancerOptions, BalancerTimes, Identity, MirrorAddress};
+pub use options::{BalancerError, BalancerOptions, BalancerTimes, Identity, MasterAddress, MirrorAddress};
 
 use crate::closing::closing;
 use crate::fleet::Fleet;
 use crate::follow::Following;
+use crate::masters::Masters;
 use crate::site::Site;
-use crate::ssh::Door;
 
 /// How long a start waits for the log's view, so that the first request already carries a tag.
 const FIRST_VIEW: Duration = Duration::from_secs(1);
@@ -78,10 +79,11 @@ pub async fn run(options: BalancerOptions, shutdown: impl Future<Output = ()> + 
 
     let fleet = Fleet::new(options.run.clone(), options.mirrors.clone());
     let site = Site::new(&options, fleet.clone());
+    let masters = Masters::new(options.run.clone(), options.masters.clone());
     let following = Arc::new(Following {
         fleet: fleet.clone(),
+        masters: masters.clone(),
         log: options.log.clone(),
-        run: options.run.clone(),
         name: options.name.clone(),
         address,
         poll: options.times.poll,
@@ -99,14 +101,10 @@ pub async fn run(options: BalancerOptions, shutdown: impl Future<Output = ()> + 
 
     let (closing, serving) = closing();
     let serve = async {
-        let door = match options.master_ssh {
-            Some(address) => Door::Network(address),
-            None => Door::Socket(options.run.join("ssh.sock")),
-        };
         if let Some(listener) = ssh {
             let wait = options.times.master_wait;
             let serving = serving.clone();
-            tasks.spawn(async move { match serve::ssh(listener, door, wait, serving).await {} });
+            tasks.spawn(async move { match serve::ssh(listener, masters, wait, serving).await {} });
         }
         let _ = timeout(FIRST_VIEW, viewed.wait_for(|asked| *asked)).await;
         if let Some((listener, config)) = https {

@@ -15,7 +15,7 @@ pub struct BalancerOptions {
     pub name: String,
     /// The fleet's log; opened for reading: the view lies there.
     pub log: LogLocation,
-    /// The fleet's socket folder, `DATA/run`: `mirrors.sock`, `ssh.sock` and each mirror's `NAME.sock`.
+    /// The fleet's socket folder, `DATA/run`: each mirror's `NAME.sock`, and in `NAME/` the sockets of each server that can be master.
     pub run: PathBuf,
     /// Plain HTTP, already bound; answered with redirects only.
     pub http: Option<TcpListener>,
@@ -32,8 +32,8 @@ pub struct BalancerOptions {
     pub hosts: Vec<String>,
     /// The port that redirects name; the one clients reach, which may differ from the one bound.
     pub https_port: u16,
-    /// The master's SSH door, where it is not `run/ssh.sock`.
-    pub master_ssh: Option<SocketAddr>,
+    /// SSH doors of masters and standbys that are not on this machine; every other one is at `run/NAME/ssh.sock`.
+    pub masters: Vec<MasterAddress>,
     /// Addresses of mirrors that are not on this machine; every other one is at `run/NAME.sock`.
     pub mirrors: Vec<MirrorAddress>,
     /// Times and bounds; `BalancerTimes::default()` serve.
@@ -47,6 +47,15 @@ pub struct Identity {
     pub certificate: PathBuf,
     /// The private key: PKCS#8, PKCS#1 or SEC1.
     pub key: PathBuf,
+}
+
+/// Where the SSH door of a master or standby on another machine is reached.
+#[derive(Debug, Clone)]
+pub struct MasterAddress {
+    /// The server's name in the lease.
+    pub name: String,
+    /// Its address.
+    pub address: SocketAddr,
 }
 
 /// Where a mirror on another machine is reached.
@@ -67,7 +76,7 @@ pub struct BalancerTimes {
     pub idle: Duration,
     /// How long a request may look for a mirror that answers.
     pub attempt: Duration,
-    /// How long an SSH connection waits for a master that is away.
+    /// How long an SSH connection waits for a master where there is none: longer than a takeover takes.
     pub master_wait: Duration,
     /// How often the view is read when no message brings it.
     pub poll: Duration,
@@ -83,7 +92,7 @@ impl Default for BalancerTimes {
             header: Duration::from_secs(10),
             idle: Duration::from_secs(120),
             attempt: Duration::from_secs(10),
-            master_wait: Duration::from_secs(5),
+            master_wait: Duration::from_secs(15),
             poll: Duration::from_millis(20),
             heartbeat: Duration::from_secs(1),
             drain: Duration::from_secs(5),

@@ -22,9 +22,10 @@ use tokio_rustls::TlsAcceptor;
 use crate::closing::Serving;
 use crate::forward::{self, Reply};
 use crate::guard::{Busy, BusyToken, Guarded};
+use crate::masters::Masters;
 use crate::redirect;
 use crate::site::Site;
-use crate::ssh::{self, Door};
+use crate::ssh;
 
 /// Connections at a time, for each listener; more wait in the system's queue.
 const CONNECTIONS_MAX: usize = 4096;
@@ -154,16 +155,16 @@ async fn speak<S, F>(
 }
 
 /// Passes SSH on to the master.
-pub(crate) async fn ssh(listener: TcpListener, door: Door, wait: Duration, serving: Serving) -> Infallible {
+pub(crate) async fn ssh(listener: TcpListener, masters: Arc<Masters>, wait: Duration, serving: Serving) -> Infallible {
     accept(listener, "SSH", |mut stream, peer, place| {
-        let (door, serving) = (door.clone(), serving.clone());
+        let (masters, serving) = (masters.clone(), serving.clone());
         async move {
             // Held to the end: a push that runs is waited for when the balancer ends.
             let _held = (place, serving);
             if let Err(error) = rustix::net::sockopt::set_socket_keepalive(&stream, true) {
                 tracing::debug!(%peer, %error, "SO_KEEPALIVE");
             }
-            if let Err(error) = ssh::pass(&mut stream, &door, wait).await {
+            if let Err(error) = ssh::pass(&mut stream, &masters, wait).await {
                 tracing::warn!(%peer, %error, "an SSH connection has ended");
             }
         }

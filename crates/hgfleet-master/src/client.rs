@@ -1,12 +1,22 @@
-//! What `hgfleet repo` asks of a running master, over `run/master.sock`. Blocking.
+//! What `hgfleet repo` and `hgfleet failover` ask of the running master, over its `master.sock`. Blocking.
+//!
+//! Where there are several servers that can be master, the one that is gets asked, and while none is, that is waited for.
 
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
 use crate::frame;
 use crate::protocol::{MASTER_SOCKET, MasterReply, MasterRequest, REPLY_BYTES_MAX};
+
+/// How long a moment without a master is waited for.
+const MASTER_WAIT: Duration = Duration::from_secs(15);
+/// How long a server may take to say whether it is the master.
+const WHO_WAIT: Duration = Duration::from_secs(2);
+/// The pause before all are asked again.
+const PAUSE: Duration = Duration::from_millis(50);
 
 /// Why a request was not done.
 #[derive(Debug, thiserror::Error)]
@@ -19,6 +29,9 @@ pub enum ClientError {
         /// The system's answer.
         error: std::io::Error,
     },
+    /// Servers answer, and none is the master.
+    #[error("no server is master after {} s; look with `hgfleet status`", MASTER_WAIT.as_secs())]
+    NobodyIsMaster,
     /// The connection broke before the answer; what was asked may have been done.
     #[error("the master went away before it answered: {0}. Look with `hgfleet repo list` before you try again")]
     Lost(std::io::Error),
@@ -99,14 +112,80 @@ pub fn verify(run: &Path, name: &str) -> Result<VerifyAnswer, ClientError> {
     }
 }
 
-fn ask(run: &Path, request: &MasterRequest) -> Result<MasterReply, ClientError> {
-    let path = run.join(MASTER_SOCKET);
-    let mut stream = UnixStream::connect(&path).map_err(|error| ClientError::NoMaster { path, error })?;
-    frame::write(&mut stream, request).map_err(ClientError::Lost)?;
-    match frame::read(&mut stream, REPLY_BYTES_MAX).map_err(ClientError::Lost)? {
-        MasterReply::Refused(text) => Err(ClientError::Refused(text)),
-        reply => Ok(reply),
+/// A hand-over that was done.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HandedOver {
+    /// The new master's name.
+    pub to: String,
+    /// Its epoch.
+    pub epoch: u64,
+    /// How long that took, from the first lock that was not given on.
+    pub took: Duration,
+}
+
+/// Hands the lease over to this standby, or to the one that lags least.
+pub fn failover(run: &Path, to: Option<&str>) -> Result<HandedOver, ClientError> {
+    match ask(run, &MasterRequest::Failover { to: to.map(str::to_owned) })? {
+        MasterReply::HandedOver { to, epoch, milliseconds } => {
+            Ok(HandedOver { to, epoch, took: Duration::from_millis(milliseconds) })
+        }
+        other => Err(unexpected(&other)),
     }
+}
+
+fn ask(run: &Path, request: &MasterRequest) -> Result<MasterReply, ClientError> {
+    let started = Instant::now();
+    loop {
+        if let Some(path) = master(run)? {
+            match exchange(&path, request, None).map_err(ClientError::Lost)? {
+                MasterReply::Refused(text) => return Err(ClientError::Refused(text)),
+                // It was, a moment ago.
+                MasterReply::NotMaster => {}
+                reply => return Ok(reply),
+            }
+        }
+        if started.elapsed() > MASTER_WAIT {
+            return Err(ClientError::NobodyIsMaster);
+        }
+        std::thread::sleep(PAUSE);
+    }
+}
+
+/// The socket of the server that is master; none where those that answer are not.
+fn master(run: &Path) -> Result<Option<PathBuf>, ClientError> {
+    let mut best = None;
+    let mut answered = false;
+    let mut silent = (run.join("NAME").join(MASTER_SOCKET), std::io::ErrorKind::NotFound.into());
+    for path in sockets(run, MASTER_SOCKET) {
+        match exchange(&path, &MasterRequest::Who, Some(WHO_WAIT)) {
+            Ok(MasterReply::Who { is_master, epoch }) => {
+                answered = true;
+                if is_master && best.as_ref().is_none_or(|(other, _)| *other < epoch) {
+                    best = Some((epoch, path));
+                }
+            }
+            Ok(other) => return Err(unexpected(&other)),
+            Err(error) => silent = (path, error),
+        }
+    }
+    let (path, error) = silent;
+    if answered { Ok(best.map(|(_, path)| path)) } else { Err(ClientError::NoMaster { path, error }) }
+}
+
+/// The sockets of this name of all servers on this machine that can be master.
+pub(crate) fn sockets(run: &Path, socket: &str) -> Vec<PathBuf> {
+    let Ok(folder) = std::fs::read_dir(run) else { return Vec::new() };
+    let mut found: Vec<PathBuf> =
+        folder.filter_map(|entry| Some(entry.ok()?.path().join(socket))).filter(|path| path.exists()).collect();
+    found.sort();
+    found
+}
+
+fn exchange(path: &Path, request: &MasterRequest, wait: Option<Duration>) -> std::io::Result<MasterReply> {
+    let mut stream = UnixStream::connect(path)?;
+    stream.set_read_timeout(wait)?;
+    frame::write(&mut stream, request)?;
+    frame::read(&mut stream, REPLY_BYTES_MAX)
 }
 
 fn stored(reply: MasterReply) -> Result<u64, ClientError> {

@@ -14,14 +14,15 @@ mod options;
 mod protocol;
 pub mod session;
 
-pub use options::{MasterError, MasterOptions, SessionLimits, SshLimits, SshListener, StoreFormatName};
+pub use options::{MasterError, MasterOptions, SessionLimits, SshLimits, StoreFormatName};
 
 use std::future::Future;
 
-/// Runs the master until `shutdown` ends or it is fenced.
+/// Runs a master or standby until `shutdown` ends.
 ///
-/// Takes the next epoch of the log, redoes what the log has and the stores lack, and then serves. Returns an error
-/// where it could not start, and where it must not go on (a newer epoch, a failed fsync of the log).
+/// It follows the log, and takes the next epoch when nobody else gives a sign of life in the lease, or when the lease is handed to it;
+/// then it serves, until another server has a newer epoch, and follows again. Returns an error where it could not start, and where
+/// it must not go on (a failed fsync of the log, stores that can't be kept).
 pub async fn run(options: MasterOptions, shutdown: impl Future<Output = ()> + Send) -> Result<(), MasterError> {
     daemon::run(options, shutdown).await
 }

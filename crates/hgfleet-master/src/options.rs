@@ -1,11 +1,12 @@
 //! What the daemon is told when it starts.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use hgfleet_log::LogLocation;
 
-/// Everything that the master needs to know. Paths are absolute or relative to the working directory.
+/// Everything that a master or standby needs to know. Paths are absolute or relative to the working directory.
 #[derive(Debug)]
 pub struct MasterOptions {
     /// The server's name: the holder in its epoch records, its name in the view.
@@ -14,16 +15,19 @@ pub struct MasterOptions {
     pub data: PathBuf,
     /// The fleet's log.
     pub log: LogLocation,
-    /// Folder of the sockets and of pushes on their way (`DATA/run`, mode 0700).
+    /// Folder of the fleet's sockets (`DATA/run`, mode 0700); this server's own, and its pushes on their way, lie in `NAME/`
+    /// below it.
     pub run: PathBuf,
     /// The accounts (`DATA/directory.ldif`).
     pub directory: PathBuf,
     /// The SSH host key, an ed25519 private key in OpenSSH's format (`DATA/keys/...`). The daemon does not make it.
     pub host_key: PathBuf,
-    /// SSH ports of its own, already bound; none where only the balancer hands connections over `run/ssh.sock`.
-    pub ssh_listeners: Vec<SshListener>,
+    /// SSH ports of its own, bound while it is master; none where only the balancer hands connections over its `ssh.sock`.
+    pub ssh_addresses: Vec<SocketAddr>,
     /// The program whose `session` subcommand serves a connection: this binary.
     pub program: PathBuf,
+    /// Whether it takes a log at once that no server ever held. One server of a fleet does, the others wait a lease time.
+    pub first: bool,
     /// What `status` shows as the server's address, e.g. `127.0.0.1:2222`.
     pub address: String,
     /// Limits of the SSH door.
@@ -40,14 +44,11 @@ pub struct MasterOptions {
     pub lock_wait: Duration,
     /// How long a push may hold its lock before it hands its change over. Default 1 h.
     pub lock_limit: Duration,
-    /// Lease time. Default 10 s.
+    /// Lease time: how long the master's sign of life must stay away before a standby tries for the next epoch. Default 5 s.
     pub lease: Duration,
     /// Largest push, in bytes of its bundle and of its change. Default 4 GiB.
     pub push_bytes_max: u64,
 }
-
-/// A bound port on which SSH clients arrive.
-pub type SshListener = std::net::TcpListener;
 
 /// Which requirements a new store has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -135,8 +136,8 @@ pub enum MasterError {
     /// The directory is unreadable at start.
     #[error("directory: {0}")]
     Directory(#[from] hgfleet_directory::DirectoryError),
-    /// Another server holds a newer epoch.
-    #[error("another master holds epoch {epoch}; this one stops")]
+    /// Another server holds a newer epoch, and a push of this one's does not come to its end: the next process is standby.
+    #[error("another master holds epoch {epoch}; this process stops")]
     Fenced {
         /// The newer epoch.
         epoch: u64,

@@ -10,19 +10,15 @@ use std::path::PathBuf;
 use crate::client::{RepositoryLine, VerifyAnswer};
 
 /// Version of these messages.
-pub(crate) const VERSION: u16 = 1;
+pub(crate) const VERSION: u16 = 2;
 /// Longest message to the daemon, bytes: a push's summary takes most of it.
 pub(crate) const REQUEST_BYTES_MAX: usize = 8 << 20;
 /// Longest message from the daemon, bytes: a snapshot carries the small files of a store.
 pub(crate) const REPLY_BYTES_MAX: usize = 256 << 20;
-/// Name of the sessions' socket in the `run` folder.
+/// Name of the sessions' socket in each server's folder below `run`.
 pub(crate) const SESSION_SOCKET: &str = "session.sock";
 /// Name of the operator's socket there.
 pub(crate) const MASTER_SOCKET: &str = "master.sock";
-/// Name of the mirrors' socket there.
-pub(crate) const MIRRORS_SOCKET: &str = "mirrors.sock";
-/// Name of the socket there on which the balancer hands SSH connections over.
-pub(crate) const SSH_SOCKET: &str = "ssh.sock";
 
 /// From a session.
 #[derive(Debug, Serialize, Deserialize)]
@@ -45,7 +41,11 @@ pub(crate) enum SessionRequest {
     /// The change, whose descriptor comes with this message. From here on the daemon owns the push.
     Append(AppendRequest),
     /// What became of a push whose daemon was lost.
-    Outcome { id: RecordId },
+    Outcome {
+        id: RecordId,
+        /// The epoch of the lock under which it was handed over.
+        epoch: u64,
+    },
 }
 
 /// A push, handed over.
@@ -101,8 +101,10 @@ pub(crate) struct Grant {
 pub(crate) enum SessionReply {
     /// To `Hello`.
     Welcome {
-        /// The daemon's epoch.
+        /// The newest epoch that the daemon knows; 0 where it knows none.
         epoch: u64,
+        /// Whether it is the master, and means to stay it.
+        is_master: bool,
         /// Largest push, bytes.
         push_bytes_max: u64,
     },
@@ -122,6 +124,8 @@ pub(crate) enum SessionReply {
     Refused(String),
     /// No, and an operator must look; a line for the client.
     Failed(String),
+    /// Another server is the master, or will be in a moment: ask that one.
+    NotMaster,
 }
 
 /// How a push ended.
@@ -151,6 +155,10 @@ pub(crate) enum Settled {
 /// From the operator's commands.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum MasterRequest {
+    /// Is this the master?
+    Who,
+    /// Hand the lease over, to this standby or to any.
+    Failover { to: Option<String> },
     /// Make an empty repository.
     Create { name: String, non_publishing: bool },
     /// Delete one.
@@ -166,6 +174,12 @@ pub(crate) enum MasterRequest {
 /// To the operator's commands.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum MasterReply {
+    /// To `Who`.
+    Who { is_master: bool, epoch: u64 },
+    /// To `Failover`: who has which epoch now, and how long that took.
+    HandedOver { to: String, epoch: u64, milliseconds: u64 },
+    /// Another server is the master, or will be in a moment: ask that one.
+    NotMaster,
     /// Done, under this sequence.
     Stored(u64),
     /// To `List`.

@@ -99,6 +99,7 @@ pub async fn run(options: MirrorOptions, shutdown: impl Future<Output = ()> + Se
         draining: Default::default(),
         leaving: Default::default(),
         left: Default::default(),
+        master: Default::default(),
     });
     let following = Following {
         name: options.name.clone(),

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use hgfleet_log::holder::{Holder, MIRRORS_SOCKET, holder};
 use hgfleet_log::membership::MirrorService;
 use hgfleet_log::stream::{self, Down, Hello, StreamError, Up, Welcome};
 use hgfleet_log::{DiskUse, Incarnation, Member, RepositoryName, Role, Sequence, ServerState, View, boot_time};
@@ -22,7 +23,7 @@ use crate::staging::Staging;
 
 /// The pauses between attempts to reach the master.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
-const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+const LONGEST_PAUSE: Duration = Duration::from_millis(250);
 /// How long the master may take to take a message.
 const WRITE_TIME: Duration = Duration::from_secs(5);
 /// Answers that wait to be written.
@@ -50,6 +51,8 @@ pub(crate) struct Membership {
     pub(crate) draining: AtomicBool,
     pub(crate) leaving: Notify,
     pub(crate) left: Notify,
+    /// The master, as the log last named it.
+    pub(crate) master: Mutex<Option<Holder>>,
 }
 
 impl Membership {
@@ -119,7 +122,10 @@ impl Membership {
     }
 
     async fn converse(&self) -> Result<(), StreamError> {
-        let socket = UnixStream::connect(self.run.join("mirrors.sock")).await?;
+        let nobody = || std::io::Error::from(std::io::ErrorKind::NotConnected);
+        let holder = self.holder().await?.ok_or_else(nobody)?;
+        let path = holder.socket(&self.run, MIRRORS_SOCKET).ok_or_else(nobody)?;
+        let socket = UnixStream::connect(path).await?;
         let (mut input, mut output) = socket.into_split();
         let mut staged = self.showing.watch_staged();
         self.service().join();
@@ -177,9 +183,20 @@ impl Membership {
         let ended = tokio::select! {
             heard = listen => heard,
             spoken = speak => spoken,
+            // One that is stopped says nothing, and its stream does not end.
+            () = self.standing.newer_than(holder.epoch) => Ok(()),
         };
         let _ = output.shutdown().await;
         ended
+    }
+
+    /// The master, as the log names it; the last one, while the log can't be read.
+    async fn holder(&self) -> Result<Option<Holder>, StreamError> {
+        let kept = || self.master.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(log) = self.standing.log() else { return Ok(kept().clone()) };
+        let found = holder(&*log).await.map_err(std::io::Error::other)?;
+        kept().clone_from(&found);
+        Ok(found)
     }
 
     /// Takes a message in; gives what is to be said to it.

@@ -19,7 +19,7 @@ pub struct MirrorOptions {
     pub data: PathBuf,
     /// The fleet's log; opened for reading.
     pub log: LogLocation,
-    /// The fleet's socket folder, `DATA/run`: the master's `mirrors.sock` lies there, and this
+    /// The fleet's socket folder, `DATA/run`: the master's `NAME/mirrors.sock` lies there, and this
     /// mirror binds `NAME.sock` there for the balancer.
     pub run: PathBuf,
     /// An address for readers that bypass the balancer, already bound. Tags are not believed there.

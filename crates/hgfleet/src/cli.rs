@@ -18,7 +18,7 @@ pub struct Cli {
 pub enum Command {
     /// Run the whole fleet on this machine: a master, two mirrors and a balancer; makes what is missing
     Up(Up),
-    /// Run the master: takes pushes over SSH, appends them to the log
+    /// Run the master, or with the name of a [[standby]] a server that takes over when the master is gone
     Master(Role),
     /// Run one mirror: follows the log, serves reads over HTTP
     Mirror(Role),
@@ -37,6 +37,8 @@ pub enum Command {
     /// The embedded directory's accounts
     #[command(subcommand)]
     Account(Account),
+    /// Hand the lease over to a standby, so that no client notices
+    Failover(Failover),
     /// Show the fleet at a glance: roles, lease, positions, lag, health
     Status(Status),
 }
@@ -212,6 +214,16 @@ pub enum Account {
         #[command(flatten)]
         config: ConfigFile,
     },
+}
+
+/// `hgfleet failover`
+#[derive(Debug, Args)]
+pub struct Failover {
+    /// The standby that becomes master [default: the one that lags least]
+    #[arg(long, value_name = "NAME")]
+    pub to: Option<String>,
+    #[command(flatten)]
+    pub config: ConfigFile,
 }
 
 /// `hgfleet status`

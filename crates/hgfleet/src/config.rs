@@ -5,6 +5,7 @@ use hgfleet_log::LogLocation;
 use serde::Deserialize;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// The newest layout of the file that this release writes into a fresh data folder.
 pub const FILE_NAME: &str = "hgfleet.toml";
@@ -16,12 +17,13 @@ const FILE_BYTES_MAX: u64 = 1 << 20;
 const SEARCHED: [&str; 2] = ["hgfleet.toml", "hgfleet-data/hgfleet.toml"];
 
 /// The sections and their keys, for a message that names the nearest one to what was misspelt.
-const KNOWN: [(&str, &[&str]); 8] = [
+const KNOWN: [(&str, &[&str]); 9] = [
     ("log", &["backend", "path"]),
     ("ssh", &["listen", "host_key", "login_grace_seconds"]),
     ("http", &["listen", "listen_https", "certificate", "key"]),
     ("directory", &["ldif"]),
-    ("master", &["name", "data", "told_wait_ms", "append_wait_ms", "lease_ms", "push_bytes_max"]),
+    ("master", &["name", "data", "told_wait_ms", "append_wait_ms", "lease_seconds", "lease_ms", "push_bytes_max"]),
+    ("standby", &["name", "data", "listen"]),
     ("repositories", &["format"]),
     ("balancer", &["name"]),
     ("mirror", &["name", "data", "listen"]),
@@ -55,6 +57,9 @@ pub struct Config {
     /// The balancer
     #[serde(default)]
     pub balancer: BalancerSection,
+    /// The servers that can become master
+    #[serde(default)]
+    pub standby: Vec<StandbySection>,
     /// The mirrors
     #[serde(default)]
     pub mirror: Vec<MirrorSection>,
@@ -124,8 +129,10 @@ pub struct MasterSection {
     pub told_wait_ms: u64,
     /// How long an append of unknown outcome may keep its client and the pushes behind it waiting, in milliseconds
     pub append_wait_ms: u64,
-    /// How long the lease lasts without renewal, in milliseconds
-    pub lease_ms: u64,
+    /// How long the lease lasts without renewal, in seconds: when that is over, a standby becomes master
+    pub lease_seconds: u64,
+    /// The same in milliseconds, where it is given: an older release wrote it so
+    pub lease_ms: Option<u64>,
     /// The largest bundle that a push may send, in bytes
     pub push_bytes_max: u64,
 }
@@ -155,6 +162,18 @@ pub enum RepositoryFormat {
 pub struct BalancerSection {
     /// Its name in `status`
     pub name: String,
+}
+
+/// `[[standby]]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StandbySection {
+    /// Its name in `status` and in the log's epochs
+    pub name: String,
+    /// Folder of its stores and its state [default: the name]
+    pub data: Option<PathBuf>,
+    /// SSH address of its own while it is master, besides the balancer's socket
+    pub listen: Option<SocketAddr>,
 }
 
 /// `[[mirror]]`
@@ -209,7 +228,8 @@ impl Default for MasterSection {
             data: "master".into(),
             told_wait_ms: 5_000,
             append_wait_ms: 30_000,
-            lease_ms: 5_000,
+            lease_seconds: 5,
+            lease_ms: None,
             push_bytes_max: 4 << 30,
         }
     }
@@ -278,6 +298,7 @@ impl Config {
             table.try_into().map_err(|error: toml::de::Error| anyhow::anyhow!("{}", error.message()))?;
         config.folder = folder;
         let mut names = vec![config.master.name.as_str(), config.balancer.name.as_str()];
+        names.extend(config.standby.iter().map(|standby| standby.name.as_str()));
         names.extend(config.mirror.iter().map(|mirror| mirror.name.as_str()));
         for (at, name) in names.iter().enumerate() {
             if name.is_empty() || !name.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b)) {
@@ -307,6 +328,21 @@ impl Config {
         self.folder.join("run")
     }
 
+    /// The server called `name` that can be master: none for `[master]` itself, which is meant where `name` is absent.
+    ///
+    /// # Errors
+    ///
+    /// No such entry.
+    pub fn standby_named(&self, name: Option<&str>) -> anyhow::Result<Option<&StandbySection>> {
+        let Some(name) = name.filter(|name| *name != self.master.name) else { return Ok(None) };
+        let found = self.standby.iter().find(|standby| standby.name == name);
+        let known = self.standby.iter().map(|standby| &standby.name).chain([&self.master.name]);
+        let known = || known.cloned().collect::<Vec<_>>().join(", ");
+        found
+            .map(Some)
+            .with_context(|| format!("no [master] and no [[standby]] is called {name}; there are: {}", known()))
+    }
+
     /// The mirror called `name`; the only one where `name` is absent.
     ///
     /// # Errors
@@ -322,6 +358,20 @@ impl Config {
             (None, []) => bail!("the configuration has no [[mirror]]; add one"),
             (None, mirrors) => bail!("there are several mirrors; choose one with --name: {}", names(mirrors)),
         }
+    }
+}
+
+impl MasterSection {
+    /// How long the lease lasts without renewal.
+    pub fn lease(&self) -> Duration {
+        self.lease_ms.map_or(Duration::from_secs(self.lease_seconds), Duration::from_millis)
+    }
+}
+
+impl StandbySection {
+    /// Folder of its stores and its state, as written.
+    pub fn data_folder(&self) -> PathBuf {
+        self.data.clone().unwrap_or_else(|| PathBuf::from(&self.name))
     }
 }
 
@@ -391,7 +441,7 @@ name = "master"
 data = "master"
 told_wait_ms = 5000                   # how long the answer to a push waits for the mirrors
 append_wait_ms = 30000                # how long a push waits for a log that doesn't answer
-lease_ms = 5000
+lease_seconds = 5                     # how long the master may be silent before a standby takes over
 push_bytes_max = 4294967296           # the largest bundle that a push may send
 
 [repositories]
@@ -445,6 +495,25 @@ mod tests {
         assert!(parse("[[mirror]]\nname = \"a\"\n[[mirror]]\nname = \"a\"").is_err());
         assert!(parse("[[mirror]]\nname = \"master\"").is_err());
         assert!(parse("[[mirror]]\nname = \"../a\"").is_err());
+    }
+
+    #[test]
+    fn a_server_that_can_be_master_is_chosen_by_name() {
+        let config = parse("[[standby]]\nname = \"spare\"\nlisten = \"127.0.0.1:2223\"").expect("parses");
+        assert!(config.standby_named(None).expect("[master]").is_none());
+        assert!(config.standby_named(Some("master")).expect("[master]").is_none());
+        let spare = config.standby_named(Some("spare")).expect("there").expect("a standby");
+        assert_eq!(spare.data_folder(), Path::new("spare"));
+        assert!(config.standby_named(Some("other")).is_err());
+        assert!(parse("[[standby]]\nname = \"master\"").is_err(), "two servers of one name");
+    }
+
+    #[test]
+    fn a_lease_that_an_older_release_wrote_in_milliseconds_is_read() {
+        let lease = |text| parse(text).expect("parses").master.lease();
+        assert_eq!(lease(""), Duration::from_secs(5));
+        assert_eq!(lease("[master]\nlease_seconds = 7"), Duration::from_secs(7));
+        assert_eq!(lease("[master]\nlease_ms = 2500"), Duration::from_millis(2500));
     }
 
     #[test]

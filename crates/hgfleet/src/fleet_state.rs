@@ -165,7 +165,8 @@ pub async fn open_log(config: &Config) -> anyhow::Result<Arc<dyn Log>> {
 fn expected(config: &Config) -> Vec<(&str, Role)> {
     let mirrors = config.mirror.iter().map(|mirror| (mirror.name.as_str(), Role::Mirror));
     let others = [(config.master.name.as_str(), Role::Master), (config.balancer.name.as_str(), Role::Balancer)];
-    mirrors.chain(others).collect()
+    let standbys = config.standby.iter().map(|standby| (standby.name.as_str(), Role::Standby));
+    mirrors.chain(standbys).chain(others).collect()
 }
 
 impl Server {

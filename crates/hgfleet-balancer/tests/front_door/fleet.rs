@@ -11,7 +11,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use hgfleet_balancer::authority::{self, AuthorityFiles};
 use hgfleet_balancer::{BalancerOptions, BalancerTimes};
-use hgfleet_log::LogLocation;
+use hgfleet_log::{Draft, EmbeddedLog, Epoch, Log, LogLocation, Payload, RecordId};
 use http::{HeaderMap, Request, Response, StatusCode};
 use http_body_util::combinators::BoxBody;
 use http_body_util::{BodyExt, Full};
@@ -156,7 +156,7 @@ impl Front {
             host: "localhost".into(),
             hosts: vec!["127.0.0.1".into(), "::1".into()],
             https_port: https_at.port(),
-            master_ssh: None,
+            masters: Vec::new(),
             mirrors: Vec::new(),
             times,
         };
@@ -255,4 +255,13 @@ pub fn folder() -> tempfile::TempDir {
 pub fn status(answer: &str) -> u16 {
     let word = answer.split(' ').nth(1).unwrap_or("0");
     word.parse().unwrap_or(0)
+}
+
+/// Makes a log in which this server is master.
+pub async fn hold_lease(folder: &Path, name: &str) {
+    let log = EmbeddedLog::open_master(&folder.join("log")).expect("a log");
+    let body = hgfleet_log::Body::Epoch { holder: name.to_owned() };
+    let draft = Draft::following(None, Epoch::FIRST, RecordId::random().expect("an id"), 0, body);
+    log.append(draft, Payload::Empty).await.expect("appended");
+    log.renew_lease(name, Some(Epoch::FIRST), None).await.expect("renewed");
 }

@@ -357,13 +357,20 @@ async fn plain_http_leads_to_the_configured_name() {
 async fn ssh_waits_for_a_master_that_restarts_and_passes_half_closes_on() {
     let folder = folder();
     let _a = Mirror::start(&run_of(&folder), "a", at(position(1), "ok"));
-    let front = Front::start(folder, quick()).await;
-    let door = run_of(&front.folder).join("ssh.sock");
+    let front = Front::start(folder, BalancerTimes { master_wait: Duration::from_secs(20), ..quick() }).await;
+    fleet::hold_lease(front.folder.path(), "master").await;
+    let run = run_of(&front.folder).join("master");
+    std::fs::create_dir(&run).expect("made");
+    let door = run.join("ssh.sock");
     let master = tokio::spawn(async move {
         tokio::time::sleep(Duration::from_millis(300)).await;
         let listener = std::os::unix::net::UnixListener::bind(door).expect("bound");
         tokio::task::spawn_blocking(move || {
+            // The first one is as good as dead: it never greets, and is left.
+            let (dead, _) = listener.accept().expect("accepted");
+            drop(dead);
             let (mut stream, _) = listener.accept().expect("accepted");
+            stream.write_all(b"SSH-2.0-master\r\n").expect("greeted");
             let mut said = String::new();
             stream.read_to_string(&mut said).expect("read to the end");
             stream.write_all(b"heard all").expect("answered");
@@ -381,7 +388,7 @@ async fn ssh_waits_for_a_master_that_restarts_and_passes_half_closes_on() {
         stream.read_to_string(&mut answer).expect("read");
         answer
     });
-    assert_eq!(answer.await.expect("answered"), "heard all");
+    assert_eq!(answer.await.expect("answered"), "SSH-2.0-master\r\nheard all");
     let said = master.await.expect("served");
     let (line, rest) = said.split_once("\r\n").expect("a first line");
     assert!(line.starts_with("PROXY TCP4 127.0.0.1 127.0.0.1 "), "{line}");

@@ -112,9 +112,14 @@ impl Committer {
         self.in_flight().contains(id)
     }
 
+    /// Whether no push is under way.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.in_flight().is_empty()
+    }
+
     /// Waits until no push is under way.
     pub(crate) async fn idle(&self) {
-        while !self.in_flight().is_empty() {
+        while !self.is_idle() {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     }

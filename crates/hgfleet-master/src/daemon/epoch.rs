@@ -1,91 +1,119 @@
-//! Becoming master: reading the log to its end and taking the next epoch.
+//! Taking the next epoch, having read the log to its end.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use hgfleet_log::{
-    AppendError, Body, Draft, Epoch, Follower, Log, LogError, LogId, Payload, Record, RecordId, Refusal, Sequence,
-    Tail, boot_time,
+    AppendError, Body, Draft, Epoch, Follower, LogError, Payload, Record, RecordId, Refusal, Sequence, Tail, boot_time,
 };
-use hgfleet_replica::Replica;
 
+use super::server::Server;
 use crate::clock::unix_ms;
 use crate::options::MasterError;
 
 /// Records read at once.
 const READ_MAX: usize = 1024;
-/// How often the outcome of the epoch record is asked for before the start is given up.
+/// How often the epoch record is tried while its outcome is unknown, before this server gives up.
 const TRIES_MAX: u32 = 20;
-
-fn failed(error: LogError) -> MasterError {
-    MasterError::Log(error.to_string())
-}
+/// The pause between.
+const PAUSE: Duration = Duration::from_millis(200);
 
 /// An epoch that was taken.
+#[derive(Debug)]
 pub(crate) struct Taken {
     pub epoch: Epoch,
     /// The epoch record: the log's end.
     pub tail: Tail,
     /// The lease's counter, where somebody held it before.
     pub counter: Option<u64>,
+    /// When the epoch record was on its way, a reading of [`boot_time`]: nobody else judges this lease lapsed before a lease time
+    /// from here.
+    pub since: Duration,
 }
 
-/// Waits until nobody else shows a sign of life, then takes the next epoch.
-pub(crate) async fn take(
-    log: &Arc<dyn Log>,
-    log_id: LogId,
-    replica: &Replica,
-    name: &str,
-    lease: Duration,
-) -> Result<Taken, MasterError> {
-    let mut follower = start(log, log_id, replica).await?;
-    let mut counter = quiet(log, name, lease).await?;
-    let mut tries = 0;
-    loop {
-        read_on(log, &mut follower).await?;
-        let tail = follower.at().copied();
-        let epoch = Epoch::after(tail.map(|tail| tail.epoch))
-            .ok_or_else(|| MasterError::Log("the log's epochs are used up".to_owned()))?;
-        let id = RecordId::random().map_err(|error| MasterError::Log(error.to_string()))?;
-        let body = Body::Epoch { holder: name.to_owned() };
-        let draft = Draft::following(tail.as_ref(), epoch, id, unix_ms(), body);
-        match log.append(draft, Payload::Empty).await {
-            Ok(record) => return Ok(Taken { epoch, tail: Tail::of(&record), counter }),
-            Err(AppendError::Refused(Refusal::WrongLastSequence { .. } | Refusal::Fenced { .. })) => {
-                tracing::warn!("another server was faster; a lease time is waited");
-                tokio::time::sleep(lease).await;
-                counter = quiet(log, name, lease).await?;
-            }
-            Err(AppendError::Unknown(why)) if tries < TRIES_MAX => {
-                tracing::error!(why, "the outcome of the epoch record is unknown; the log is read");
-                tokio::time::sleep(Duration::from_millis(200)).await;
-                if let Some(record) = log.find(&id).await.map_err(failed)? {
-                    read_on(log, &mut follower).await?;
-                    if follower.at().is_some_and(|at| at.sequence == record.sequence) {
-                        return Ok(Taken { epoch, tail: Tail::of(&record), counter });
-                    }
-                }
-            }
-            Err(error) => return Err(MasterError::Log(error.to_string())),
+/// Why a server does not follow, or does not take the epoch.
+#[derive(Debug)]
+pub(crate) enum Trouble {
+    /// It is tried again.
+    Passing(String),
+    /// This process must end.
+    Fatal(MasterError),
+}
+
+impl From<MasterError> for Trouble {
+    fn from(error: MasterError) -> Trouble {
+        match error {
+            MasterError::Log(what) => Trouble::Passing(what),
+            error => Trouble::Fatal(error),
         }
-        tries += 1;
     }
 }
 
-/// Begins to follow where this server's stores were, having made sure that the log still has what they have.
-async fn start(log: &Arc<dyn Log>, log_id: LogId, replica: &Replica) -> Result<Follower, MasterError> {
+impl From<LogError> for Trouble {
+    fn from(error: LogError) -> Trouble {
+        match error {
+            // After a failed fsync only the next process may believe what it reads.
+            LogError::Closed(why) => Trouble::Fatal(MasterError::Log(why)),
+            error => Trouble::Passing(error.to_string()),
+        }
+    }
+}
+
+/// Appends an epoch record behind the end of what was read. None: another server was faster.
+pub(crate) async fn take(
+    server: &Server,
+    follower: &mut Follower,
+    counter: Option<u64>,
+) -> Result<Option<Taken>, Trouble> {
+    let log = &server.log;
+    let mut tried = Vec::new();
+    for _ in 0..TRIES_MAX {
+        let tail = follower.at().copied();
+        let epoch = Epoch::after(tail.map(|tail| tail.epoch))
+            .ok_or_else(|| Trouble::Passing("the log's epochs are used up".to_owned()))?;
+        let id = RecordId::random().map_err(|error| Trouble::Passing(error.to_string()))?;
+        tried.push(id);
+        let body = Body::Epoch { holder: server.name().to_owned() };
+        let draft = Draft::following(tail.as_ref(), epoch, id, unix_ms(), body);
+        let since = boot_time();
+        match log.append(draft, Payload::Empty).await {
+            Ok(record) => return Ok(Some(Taken { epoch, tail: Tail::of(&record), counter, since })),
+            Err(AppendError::Refused(Refusal::WrongLastSequence { .. } | Refusal::Fenced { .. })) => {
+                // What came between may be an epoch record of ours whose outcome was unknown.
+                read_on(server, follower).await?;
+                for id in tried {
+                    let Some(record) = log.find(&id).await? else { continue };
+                    if follower.at().is_some_and(|at| at.sequence == record.sequence) {
+                        let (epoch, tail) = (record.epoch, Tail::of(&record));
+                        return Ok(Some(Taken { epoch, tail, counter, since }));
+                    }
+                }
+                return Ok(None);
+            }
+            Err(AppendError::Unknown(why)) => {
+                tracing::error!(why, "the outcome of the epoch record is unknown; it is tried again");
+                tokio::time::sleep(PAUSE).await;
+            }
+            Err(error) => return Err(Trouble::Passing(error.to_string())),
+        }
+    }
+    Err(Trouble::Fatal(MasterError::Log("the outcome of the epoch record stays unknown".to_owned())))
+}
+
+/// Begins to follow where this server's stores are, having made sure that the log still has what they have.
+pub(crate) async fn start(server: &Server) -> Result<Follower, Trouble> {
+    let (log, log_id, replica) = (&server.log, server.log_id, &server.replica);
     let lost = |what: String| {
-        MasterError::Log(format!(
+        Trouble::Passing(format!(
             "{what}. The log was restored or exchanged: nothing is appended to it until an operator says so (`hgfleet log rebuild`)"
         ))
     };
     if let Some(other) = replica.log().filter(|other| *other != log_id) {
         return Err(lost(format!("this server follows log {other}, and this is log {log_id}")));
     }
-    let first = log.first().await.map_err(failed)?;
+    let first = log.first().await?;
     let Some((seen, hash)) = replica.seen() else {
         if first > Sequence::FIRST {
-            return Err(MasterError::Log(format!(
+            return Err(Trouble::Passing(format!(
                 "the log begins at {first}, and this server has nothing: it needs a copy from another server"
             )));
         }
@@ -94,9 +122,9 @@ async fn start(log: &Arc<dyn Log>, log_id: LogId, replica: &Replica) -> Result<F
     let records = match log.read(seen, 1).await {
         Ok(records) => records,
         Err(LogError::Trimmed { .. }) => {
-            return Err(MasterError::Log(format!("the log begins at {first}, and this server ends at {seen}")));
+            return Err(Trouble::Passing(format!("the log begins at {first}, and this server ends at {seen}")));
         }
-        Err(error) => return Err(failed(error)),
+        Err(error) => return Err(error.into()),
     };
     match records.first() {
         Some(record) if record.chain_hash() == hash => Ok(Follower::new(log_id, Some(Tail::of(record)))),
@@ -105,34 +133,18 @@ async fn start(log: &Arc<dyn Log>, log_id: LogId, replica: &Replica) -> Result<F
     }
 }
 
-async fn read_on(log: &Arc<dyn Log>, follower: &mut Follower) -> Result<(), MasterError> {
-    while let Some(due) = follower.due() {
-        let records: Vec<Record> = log.read(due, READ_MAX).await.map_err(failed)?;
-        if records.is_empty() {
-            return Ok(());
-        }
-        for record in &records {
-            follower.accept(record).map_err(|error| MasterError::Log(error.to_string()))?;
-        }
+/// Reads some records and checks that they follow; none at the log's end.
+pub(crate) async fn read_some(server: &Server, follower: &mut Follower) -> Result<Vec<Record>, Trouble> {
+    let Some(due) = follower.due() else { return Ok(Vec::new()) };
+    let records = server.log.read(due, READ_MAX).await?;
+    for record in &records {
+        follower.accept(record).map_err(|error| Trouble::Passing(error.to_string()))?;
     }
-    Ok(())
+    Ok(records)
 }
 
-/// Waits until another holder's lease has not been renewed for a lease time. One's own needs no waiting.
-async fn quiet(log: &Arc<dyn Log>, name: &str, wait: Duration) -> Result<Option<u64>, MasterError> {
-    let mut seen = log.lease().await.map_err(failed)?;
-    let mut since = boot_time();
-    loop {
-        let Some(lease) = &seen else { return Ok(None) };
-        if lease.holder == name || boot_time().saturating_sub(since) >= wait {
-            return Ok(Some(lease.counter));
-        }
-        tokio::time::sleep((wait / 10).max(Duration::from_millis(10))).await;
-        let now = log.lease().await.map_err(failed)?;
-        if now != seen {
-            tracing::info!(holder = lease.holder, "another master lives");
-            seen = now;
-            since = boot_time();
-        }
-    }
+/// Reads the log to its end.
+pub(crate) async fn read_on(server: &Server, follower: &mut Follower) -> Result<(), Trouble> {
+    while !read_some(server, follower).await?.is_empty() {}
+    Ok(())
 }

@@ -1,17 +1,20 @@
-//! What ends the daemon: a newer epoch, a log that failed.
+//! What ends a term as master: a newer epoch, a hand-over, a log that failed.
 
 use hgfleet_log::Epoch;
 use tokio::sync::watch;
 
-use crate::options::MasterError;
-
-/// Shared by all parts of one daemon. The first end counts.
+/// Shared by all parts of one term. The first end counts.
 #[derive(Debug, Clone)]
 pub(crate) struct Fate(watch::Sender<Option<End>>);
 
-#[derive(Debug, Clone)]
+/// How a term ends.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum End {
+    /// Another server took this epoch, which was not asked.
     Fenced(Epoch),
+    /// The lease was handed over.
+    HandedOver(Epoch),
+    /// Nothing more may be believed in this process.
     Failed(String),
 }
 
@@ -25,6 +28,11 @@ impl Fate {
         self.end(End::Fenced(epoch));
     }
 
+    /// Another server is master, as was agreed.
+    pub(crate) fn handed_over(&self, epoch: Epoch) {
+        self.end(End::HandedOver(epoch));
+    }
+
     /// Something failed after which nothing more may be believed.
     pub(crate) fn failed(&self, what: String) {
         self.end(End::Failed(what));
@@ -34,7 +42,7 @@ impl Fate {
         self.0.send_if_modified(|now| {
             let first = now.is_none();
             if first {
-                tracing::error!(?end, "the master stops");
+                tracing::warn!(?end, "this term as master ends");
                 *now = Some(end);
             }
             first
@@ -46,14 +54,11 @@ impl Fate {
     }
 
     /// Waits for the end.
-    pub(crate) async fn ended(&self) -> MasterError {
+    pub(crate) async fn ended(&self) -> End {
         let mut receiver = self.0.subscribe();
         loop {
             if let Some(end) = receiver.borrow_and_update().clone() {
-                return match end {
-                    End::Fenced(epoch) => MasterError::Fenced { epoch: epoch.get() },
-                    End::Failed(what) => MasterError::Log(what),
-                };
+                return end;
             }
             if receiver.changed().await.is_err() {
                 std::future::pending::<()>().await;

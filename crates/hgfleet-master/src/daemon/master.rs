@@ -12,8 +12,9 @@ use tokio::sync::Mutex;
 use super::committer::Committer;
 use super::digests::Digests;
 use super::fate::Fate;
-use super::lease::LeaseState;
-use super::locks::{Locks, WriteLock};
+use super::lease::HeldLease;
+use super::locks::{Locks, NoLock, WriteLock};
+use super::outcome;
 use super::peers::Peers;
 use super::view::ViewSender;
 use crate::options::StoreFormatName;
@@ -24,6 +25,7 @@ pub(crate) const RESERVE_BYTES: u64 = 64 << 20;
 
 /// The daemon's state.
 pub(crate) struct Master {
+    pub name: String,
     pub run: PathBuf,
     pub epoch: Epoch,
     pub log: Arc<dyn Log>,
@@ -31,32 +33,50 @@ pub(crate) struct Master {
     pub locks: Locks,
     pub committer: Arc<Committer>,
     pub view: ViewSender,
-    pub lease: Arc<LeaseState>,
+    pub lease: Arc<HeldLease>,
     pub directory: Arc<dyn Directory>,
     pub peers: Peers,
     pub digests: Digests,
     pub fate: Fate,
     /// Names are given one at a time: a name may collide with another that is just being given.
     pub naming: Mutex<()>,
+    /// Held while the lease is handed over, until whoever asked for that was answered.
+    pub handing: Mutex<()>,
     pub format: StoreFormatName,
     pub lock_wait: Duration,
     pub lock_limit: Duration,
     pub push_bytes_max: u64,
 }
 
-/// Why something is not done: one line for the client. `true`: an operator must look.
+/// Why something is not done: one line for the client.
 pub(crate) struct No {
     pub text: String,
-    pub failed: bool,
+    pub kind: NoKind,
+}
+
+/// What whoever asked can do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum NoKind {
+    /// What the text says.
+    Refused,
+    /// The same, and an operator must look.
+    Failed,
+    /// Ask the master: this server isn't, or won't be for long.
+    NotMaster,
 }
 
 impl No {
     pub(crate) fn refused(text: impl Into<String>) -> No {
-        No { text: text.into(), failed: false }
+        No { text: text.into(), kind: NoKind::Refused }
     }
 
     pub(crate) fn failed(text: impl Into<String>) -> No {
-        No { text: text.into(), failed: true }
+        No { text: text.into(), kind: NoKind::Failed }
+    }
+
+    pub(crate) fn not_master() -> No {
+        let text = "this server is not the master any more. Try again in a moment".to_owned();
+        No { text, kind: NoKind::NotMaster }
     }
 }
 
@@ -70,19 +90,18 @@ impl Master {
 
     /// Takes the write lock, and makes sure that the store has the repository's last record.
     pub(crate) async fn lock(&self, name: &RepositoryName) -> Result<(WriteLock, Grant, [u8; 32]), No> {
-        if self.fate.has_ended() {
-            return Err(No::refused(format!(
-                "refused: this server takes no pushes any more, on {name}. Push again in a minute"
-            )));
+        if !self.takes_pushes() {
+            return Err(No::not_master());
         }
         // What does not exist needs no lock.
         self.grant(name)?;
         self.check_room(name, 0)?;
-        let Some(lock) = self.locks.take(name, self.lock_wait).await else {
-            return Err(No::refused(format!(
-                "refused: other pushes hold the write lock, on {name}. Push again in a while"
-            )));
-        };
+        let lock = self.locks.take(name, self.lock_wait).await.map_err(|no| match no {
+            NoLock::Closed => No::not_master(),
+            NoLock::Held => {
+                No::refused(format!("refused: other pushes hold the write lock, on {name}. Push again in a while"))
+            }
+        })?;
         let last = self.log.last_of(name).await.map_err(|error| {
             tracing::error!(%error, repository = %name, "the log can't be read");
             No::failed(format!("refused: the log can't be read, on {name}. Push again in a minute"))
@@ -98,6 +117,11 @@ impl Master {
             )));
         }
         Ok((lock, grant, digest))
+    }
+
+    /// Whether it is sure to be the master still, and means to stay it.
+    pub(crate) fn takes_pushes(&self) -> bool {
+        !self.fate.has_ended() && !self.locks.are_closed() && self.lease.may_read()
     }
 
     /// Looks whether there is room for this many bytes more, in the log, in the stores and on the way.
@@ -119,18 +143,14 @@ impl Master {
     }
 
     /// What became of a push of an earlier daemon, or of this one.
-    pub(crate) async fn outcome(&self, id: &RecordId) -> Result<Settled, No> {
+    pub(crate) async fn outcome(&self, id: &RecordId, epoch: u64) -> Result<Settled, No> {
         if self.committer.is_in_flight(id) {
             return Ok(Settled::Pending);
         }
-        match self.log.find(id).await {
-            Ok(Some(record)) => Ok(Settled::Stored(record.sequence.get())),
-            Ok(None) => Ok(Settled::NotStored),
-            Err(error) => {
-                tracing::error!(%error, "the log can't be read");
-                Err(No::failed("the log can't be read"))
-            }
-        }
+        outcome::settled(self.log.as_ref(), id, epoch).await.map_err(|error| {
+            tracing::error!(%error, "the log can't be read");
+            No::failed("the log can't be read")
+        })
     }
 
     /// Waits until the mirrors were told of a sequence; answers how many were, of how many.

@@ -5,11 +5,11 @@ use std::sync::Arc;
 use tokio::net::UnixStream;
 
 use super::descriptors::FrameStream;
-use super::master::{Master, No};
+use super::master::{Master, No, NoKind};
 use crate::protocol::{MasterReply, MasterRequest, REQUEST_BYTES_MAX};
 
 /// Serves one connection.
-pub(crate) async fn serve(master: Arc<Master>, name: String, stream: UnixStream) {
+pub(crate) async fn serve(master: Arc<Master>, stream: UnixStream) {
     let user = stream.peer_cred().map(|peer| peer.uid());
     let who = user.map_or_else(|_| "operator".to_owned(), |user| format!("operator (uid {user})"));
     let mut stream = FrameStream::new(stream, REQUEST_BYTES_MAX);
@@ -21,21 +21,57 @@ pub(crate) async fn serve(master: Arc<Master>, name: String, stream: UnixStream)
             return;
         }
     };
-    tracing::info!(who, ?request, "request");
-    let reply = answer(&master, &name, request, who).await.unwrap_or_else(|no| MasterReply::Refused(no.text));
-    if let Err(error) = stream.write(&reply).await {
+    if let MasterRequest::Failover { to } = request {
+        tracing::info!(who, ?to, "hand-over asked for");
+        return hand_over(&master, to, &mut stream).await;
+    }
+    if !matches!(request, MasterRequest::Who) {
+        tracing::info!(who, ?request, "request");
+    }
+    let reply = answer(&master, request, who).await.unwrap_or_else(refusal);
+    write(&mut stream, &reply).await;
+}
+
+async fn write(stream: &mut FrameStream, reply: &MasterReply) {
+    if let Err(error) = stream.write(reply).await {
         tracing::warn!(%error, "a request's answer was not taken");
     }
 }
 
-async fn answer(master: &Master, itself: &str, request: MasterRequest, who: String) -> Result<MasterReply, No> {
+fn refusal(no: No) -> MasterReply {
+    match no.kind {
+        NoKind::NotMaster => MasterReply::NotMaster,
+        NoKind::Refused | NoKind::Failed => MasterReply::Refused(no.text),
+    }
+}
+
+/// This server's term ends with the hand-over, so the answer comes first.
+async fn hand_over(master: &Master, to: Option<String>, stream: &mut FrameStream) {
+    let Ok(_handing) = master.handing.try_lock() else {
+        return write(stream, &MasterReply::Refused("the lease is being handed over already".to_owned())).await;
+    };
+    match master.hand_over(to.as_deref()).await {
+        Ok(done) => {
+            let milliseconds = u64::try_from(done.took.as_millis()).unwrap_or(u64::MAX);
+            let reply = MasterReply::HandedOver { to: done.to, epoch: done.epoch.get(), milliseconds };
+            write(stream, &reply).await;
+            master.fate.handed_over(done.epoch);
+        }
+        Err(no) => write(stream, &refusal(no)).await,
+    }
+}
+
+async fn answer(master: &Master, request: MasterRequest, who: String) -> Result<MasterReply, No> {
     Ok(match request {
+        MasterRequest::Who => MasterReply::Who { is_master: master.takes_pushes(), epoch: master.epoch.get() },
+        // It ends this server's term, so it is answered elsewhere.
+        MasterRequest::Failover { .. } => MasterReply::NotMaster,
         MasterRequest::Create { name, non_publishing } => {
             MasterReply::Stored(master.create(&name, non_publishing, who).await?)
         }
         MasterRequest::Delete { name } => MasterReply::Stored(master.delete(&name, who).await?),
         MasterRequest::List => MasterReply::List(master.list()),
         MasterRequest::Import { path, name } => MasterReply::Stored(master.import(path, &name, who).await?),
-        MasterRequest::Verify { name } => MasterReply::Verified(master.verify(&name, itself).await?),
+        MasterRequest::Verify { name } => MasterReply::Verified(master.verify(&name).await?),
     })
 }

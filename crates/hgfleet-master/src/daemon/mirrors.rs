@@ -22,7 +22,7 @@ const WRITE_WAIT: Duration = Duration::from_secs(5);
 static STREAMS: AtomicU64 = AtomicU64::new(0);
 
 /// Serves one stream to its end.
-pub(crate) async fn serve<R, W>(master: Arc<Master>, log: LogId, name: String, mut input: R, mut output: W)
+pub(crate) async fn serve<R, W>(master: Arc<Master>, log: LogId, mut input: R, mut output: W)
 where
     R: AsyncRead + Unpin + Send + 'static,
     W: AsyncWrite + Unpin + Send + 'static,
@@ -47,7 +47,7 @@ where
         _ => None,
     };
     // The view's owner adds the view as it stands, and sends it.
-    let welcome = Welcome { version: VERSION, log, epoch: master.epoch, master: name, view: None };
+    let welcome = Welcome { version: VERSION, log, epoch: master.epoch, master: master.name.clone(), view: None };
     tracing::info!(server = hello.name, role = %hello.role, pid = hello.pid, staged = hello.staged.map(|s| s.get()), "stream opened");
     let _ = master.view.send(ViewInput::Joined {
         welcome,

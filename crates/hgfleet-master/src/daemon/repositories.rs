@@ -13,7 +13,7 @@ use hgfleet_log::{RecordId, RepositoryName, StoreKind};
 
 use super::change_file::ChangeFile;
 use super::committer::{Event, Push};
-use super::locks::WriteLock;
+use super::locks::{NoLock, WriteLock};
 use super::master::{Master, No};
 use crate::client::{RepositoryLine, ServerDigest, VerifyAnswer};
 use crate::options::StoreFormatName;
@@ -99,7 +99,7 @@ impl Master {
     }
 
     /// Rebuilds and hashes every revision, recomputes the digest from the files, and asks all servers for theirs.
-    pub(crate) async fn verify(&self, name: &str, itself: &str) -> Result<VerifyAnswer, No> {
+    pub(crate) async fn verify(&self, name: &str) -> Result<VerifyAnswer, No> {
         let name = parse(name)?;
         // Under the write lock nothing moves, so all servers can come to the same record.
         let (lock, grant, digest) = self.lock(&name).await?;
@@ -124,12 +124,13 @@ impl Master {
         let mut problems = report.problems;
         if recomputed != kept || kept != digest {
             problems.push(format!(
-                "master: the files have digest {} and the log says {}",
+                "{}: the files have digest {} and the log says {}",
+                self.name,
                 hex(&recomputed),
                 hex(&digest)
             ));
         }
-        let mut servers = vec![ServerDigest { server: itself.to_owned(), sequence, digest: hex(&recomputed) }];
+        let mut servers = vec![ServerDigest { server: self.name.clone(), sequence, digest: hex(&recomputed) }];
         for answer in answers {
             match answer.digest {
                 Ok((at, other)) => {
@@ -153,8 +154,13 @@ impl Master {
 
     /// The lock of a name that no repository has yet.
     async fn name_lock(&self, name: &RepositoryName) -> Result<WriteLock, No> {
-        let lock = self.locks.take(name, self.lock_wait).await;
-        lock.ok_or_else(|| No::refused(format!("{name} is being worked on. Try again in a while")))
+        if !self.takes_pushes() {
+            return Err(No::not_master());
+        }
+        self.locks.take(name, self.lock_wait).await.map_err(|no| match no {
+            NoLock::Closed => No::not_master(),
+            NoLock::Held => No::refused(format!("{name} is being worked on. Try again in a while")),
+        })
     }
 
     async fn store(

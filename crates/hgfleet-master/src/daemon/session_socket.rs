@@ -16,7 +16,7 @@ use super::change_file::ChangeFile;
 use super::committer::{Event, Push};
 use super::descriptors::FrameStream;
 use super::locks::WriteLock;
-use super::master::{Master, No};
+use super::master::{Master, No, NoKind};
 use super::peers::Client;
 use crate::protocol::{AppendRequest, PushEnd, REQUEST_BYTES_MAX, SessionReply, SessionRequest, VERSION};
 
@@ -64,8 +64,9 @@ impl Connection {
             let Some(request) = request else { return Ok(()) };
             let reply = match self.answer(request).await {
                 Ok(reply) => reply,
-                Err(No { text, failed: false }) => SessionReply::Refused(text),
-                Err(No { text, failed: true }) => SessionReply::Failed(text),
+                Err(No { text, kind: NoKind::Refused }) => SessionReply::Refused(text),
+                Err(No { text, kind: NoKind::Failed }) => SessionReply::Failed(text),
+                Err(No { kind: NoKind::NotMaster, .. }) => SessionReply::NotMaster,
             };
             self.stream.write(&reply).await?;
         }
@@ -80,14 +81,16 @@ impl Connection {
                 let process = self.stream.peer_process();
                 let known = process.and_then(|process| self.master.peers.get(process));
                 self.client = known.unwrap_or(Client { account, address });
-                Ok(SessionReply::Welcome { epoch: self.master.epoch.get(), push_bytes_max: self.master.push_bytes_max })
+                Ok(SessionReply::Welcome {
+                    epoch: self.master.epoch.get(),
+                    is_master: self.master.takes_pushes(),
+                    push_bytes_max: self.master.push_bytes_max,
+                })
             }
             SessionRequest::Snapshot { repository } => {
                 let name = parse(&repository)?;
                 if !self.master.lease.may_read() {
-                    return Err(No::failed(format!(
-                        "this server is not sure to be the master any more, on {name}. Try again in a minute"
-                    )));
+                    return Err(No::not_master());
                 }
                 Ok(SessionReply::Snapshot(self.master.grant(&name)?.0))
             }
@@ -112,7 +115,7 @@ impl Connection {
                 };
                 Ok(SessionReply::Ended(ended))
             }
-            SessionRequest::Outcome { id } => Ok(SessionReply::Outcome(self.master.outcome(&id).await?)),
+            SessionRequest::Outcome { id, epoch } => Ok(SessionReply::Outcome(self.master.outcome(&id, epoch).await?)),
         }
     }
 

@@ -10,6 +10,9 @@ use hgfleet_directory::{Mail, PublicKey};
 use hgfleet_log::{LogLocation, RecordId};
 use tokio::sync::oneshot;
 
+use hgfleet_directory::LdifDirectory;
+use std::path::{Path, PathBuf};
+
 use super::*;
 use crate::client::{self, ClientError};
 use crate::options::{SessionLimits, SshLimits, StoreFormatName};
@@ -32,7 +35,8 @@ fn options(folder: &Path) -> MasterOptions {
         run: folder.join("run"),
         directory: folder.join("directory.ldif"),
         host_key: folder.join("host"),
-        ssh_listeners: Vec::new(),
+        ssh_addresses: Vec::new(),
+        first: true,
         program: "/bin/false".into(),
         address: "127.0.0.1:0".to_owned(),
         ssh: SshLimits::default(),
@@ -103,7 +107,8 @@ impl Fleet {
 }
 
 fn session(run: &Path) -> Daemon {
-    Address { run: run.to_owned(), account: USER.to_owned(), client: "192.0.2.1".to_owned() }.connect().unwrap()
+    let address = Address { run: run.join("master"), account: USER.to_owned(), client: "192.0.2.1".to_owned() };
+    address.connect_master().unwrap()
 }
 
 fn lock(daemon: &mut Daemon, name: &str) -> Result<(Token, Grant), String> {
@@ -171,12 +176,15 @@ async fn a_push_is_stored_once_and_found_by_the_next_daemon() {
         .with(move |run| {
             let mut daemon = session(&run);
             assert_eq!(daemon.epoch, 2, "a restart takes a new epoch");
-            let outcome = |daemon: &mut Daemon, id| match daemon.ask(&SessionRequest::Outcome { id }).unwrap() {
-                SessionReply::Outcome(settled) => settled,
-                other => panic!("{other:?}"),
-            };
-            assert_eq!(outcome(&mut daemon, id), Settled::Stored(3));
-            assert_eq!(outcome(&mut daemon, RecordId::random().unwrap()), Settled::NotStored);
+            let outcome =
+                |daemon: &mut Daemon, id, epoch| match daemon.ask(&SessionRequest::Outcome { id, epoch }).unwrap() {
+                    SessionReply::Outcome(settled) => settled,
+                    other => panic!("{other:?}"),
+                };
+            assert_eq!(outcome(&mut daemon, id, 1), Settled::Stored(3));
+            let unknown = RecordId::random().unwrap();
+            assert_eq!(outcome(&mut daemon, unknown, 1), Settled::NotStored);
+            assert_eq!(outcome(&mut daemon, unknown, 2), Settled::Pending, "it may be on its way in this epoch");
             // A token of the epoch before is refused, whatever its number.
             let (token, _) = lock(&mut daemon, "team/first").unwrap();
             let (file, bytes) = change(b"");

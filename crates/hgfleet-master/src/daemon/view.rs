@@ -10,7 +10,7 @@ use hgfleet_log::{Epoch, Log, LogError, RepositoryName, Sequence, ViewError, boo
 use tokio::sync::{mpsc, oneshot};
 
 use super::fate::Fate;
-use super::lease::LeaseState;
+use super::lease::HeldLease;
 
 /// Messages that may wait for one stream; a stream that takes them no faster is cut.
 pub(crate) const STREAM_MESSAGES_MAX: usize = 256;
@@ -60,7 +60,7 @@ pub(crate) async fn start(
     log: Arc<dyn Log>,
     epoch: Epoch,
     end: Sequence,
-    lease: Arc<LeaseState>,
+    lease: Arc<HeldLease>,
     told_wait: Duration,
     fate: Fate,
 ) -> Result<ViewSender, LogError> {
@@ -68,14 +68,16 @@ pub(crate) async fn start(
     let times = KeeperTimes { told_wait, ..KeeperTimes::default() };
     let keeper = ViewKeeper::take_over(epoch, Some(end), current, times, boot_time());
     let (sender, receiver) = mpsc::unbounded_channel();
-    let owner = Owner { log, lease, keeper, fate, streams: HashMap::new(), pushes: HashMap::new(), next_push: 0 };
+    let mut owner = Owner { log, lease, keeper, fate, streams: HashMap::new(), pushes: HashMap::new(), next_push: 0 };
+    // The view is this epoch's before anything else happens in it.
+    owner.work().await;
     tokio::spawn(owner.run(receiver));
     Ok(sender)
 }
 
 struct Owner {
     log: Arc<dyn Log>,
-    lease: Arc<LeaseState>,
+    lease: Arc<HeldLease>,
     keeper: ViewKeeper,
     fate: Fate,
     streams: HashMap<u64, Stream>,
@@ -91,7 +93,6 @@ struct Stream {
 
 impl Owner {
     async fn run(mut self, mut inputs: mpsc::UnboundedReceiver<ViewInput>) {
-        self.work().await;
         loop {
             let pause = self.keeper.deadline().map(|at| at.saturating_sub(boot_time()));
             // A deadline that has passed still leaves others their turn.

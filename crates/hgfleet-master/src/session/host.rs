@@ -14,6 +14,9 @@ use hgfleet_log::{RecordId, RepositoryName, limits, stop_at};
 use super::daemon::{Address, Daemon, unexpected};
 use crate::protocol::{AppendRequest, Grant, PushEnd, SessionReply, SessionRequest, SessionTimes, Settled, Token};
 
+/// How long a session waits for a master, where there is none for a moment.
+const MASTER_WAIT: Duration = Duration::from_secs(20);
+const MASTER_PAUSE: Duration = Duration::from_millis(20);
 /// How long a session that lost the daemon waits for the next one, which knows what became of its push.
 const OUTCOME_WAIT: Duration = Duration::from_secs(30);
 const OUTCOME_PAUSE: Duration = Duration::from_millis(200);
@@ -44,27 +47,42 @@ impl FleetHost {
         Ok(host)
     }
 
-    fn daemon(&mut self) -> Result<&mut Daemon, HostError> {
-        if self.daemon.is_none() {
-            let daemon = self.address.connect().map_err(|_| {
-                HostError::Failed("the master is not there for the moment. Try again in a minute".to_owned())
-            })?;
-            self.push_bytes_max = daemon.push_bytes_max;
-            self.daemon = Some(daemon);
-        }
-        self.daemon.as_mut().ok_or_else(|| HostError::Failed("the master is not there".to_owned()))
+    fn daemon(&mut self) -> io::Result<&mut Daemon> {
+        let daemon = match self.daemon.take() {
+            Some(daemon) => daemon,
+            None => {
+                let daemon = self.address.connect_master()?;
+                self.push_bytes_max = daemon.push_bytes_max;
+                // What was opened lies in another server's folder, perhaps.
+                self.opened = None;
+                daemon
+            }
+        };
+        Ok(self.daemon.insert(daemon))
     }
 
+    /// Asks the master, whoever that is, and waits for one where there is none for a moment. Only for what may be asked twice.
     fn ask(&mut self, request: &SessionRequest) -> Result<SessionReply, HostError> {
-        let reply = self.daemon()?.ask(request);
-        match reply {
-            Ok(SessionReply::Refused(text)) => Err(HostError::Refused(text)),
-            Ok(SessionReply::Failed(text)) => Err(HostError::Failed(text)),
-            Ok(reply) => Ok(reply),
-            Err(_) => {
-                self.daemon = None;
-                Err(HostError::Failed("the master went away. Try again in a minute".to_owned()))
+        let started = Instant::now();
+        loop {
+            match self.daemon().and_then(|daemon| daemon.ask(request)) {
+                Ok(SessionReply::Refused(text)) => return Err(HostError::Refused(text)),
+                Ok(SessionReply::Failed(text)) => return Err(HostError::Failed(text)),
+                Ok(SessionReply::NotMaster) | Err(_) => self.daemon = None,
+                Ok(reply) => return Ok(reply),
             }
+            if started.elapsed() > MASTER_WAIT {
+                return Err(HostError::Failed("no server is master for the moment. Try again in a minute".to_owned()));
+            }
+            thread::sleep(MASTER_PAUSE);
+        }
+    }
+
+    /// Gives the lock back; with the connection it is lost anyway.
+    fn unlock(&mut self) {
+        let unlocked = self.daemon.as_mut().map(|daemon| daemon.ask(&SessionRequest::Unlock));
+        if !matches!(unlocked, Some(Ok(_))) {
+            self.daemon = None;
         }
     }
 
@@ -92,12 +110,7 @@ impl FleetHost {
 impl Host for FleetHost {
     fn snapshot(&mut self) -> Result<Arc<Snapshot>, HostError> {
         let request = SessionRequest::Snapshot { repository: self.repository.to_string() };
-        let reply = match self.ask(&request) {
-            // A daemon that was started anew in between serves on.
-            Err(HostError::Failed(_)) if self.daemon.is_none() => self.ask(&request)?,
-            reply => reply?,
-        };
-        match reply {
+        match self.ask(&request)? {
             SessionReply::Snapshot(grant) => self.open_granted(grant),
             _ => Err(HostError::Failed(unexpected().to_string())),
         }
@@ -130,7 +143,7 @@ impl Host for FleetHost {
         let snapshot = match self.open_granted(grant) {
             Ok(snapshot) => snapshot,
             Err(error) => {
-                let _ = self.ask(&SessionRequest::Unlock);
+                self.unlock();
                 return Err(error);
             }
         };
@@ -160,7 +173,7 @@ struct FleetPush<'h> {
 impl Drop for FleetPush<'_> {
     fn drop(&mut self) {
         if !self.handed_over {
-            let _ = self.host.ask(&SessionRequest::Unlock);
+            self.host.unlock();
         }
     }
 }
@@ -209,8 +222,8 @@ impl FleetPush<'_> {
         let name = &self.host.repository;
         let started = Instant::now();
         while started.elapsed() < OUTCOME_WAIT {
-            if let Ok(mut daemon) = self.host.address.connect() {
-                match daemon.ask(&SessionRequest::Outcome { id }) {
+            for mut daemon in self.host.address.connect_all() {
+                match daemon.ask(&SessionRequest::Outcome { id, epoch: self.token.epoch }) {
                     Ok(SessionReply::Outcome(Settled::Stored(sequence))) => {
                         let _ = writeln!(messages, "stored as {sequence}");
                         let _ = messages.flush();
@@ -219,12 +232,12 @@ impl FleetPush<'_> {
                             "not yet visible everywhere, on {name}; it is safe in the log. The master was started anew: pull before you push again"
                         ));
                     }
-                    // The daemon that was lost may live still, and have the push under way.
-                    Ok(SessionReply::Outcome(Settled::NotStored)) if daemon.epoch > self.token.epoch => {
+                    Ok(SessionReply::Outcome(Settled::NotStored)) => {
                         return PushEnd::Refused(format!(
                             "refused: the master was started anew before the push was stored, on {name}. Nothing was stored; push again"
                         ));
                     }
+                    // Open until a newer epoch has begun: the daemon that was lost may live still, and have the push under way.
                     _ => {}
                 }
             }

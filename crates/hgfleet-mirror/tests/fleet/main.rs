@@ -165,7 +165,7 @@ fn with_log_and_master_gone_a_mirror_answers_also_after_a_restart() {
     mirror.wait_for_death();
     drop(master);
     std::fs::remove_dir_all(data.join("log")).expect("removed");
-    std::fs::remove_file(data.join("run/mirrors.sock")).expect("removed");
+    std::fs::remove_file(data.join("run/master/mirrors.sock")).expect("removed");
     let mirror = Mirror::start("mirror-1", data);
     let heads = mirror.ask("/a?cmd=heads", Some(sequence.get()));
     assert_eq!((heads.status(), heads.body().trim()), (200, next.as_str()), "{heads:?}");

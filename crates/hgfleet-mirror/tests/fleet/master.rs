@@ -48,7 +48,7 @@ struct Mirror {
 impl Master {
     /// Makes a fleet's folders with an empty log, and listens for mirrors.
     pub fn start(data: &Path) -> Self {
-        for folder in ["log", "run", "master"] {
+        for folder in ["log", "run/master", "master"] {
             std::fs::create_dir_all(data.join(folder)).expect("made");
         }
         let log = EmbeddedLog::open_master(&data.join("log")).expect("a log");
@@ -60,11 +60,13 @@ impl Master {
         master.listen();
         let holder = "master".to_owned();
         master.append(Body::Epoch { holder }, Payload::Empty);
+        let renewed = master.log.renew_lease("master", Some(Epoch::FIRST), None);
+        master.runtime.block_on(renewed).expect("renewed");
         master
     }
 
     fn listen(&self) {
-        let path = self.data.join("run/mirrors.sock");
+        let path = self.data.join("run/master/mirrors.sock");
         let listener = UnixListener::bind(path).expect("bound");
         let (state, log) = (self.state.clone(), self.runtime.block_on(self.log.identity()));
         std::thread::spawn(move || {

@@ -192,7 +192,7 @@ impl Front {
             host: "localhost".into(),
             hosts: Vec::new(),
             https_port: https.port(),
-            master_ssh: None,
+            masters: Vec::new(),
             mirrors: Vec::new(),
             times: BalancerTimes::default(),
         };

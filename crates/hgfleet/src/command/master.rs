@@ -1,4 +1,4 @@
-//! `hgfleet master`: the master, from the configuration.
+//! `hgfleet master`: the master or a standby, from the configuration.
 
 use super::roles::{block_on, stopped};
 use crate::cli;
@@ -13,7 +13,7 @@ const LOCK_WAIT: Duration = Duration::from_secs(60);
 /// How long a push may hold its lock before it hands its change over.
 const LOCK_LIMIT: Duration = Duration::from_secs(3600);
 
-/// Runs the master until a signal says stop, or another server becomes master.
+/// Runs a master or standby until a signal says stop.
 ///
 /// # Errors
 ///
@@ -21,17 +21,23 @@ const LOCK_LIMIT: Duration = Duration::from_secs(3600);
 pub fn run(options: cli::Role) -> anyhow::Result<ExitCode> {
     let config = Config::find(options.config.config.as_deref())?;
     let ssh = options.addresses.ssh.unwrap_or(config.ssh.listen);
+    let standby = config.standby_named(options.name.as_deref())?;
+    let (name, data, listen) = match standby {
+        Some(standby) => (standby.name.clone(), standby.data_folder(), standby.listen),
+        None => (config.master.name.clone(), config.master.data.clone(), None),
+    };
     let options = MasterOptions {
-        name: options.name.unwrap_or_else(|| config.master.name.clone()),
-        data: config.path(&config.master.data),
+        name: name.clone(),
+        data: config.path(&data),
         log: config.log_location(),
         run: config.run_folder(),
         directory: config.path(&config.directory.ldif),
         host_key: config.path(&config.ssh.host_key),
-        // The balancer has the port; it hands connections over a socket.
-        ssh_listeners: Vec::new(),
+        // The balancer has the public port; it hands connections over a socket.
+        ssh_addresses: listen.into_iter().collect(),
+        first: standby.is_none(),
         program: std::env::current_exe().context("cannot find this program's file")?,
-        address: ssh.to_string(),
+        address: listen.unwrap_or(ssh).to_string(),
         ssh: SshLimits { login_grace: Duration::from_secs(config.ssh.login_grace_seconds), ..SshLimits::default() },
         session: SessionLimits::default(),
         format: match config.repositories.format {
@@ -42,8 +48,8 @@ pub fn run(options: cli::Role) -> anyhow::Result<ExitCode> {
         append_wait: Duration::from_millis(config.master.append_wait_ms),
         lock_wait: LOCK_WAIT,
         lock_limit: LOCK_LIMIT,
-        lease: Duration::from_millis(config.master.lease_ms),
+        lease: config.master.lease(),
         push_bytes_max: config.master.push_bytes_max,
     };
-    block_on(async move { hgfleet_master::run(options, stopped()?).await.context("master") })
+    block_on(async move { hgfleet_master::run(options, stopped()?).await.context(name) })
 }

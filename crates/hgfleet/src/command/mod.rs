@@ -1,6 +1,7 @@
 //! One file per subcommand.
 
 mod account;
+mod failover;
 mod master;
 mod repo;
 mod roles;
@@ -24,6 +25,7 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Mirror(options) => roles::mirror(options),
         Command::Balancer(options) => roles::balancer(options),
         Command::Account(command) => account::run(command),
+        Command::Failover(options) => failover::run(options),
         Command::Status(options) => status::run(options),
         Command::Serve(options) => serve::run(options),
         Command::Web(options) => web::run(options),

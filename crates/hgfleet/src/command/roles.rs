@@ -59,7 +59,7 @@ pub fn balancer(options: cli::Role) -> anyhow::Result<ExitCode> {
         host: if https.ip().is_loopback() { "localhost".to_owned() } else { https.ip().to_string() },
         hosts: vec![https.ip().to_string(), http.ip().to_string()],
         https_port: https.port(),
-        master_ssh: None,
+        masters: Vec::new(),
         mirrors: Vec::new(),
         times: BalancerTimes::default(),
     };

@@ -1,0 +1,97 @@
+//! Sockets: made, bound, accepted from.
+
+use std::future::Future;
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use hgfleet_log::holder::socket_of;
+use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
+use tokio::task::JoinSet;
+
+use crate::options::MasterError;
+
+/// Accepts until it is aborted; the connections end with it.
+pub(crate) fn accept<F>(
+    tasks: &mut JoinSet<()>,
+    listener: UnixListener,
+    name: &'static str,
+    serve: impl Fn(UnixStream) -> F + Send + 'static,
+) where
+    F: Future<Output = ()> + Send + 'static,
+{
+    tasks.spawn(async move {
+        let mut connections = JoinSet::new();
+        loop {
+            tokio::select! {
+                accepted = listener.accept() => match accepted {
+                    Ok((stream, _)) => {
+                        connections.spawn(serve(stream));
+                    }
+                    Err(error) => pause(name, &error).await,
+                },
+                Some(_) = connections.join_next() => {}
+            }
+        }
+    });
+}
+
+/// Accepts SSH clients until it is aborted.
+pub(crate) fn accept_tcp(
+    tasks: &mut JoinSet<()>,
+    listener: TcpListener,
+    serve: impl Fn(TcpStream, std::net::SocketAddr) + Send + 'static,
+) {
+    tasks.spawn(async move {
+        loop {
+            match listener.accept().await {
+                Ok((stream, address)) => {
+                    let _ = stream.set_nodelay(true);
+                    serve(stream, address);
+                }
+                Err(error) => pause("SSH port", &error).await,
+            }
+        }
+    });
+}
+
+/// Out of descriptors, mostly: connections that end make room.
+async fn pause(name: &str, error: &std::io::Error) {
+    tracing::error!(%error, socket = name, "a connection could not be accepted");
+    tokio::time::sleep(Duration::from_millis(100)).await;
+}
+
+/// Makes the folder of this server's sockets, for this user alone. Returns its absolute path.
+pub(crate) fn prepare_run_folder(run: &Path, name: &str) -> Result<PathBuf, MasterError> {
+    let wrong = |verb, path: &Path, error| MasterError::Io { verb, path: path.to_owned(), error };
+    let own = socket_of(run, name, "").ok_or_else(|| {
+        let error = std::io::Error::from(std::io::ErrorKind::InvalidFilename);
+        wrong("make", &run.join(name), error)
+    })?;
+    for path in [run, &own] {
+        let mut builder = std::fs::DirBuilder::new();
+        builder.recursive(true).mode(0o700).create(path).map_err(|error| wrong("make", path, error))?;
+        let private = std::fs::Permissions::from_mode(0o700);
+        std::fs::set_permissions(path, private).map_err(|error| wrong("protect", path, error))?;
+    }
+    own.canonicalize().map_err(|error| wrong("find", &own, error))
+}
+
+/// Binds a socket in place of one that a dead daemon left.
+pub(crate) fn bind(path: &Path) -> Result<UnixListener, MasterError> {
+    let wrong = |verb, error| MasterError::Io { verb, path: path.to_owned(), error };
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(wrong("remove", error)),
+        _ => {}
+    }
+    let listener = UnixListener::bind(path).map_err(|error| wrong("listen on", error))?;
+    let private = std::fs::Permissions::from_mode(0o600);
+    std::fs::set_permissions(path, private).map_err(|error| wrong("protect", error))?;
+    Ok(listener)
+}
+
+/// Binds the server's own SSH port.
+pub(crate) async fn bind_tcp(address: std::net::SocketAddr) -> Result<TcpListener, MasterError> {
+    let wrong = |error| MasterError::Io { verb: "listen on", path: PathBuf::from(address.to_string()), error };
+    TcpListener::bind(address).await.map_err(wrong)
+}
