@@ -6,8 +6,11 @@ use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+/// The two that may be master: the configuration's master, and its standby.
+const MASTERS: [&str; 2] = ["master", "standby"];
+
 /// The servers that may be hit.
-const SERVERS: [&str; 4] = ["master", "mirror-1", "mirror-2", "balancer"];
+const SERVERS: [&str; 5] = ["master", "standby", "mirror-1", "mirror-2", "balancer"];
 /// Where a process may be made to die; the first with that name to come by does.
 const STEPS: [&str; 20] = [
     "session.received",
@@ -31,6 +34,8 @@ const STEPS: [&str; 20] = [
     "mirror-2.apply.begun",
     "mirror-2.apply.middle",
 ];
+/// Where the one that takes over may be made to die.
+const TAKEOVER_STEPS: [&str; 4] = ["lapsed", "epoch", "view", "applied"];
 /// Longer than the lease and than the time after which a mirror is left out.
 const STOPPED_MAX: Duration = Duration::from_secs(8);
 /// How long the fleet may take to be whole again.
@@ -62,11 +67,13 @@ impl<'a> Injector<'a> {
     #[track_caller]
     pub fn inject(&mut self) -> Fault {
         std::thread::sleep(self.chance.between(Duration::ZERO, Duration::from_millis(800)));
-        let what = match self.chance.below(10) {
+        let what = match self.chance.below(12) {
             0..4 => self.kill(),
             4..6 => self.stop(),
             6..9 => self.die_at_a_step(),
-            _ => self.kill_two(),
+            9 => self.kill_two(),
+            10 => self.stop_the_master(),
+            _ => self.fail_over(),
         };
         let begun = Instant::now();
         while !self.whole() {
@@ -115,8 +122,40 @@ impl<'a> Injector<'a> {
         format!("stop {server} for {:.1} s", pause.as_secs_f64())
     }
 
+    /// The name of the server that holds the lease.
+    fn master(&self) -> String {
+        self.fleet.status()["lease"]["holder"].as_str().unwrap_or(MASTERS[0]).to_owned()
+    }
+
+    /// For longer than the lease: the standby takes over, and the old master wakes up into a newer epoch.
+    fn stop_the_master(&mut self) -> String {
+        let master = self.master();
+        let pause = self.chance.between(Duration::from_secs(6), STOPPED_MAX);
+        let other = if master == MASTERS[0] { MASTERS[1] } else { MASTERS[0] };
+        // Half of the time the one that takes over dies on the way.
+        let step = format!("{other}.takeover.{}", self.chance.pick(&TAKEOVER_STEPS));
+        let armed = self.chance.one_in(2).then(|| self.steps.join(&step));
+        if let Some(armed) = &armed {
+            std::fs::write(armed, "KILL").expect("armed");
+        }
+        self.signal(&master, "-STOP");
+        std::thread::sleep(pause);
+        self.signal(&master, "-CONT");
+        let died = armed.is_some_and(|armed| std::fs::remove_file(armed).is_err());
+        let end = if died { format!(", and {other} dies at {step}") } else { String::new() };
+        format!("stop {master}, the master, for {:.1} s{end}", pause.as_secs_f64())
+    }
+
+    fn fail_over(&mut self) -> String {
+        let master = self.master();
+        let said = self.fleet.hgfleet(&["failover"]);
+        format!("failover from {master}: {}", if said.status == 0 { "done" } else { "refused" })
+    }
+
     fn die_at_a_step(&mut self) -> String {
-        let step = *self.chance.pick(&STEPS);
+        // The master's steps are named after the server that is master now.
+        let step = self.chance.pick(&STEPS).replacen("master.apply", &format!("{}.apply", self.master()), 1);
+        let step = step.as_str();
         let armed = self.steps.join(step);
         std::fs::write(&armed, "KILL").expect("armed");
         let begun = Instant::now();

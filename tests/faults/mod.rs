@@ -24,7 +24,7 @@ const REPOSITORIES: [&str; 3] = ["team/first", "team/second", "drafts"];
 
 /// Starts a fleet, injects `faults` faults while clients push and read, and checks everything at the end.
 fn run(faults: usize, seed: u64) -> Report {
-    let mut fleet = Fleet::start();
+    let mut fleet = Fleet::start_with(&["standby"], "");
     fleet.down();
     let steps = fleet.path("stop-at");
     std::fs::create_dir(&steps).expect("made");
