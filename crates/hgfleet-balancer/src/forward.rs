@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use hgfleet_log::Sequence;
+use hgfleet_log::wanted::{SEQUENCE_HEADER, TIMEOUT_HEADER, Wanted, without_parameters};
 use http::header::{self, HeaderValue};
 use http::{Request, Response, StatusCode, Version, request};
 use http_body_util::{BodyExt, Limited};
@@ -39,6 +40,16 @@ pub(crate) async fn answer(site: &Arc<Site>, peer: SocketAddr, request: Request<
     if head.uri.path() == "/healthz" {
         return site.health(busy);
     }
+    match take_wanted(&mut head) {
+        Err(text) => return refuse(StatusCode::BAD_REQUEST, text, busy),
+        Ok(Some(wanted)) => {
+            let deadline = Instant::now() + wanted.wait;
+            if !site.fleet.floor.reaches(wanted.sequence, deadline).await {
+                return refuse(StatusCode::SERVICE_UNAVAILABLE, wanted.not_yet(site.fleet.floor.get()), busy);
+            }
+        }
+        Ok(None) => {}
+    }
     let tag = site.fleet.floor.get();
     let host = site.host_for_mirror(&head.headers);
     prepare_request(&mut head.headers, tag, host, &peer.ip().to_string());
@@ -54,6 +65,16 @@ pub(crate) async fn answer(site: &Arc<Site>, peer: SocketAddr, request: Request<
         Taken::Whole(bytes) => search.with_kept(bytes, busy).await,
         Taken::Part(rest) => search.once(rest.send(), busy).await,
     }
+}
+
+/// Takes out of a request which record its answer must have.
+fn take_wanted(head: &mut request::Parts) -> Result<Option<Wanted>, &'static str> {
+    let header = |name: &str| head.headers.get(name).map(|value| value.to_str().unwrap_or_default());
+    let wanted = Wanted::parse(header(SEQUENCE_HEADER), header(TIMEOUT_HEADER), head.uri.query())?;
+    if let Some(uri) = head.uri.path_and_query().and_then(|target| without_parameters(target.as_str())) {
+        head.uri = uri.parse().map_err(|_| "the address is malformed")?;
+    }
+    Ok(wanted)
 }
 
 /// The search for a mirror that answers.
@@ -217,11 +238,14 @@ async fn kept_refusal(response: Response<Incoming>, loan: Loan, retry: Retry) ->
 
 /// An answer of the balancer's own: the status, with a text that Mercurial's client prints (it
 /// prints the reason) and that a person reads (the body).
-pub(crate) fn refuse(status: StatusCode, text: &'static str, busy: BusyToken) -> Reply {
+pub(crate) fn refuse(status: StatusCode, text: impl Into<String>, busy: BusyToken) -> Reply {
+    let text = text.into();
     let body = Bytes::from(format!("{text}\n"));
     let mut response = Response::new(ReplyBody::whole(body, busy));
     *response.status_mut() = status;
-    response.extensions_mut().insert(ReasonPhrase::from_static(text.as_bytes()));
+    if let Ok(reason) = ReasonPhrase::try_from(text.into_bytes()) {
+        response.extensions_mut().insert(reason);
+    }
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));

@@ -25,6 +25,7 @@ mod name;
 mod record;
 pub mod stop_at;
 pub mod stream;
+pub mod wanted;
 
 pub use clock::boot_time;
 pub use embedded::EmbeddedLog;

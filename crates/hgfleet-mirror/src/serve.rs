@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use hg_store::Snapshot;
+use hgfleet_log::wanted::{SEQUENCE_HEADER, TIMEOUT_HEADER, Wanted, without_parameters};
 use hgfleet_log::{RepositoryName, Sequence};
 use hgfleet_replica::{Replica, ReplicaError};
 use hyper::body::Incoming;
@@ -45,6 +46,16 @@ impl Service for Door {
     async fn call(self: Arc<Self>, mut request: Request<Incoming>) -> Response<ResponseBody> {
         let tag = self.take_tag(request.headers_mut());
         let site = &self.site;
+        match take_wanted(&mut request) {
+            Err(text) => return site.mark(refused(StatusCode::BAD_REQUEST, text.to_owned()), None),
+            Ok(Some(wanted)) => {
+                if !site.showing.shows(wanted.sequence, Instant::now() + wanted.wait).await {
+                    let text = wanted.not_yet(site.showing.position());
+                    return site.mark(refused(StatusCode::SERVICE_UNAVAILABLE, text), None);
+                }
+            }
+            Ok(None) => {}
+        }
         if tag > site.showing.staged() {
             return site
                 .mark(unavailable("behind", "this mirror lacks the newest records, try again in a moment"), None);
@@ -94,10 +105,28 @@ impl Site {
     }
 }
 
-fn unavailable(why: &'static str, text: &'static str) -> Response<ResponseBody> {
+/// Takes out of a request which record its answer must have.
+fn take_wanted(request: &mut Request<Incoming>) -> Result<Option<Wanted>, &'static str> {
+    let header = |name: &str| request.headers().get(name).map(|value| value.to_str().unwrap_or_default());
+    let wanted = Wanted::parse(header(SEQUENCE_HEADER), header(TIMEOUT_HEADER), request.uri().query())?;
+    let target = request.uri().path_and_query().and_then(|target| without_parameters(target.as_str()));
+    if let Some(target) = target {
+        *request.uri_mut() = target.parse().map_err(|_| "the address is malformed")?;
+    }
+    Ok(wanted)
+}
+
+fn refused(status: StatusCode, text: String) -> Response<ResponseBody> {
     let mut response = Response::new(ResponseBody::whole(format!("{text}\n")));
-    *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
-    response.extensions_mut().insert(ReasonPhrase::from_static(text.as_bytes()));
+    *response.status_mut() = status;
+    if let Ok(reason) = ReasonPhrase::try_from(text.into_bytes()) {
+        response.extensions_mut().insert(reason);
+    }
+    response
+}
+
+fn unavailable(why: &'static str, text: &'static str) -> Response<ResponseBody> {
+    let mut response = refused(StatusCode::SERVICE_UNAVAILABLE, text.to_owned());
     response.headers_mut().insert(&RETRY, HeaderValue::from_static(why));
     response
 }

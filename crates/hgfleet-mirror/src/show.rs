@@ -181,6 +181,7 @@ impl Showing {
         let staged = state.staged;
         drop(state);
         self.staged.send_replace(staged);
+        self.changed.send_replace(());
         self.start_ready();
     }
 
@@ -198,7 +199,19 @@ impl Showing {
             tracing::warn!(%error, "the told position could not be kept");
         }
         drop(state);
+        self.changed.send_replace(());
         self.start_ready();
+    }
+
+    /// Waits until an untagged request is answered at this position or above; false: not in time.
+    pub(crate) async fn shows(&self, position: Sequence, deadline: Instant) -> bool {
+        let mut changed = self.changed.subscribe();
+        while self.position() < Some(position) {
+            if !matches!(tokio::time::timeout_at(deadline, changed.changed()).await, Ok(Ok(()))) {
+                return false;
+            }
+        }
+        true
     }
 
     /// Waits until everything up to `position` of one repository is applied, and for none: all
