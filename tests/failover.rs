@@ -164,3 +164,56 @@ fn without_a_standby_that_is_ready_nothing_is_handed_over() {
     });
     assert_eq!(epoch(&fleet), 1);
 }
+
+/// Where the master dies in a push; its name stands before what it applies.
+const PUSH_STEPS: [&str; 4] = ["master.before-append", "master.appended", "NAME.apply.middle", "master.applied"];
+/// Where the one that takes over dies.
+const TAKEOVER_STEPS: [&str; 4] = ["lapsed", "epoch", "view", "applied"];
+
+#[test]
+fn a_master_that_dies_at_a_step_of_a_push_or_of_its_takeover_is_followed_with_everything() {
+    let mut fleet = Fleet::start_with(&["standby-1"], "[master]\nlease_ms = 1000");
+    fleet.down();
+    let steps = fleet.path("stop-at");
+    std::fs::create_dir(&steps).expect("made");
+    fleet.up(&[("HGFLEET_STOP_AT", steps.to_str().expect("UTF-8"))]);
+    let servers = ["master", "standby-1", "mirror-1", "mirror-2", "balancer"];
+    fleet.hgfleet(&["repo", "create", "robust"]).ok();
+    let work = fleet.init("work");
+    let other = |name: &str| if name == "master" { "standby-1" } else { "master" };
+    for step in PUSH_STEPS {
+        whole(&fleet, &servers);
+        let (first, before) = (holder(&fleet), epoch(&fleet));
+        let step = step.replace("NAME", &first);
+        work.commit("a", &step, &step);
+        work.commit(&format!("files/{step}"), &step, &step);
+        std::fs::write(steps.join(&step), "KILL").expect("armed");
+        fleet.signal_supervisor("STOP");
+        let said = work.push("robust");
+        assert!(!steps.join(&step).exists(), "{step} was never reached: {said:#?}");
+        fleet.wait_until("the standby is master", |fleet| holder(fleet) == other(&first));
+        assert_eq!(epoch(&fleet), before + 1, "{step}");
+        let again = work.push("robust");
+        let stored = said.out.contains("remote: stored as ");
+        assert!([0, 1].contains(&again.status) && (!stored || again.status == 1), "{step}: {said:#?}, then {again:#?}");
+        fleet.signal_supervisor("CONT");
+        fleet.wait_until("the old one is standby", |fleet| role(fleet, &first) == "standby");
+        fleet.assert_one_store("robust");
+    }
+    for step in TAKEOVER_STEPS {
+        whole(&fleet, &servers);
+        let first = holder(&fleet);
+        let step = format!("{}.takeover.{step}", other(&first));
+        work.commit("a", &step, &step);
+        work.push("robust").ok();
+        std::fs::write(steps.join(&step), "KILL").expect("armed");
+        fleet.signal_supervisor("STOP");
+        fleet.signal(&first, "KILL");
+        fleet.wait_until("the one that takes over dies", |_| !steps.join(&step).exists());
+        fleet.signal_supervisor("CONT");
+        work.commit("a", format!("after {step}"), &step);
+        fleet.wait_until("pushes go through", |_| [0, 1].contains(&work.push("robust").status));
+        whole(&fleet, &servers);
+        fleet.assert_one_store("robust");
+    }
+}

@@ -10,6 +10,7 @@ mod doors;
 mod failover;
 mod faults;
 mod kills;
+mod membership;
 mod one_picture;
 mod push_and_read;
 mod push_like_stock;

@@ -116,7 +116,11 @@ impl Following {
                             self.see(&view);
                         }
                     }
-                    Down::Appended(_) | Down::Renewed { .. } | Down::DigestWanted { .. } => {}
+                    Down::Appended(_)
+                    | Down::Renewed { .. }
+                    | Down::LeftOut(_)
+                    | Down::Drain(_)
+                    | Down::DigestWanted { .. } => {}
                 }
             }
             Ok(())
@@ -167,6 +171,7 @@ impl Following {
             pid: std::process::id(),
             staged: None,
             position: None,
+            serves: false,
         }
     }
 

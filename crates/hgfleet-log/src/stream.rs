@@ -12,7 +12,7 @@ use crate::membership::{Member, Role, View};
 use crate::name::RepositoryName;
 
 /// The version of these messages.
-pub const VERSION: u16 = 1;
+pub const VERSION: u16 = 2;
 /// Longest message, in bytes.
 pub const MESSAGE_BYTES_MAX: usize = 256 << 10;
 const LENGTH_BYTES: usize = 4;
@@ -35,6 +35,8 @@ pub enum Up {
     Told(Sequence),
     /// The sender serves nobody any more: it may be dropped from the view at once.
     Left,
+    /// The sender had left, and serves again once a view names it.
+    Joined,
     /// Answer to [`Down::DigestWanted`].
     Digest {
         /// The question's number.
@@ -68,6 +70,8 @@ pub struct Hello {
     pub staged: Option<Sequence>,
     /// Up to where it has applied the log.
     pub position: Option<Sequence>,
+    /// Whether it may be put in service: a mirror that was drained follows, and stays out.
+    pub serves: bool,
 }
 
 /// From the master to a mirror or balancer.
@@ -88,6 +92,10 @@ pub enum Down {
         /// The heartbeat's number.
         number: u64,
     },
+    /// The receiver is left out of the view and why, or nothing keeps it out any more.
+    LeftOut(Option<String>),
+    /// Asks to serve nobody from now on, over restarts too, or to serve again; answered with [`Up::Left`] or [`Up::Joined`].
+    Drain(bool),
     /// Asks for the digest of a repository's store; answered with [`Up::Digest`].
     DigestWanted {
         /// Comes back with the answer.
@@ -230,6 +238,7 @@ mod tests {
                 pid: 42,
                 staged: Sequence::new(9),
                 position: None,
+                serves: true,
             }),
             Up::Heartbeat {
                 number: 3,
@@ -251,6 +260,7 @@ mod tests {
             Up::Staged(Sequence::FIRST),
             Up::Told(Sequence::FIRST),
             Up::Left,
+            Up::Joined,
             Up::Digest { number: 1, digest: Some((Sequence::FIRST, [9; 32])), reason: String::new() },
         ]
     }
@@ -271,6 +281,8 @@ mod tests {
             Down::Appended(Sequence::FIRST),
             Down::Visible(Sequence::FIRST),
             Down::Renewed { number: u64::MAX },
+            Down::LeftOut(Some("it lags".to_owned())),
+            Down::Drain(true),
             Down::DigestWanted { number: 1, repository: RepositoryName::parse("team/first").expect("name") },
         ]
     }

@@ -133,6 +133,14 @@ pub fn failover(run: &Path, to: Option<&str>) -> Result<HandedOver, ClientError>
     }
 }
 
+/// Takes a mirror out of service (`drain`), or lets it in again.
+pub fn drain(run: &Path, name: &str, drain: bool) -> Result<(), ClientError> {
+    match ask(run, &MasterRequest::Drain { name: name.to_owned(), drain })? {
+        MasterReply::Done => Ok(()),
+        other => Err(unexpected(&other)),
+    }
+}
+
 fn ask(run: &Path, request: &MasterRequest) -> Result<MasterReply, ClientError> {
     let started = Instant::now();
     loop {

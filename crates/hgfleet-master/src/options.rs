@@ -46,6 +46,10 @@ pub struct MasterOptions {
     pub lock_limit: Duration,
     /// Lease time: how long the master's sign of life must stay away before a standby tries for the next epoch. Default 5 s.
     pub lease: Duration,
+    /// A mirror that lags by more is left out of service, unless it is the last one. Default 15 s.
+    pub lag_max: Duration,
+    /// So is one that lacks more records than this. Default 10,000.
+    pub lag_records_max: u64,
     /// Largest push, in bytes of its bundle and of its change. Default 4 GiB.
     pub push_bytes_max: u64,
 }

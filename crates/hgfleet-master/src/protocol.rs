@@ -157,6 +157,8 @@ pub(crate) enum Settled {
 pub(crate) enum MasterRequest {
     /// Is this the master?
     Who,
+    /// Take a mirror out of service, or let it in again.
+    Drain { name: String, drain: bool },
     /// Hand the lease over, to this standby or to any.
     Failover { to: Option<String> },
     /// Make an empty repository.
@@ -180,6 +182,8 @@ pub(crate) enum MasterReply {
     HandedOver { to: String, epoch: u64, milliseconds: u64 },
     /// Another server is the master, or will be in a moment: ask that one.
     NotMaster,
+    /// Done.
+    Done,
     /// Done, under this sequence.
     Stored(u64),
     /// To `List`.

@@ -86,7 +86,7 @@ impl Standing {
     }
 
     fn saw(&self, epoch: Epoch) {
-        self.epoch.send_if_modified(|newest| std::mem::replace(newest, Some(epoch)) != Some(epoch));
+        self.epoch.send_if_modified(|newest| newest.replace(epoch) != Some(epoch));
     }
 
     fn set_log(&self, log: Option<Arc<dyn Log>>) {

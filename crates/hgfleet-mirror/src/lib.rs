@@ -13,6 +13,7 @@
 //! A mirror whose next record was trimmed from the log, or whose disk lost what the log no longer has,
 //! stays out and says so: taking a full copy from another server is not built yet.
 
+mod drained;
 mod follow;
 pub mod http;
 mod membership;
@@ -43,6 +44,7 @@ pub use options::{MirrorError, MirrorOptions, MirrorTimes};
 pub use serve::{MEMBERSHIP, POSITION, RETRY};
 pub use staging::StagingError;
 
+use crate::drained::Drained;
 use crate::follow::{Following, Standing, remove_durable};
 use crate::membership::Membership;
 use crate::recover::Records;
@@ -100,6 +102,8 @@ pub async fn run(options: MirrorOptions, shutdown: impl Future<Output = ()> + Se
         leaving: Default::default(),
         left: Default::default(),
         master: Default::default(),
+        left_out: Default::default(),
+        drained: Drained::open(&options.data),
     });
     let following = Following {
         name: options.name.clone(),

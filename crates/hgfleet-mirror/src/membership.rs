@@ -17,6 +17,7 @@ use tokio::net::unix::OwnedWriteHalf;
 use tokio::sync::{Notify, mpsc};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 
+use crate::drained::Drained;
 use crate::follow::Standing;
 use crate::show::Showing;
 use crate::staging::Staging;
@@ -53,6 +54,9 @@ pub(crate) struct Membership {
     pub(crate) left: Notify,
     /// The master, as the log last named it.
     pub(crate) master: Mutex<Option<Holder>>,
+    /// Why the master leaves this mirror out, and since when, while it does.
+    pub(crate) left_out: Mutex<Option<(Instant, String)>>,
+    pub(crate) drained: Drained,
 }
 
 impl Membership {
@@ -94,6 +98,8 @@ impl Membership {
                 tracing::debug!(%error, "no stream to the master");
             }
             self.service().disconnected();
+            // The next master judges anew.
+            *self.left_out.lock().unwrap_or_else(PoisonError::into_inner) = None;
             if begun.elapsed() > LONGEST_PAUSE {
                 pause = FIRST_PAUSE;
             }
@@ -128,7 +134,9 @@ impl Membership {
         let socket = UnixStream::connect(path).await?;
         let (mut input, mut output) = socket.into_split();
         let mut staged = self.showing.watch_staged();
-        self.service().join();
+        if !self.drained.get() {
+            self.service().join();
+        }
         say(&mut output, &Up::Hello(self.hello())).await?;
         let (answers, mut to_write) = mpsc::channel(ANSWERS_MAX);
         let listen = async {
@@ -224,6 +232,27 @@ impl Membership {
                 None
             }
             Down::DigestWanted { .. } => None,
+            Down::LeftOut(why) => {
+                let mut left_out = self.left_out.lock().unwrap_or_else(PoisonError::into_inner);
+                *left_out = why.map(|why| (Instant::now(), why));
+                None
+            }
+            Down::Drain(drain) => Some(self.drain(drain)),
+        }
+    }
+
+    /// An operator's wish: to serve nobody, or to serve again.
+    fn drain(&self, drain: bool) -> Up {
+        tracing::info!(drain, "asked to be drained, or not any more");
+        if let Err(error) = self.drained.set(drain) {
+            tracing::error!(%error, "that this mirror is drained does not survive its end");
+        }
+        if drain {
+            self.service().leave();
+            Up::Left
+        } else {
+            self.service().join();
+            Up::Joined
         }
     }
 
@@ -264,6 +293,7 @@ impl Membership {
             pid: std::process::id(),
             staged: self.showing.staged(),
             position: self.replica.position(),
+            serves: !self.drained.get(),
         }
     }
 
@@ -307,6 +337,13 @@ impl Membership {
         };
         if self.is_draining() {
             return (ServerState::Draining, "it is being stopped".to_owned());
+        }
+        if let Some(since) = self.drained.since() {
+            return (ServerState::Draining, format!("drained by command, for {} seconds", since.as_secs()));
+        }
+        let left_out = self.left_out.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if let Some((since, why)) = left_out {
+            return (ServerState::Out, format!("{why}; for {} seconds", since.elapsed().as_secs()));
         }
         match (self.in_service(), trouble) {
             (true, trouble) => (ServerState::InService, trouble.unwrap_or_else(quarantined)),

@@ -39,6 +39,12 @@ pub enum Command {
     Account(Account),
     /// Hand the lease over to a standby, so that no client notices
     Failover(Failover),
+    /// Wait until a record is visible through every door
+    Wait(Wait),
+    /// Take a mirror out of service, until `undrain`
+    Drain(Drain),
+    /// Take a drained mirror into service again
+    Undrain(Drain),
     /// Show the fleet at a glance: roles, lease, positions, lag, health
     Status(Status),
 }
@@ -222,6 +228,28 @@ pub struct Failover {
     /// The standby that becomes master [default: the one that lags least]
     #[arg(long, value_name = "NAME")]
     pub to: Option<String>,
+    #[command(flatten)]
+    pub config: ConfigFile,
+}
+
+/// `hgfleet wait`
+#[derive(Debug, Args)]
+pub struct Wait {
+    /// The record, as in `stored as 1234`
+    #[arg(value_name = "SEQUENCE")]
+    pub sequence: std::num::NonZeroU64,
+    /// How long to wait, in seconds
+    #[arg(long, value_name = "S", default_value_t = 10)]
+    pub timeout: u64,
+    #[command(flatten)]
+    pub config: ConfigFile,
+}
+
+/// `hgfleet drain`, `undrain`
+#[derive(Debug, Args)]
+pub struct Drain {
+    /// The mirror
+    pub name: String,
     #[command(flatten)]
     pub config: ConfigFile,
 }

@@ -22,7 +22,20 @@ const KNOWN: [(&str, &[&str]); 9] = [
     ("ssh", &["listen", "host_key", "login_grace_seconds"]),
     ("http", &["listen", "listen_https", "certificate", "key"]),
     ("directory", &["ldif"]),
-    ("master", &["name", "data", "told_wait_ms", "append_wait_ms", "lease_seconds", "lease_ms", "push_bytes_max"]),
+    (
+        "master",
+        &[
+            "name",
+            "data",
+            "told_wait_ms",
+            "append_wait_ms",
+            "lease_seconds",
+            "lease_ms",
+            "lag_seconds_max",
+            "lag_records_max",
+            "push_bytes_max",
+        ],
+    ),
     ("standby", &["name", "data", "listen"]),
     ("repositories", &["format"]),
     ("balancer", &["name"]),
@@ -133,6 +146,10 @@ pub struct MasterSection {
     pub lease_seconds: u64,
     /// The same in milliseconds, where it is given: an older release wrote it so
     pub lease_ms: Option<u64>,
+    /// A mirror that lags by more seconds is left out of service, unless it is the last one
+    pub lag_seconds_max: u64,
+    /// So is one that lacks more records
+    pub lag_records_max: u64,
     /// The largest bundle that a push may send, in bytes
     pub push_bytes_max: u64,
 }
@@ -230,6 +247,8 @@ impl Default for MasterSection {
             append_wait_ms: 30_000,
             lease_seconds: 5,
             lease_ms: None,
+            lag_seconds_max: 15,
+            lag_records_max: 10_000,
             push_bytes_max: 4 << 30,
         }
     }
@@ -442,6 +461,8 @@ data = "master"
 told_wait_ms = 5000                   # how long the answer to a push waits for the mirrors
 append_wait_ms = 30000                # how long a push waits for a log that doesn't answer
 lease_seconds = 5                     # how long the master may be silent before a standby takes over
+lag_seconds_max = 15                  # a mirror that lags by more, or lacks more records, is left out
+lag_records_max = 10000
 push_bytes_max = 4294967296           # the largest bundle that a push may send
 
 [repositories]

@@ -1,5 +1,6 @@
 //! The master's side of the view: pure, no clock and no I/O of its own.
 
+mod lag;
 #[cfg(test)]
 mod simulation;
 #[cfg(test)]
@@ -21,6 +22,10 @@ pub struct KeeperTimes {
     pub told_wait: Duration,
     /// A view that could not be written is tried again after this pause.
     pub retry_after: Duration,
+    /// A mirror whose staged position is older than this is left out, so that the others move on.
+    pub lag_max: Duration,
+    /// So is one that has this many records less than the log.
+    pub lag_records_max: u64,
 }
 
 impl Default for KeeperTimes {
@@ -29,6 +34,8 @@ impl Default for KeeperTimes {
             drop_after: Duration::from_secs(5),
             told_wait: Duration::from_secs(5),
             retry_after: Duration::from_millis(100),
+            lag_max: Duration::from_secs(15),
+            lag_records_max: 10_000,
         }
     }
 }
@@ -54,6 +61,13 @@ pub enum Keeper {
         mirror: MirrorInView,
         /// The heartbeat's number.
         number: u64,
+    },
+    /// Tell this mirror that it is left out and why, or (none) that nothing keeps it out any more.
+    LeftOut {
+        /// Whom.
+        mirror: MirrorInView,
+        /// The reason, for people.
+        why: Option<String>,
     },
     /// Answer this push.
     PushAnswered {
@@ -84,6 +98,8 @@ pub struct ViewKeeper {
     writing: Option<View>,
     retry_at: Option<Duration>,
     mirrors: BTreeMap<MirrorInView, Known>,
+    /// When the log's newest records came, oldest first.
+    appended: VecDeque<(Sequence, Duration)>,
     pushes: Vec<Push>,
     wants: VecDeque<Keeper>,
 }
@@ -102,6 +118,10 @@ struct Known {
     left: bool,
     /// It has less on its disk than it said: it is dropped, whatever it renews.
     lost: bool,
+    /// What it says is wrong with it.
+    ailment: Option<String>,
+    /// It is left out, until what was the reason has passed.
+    left_out: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -136,6 +156,7 @@ impl ViewKeeper {
             writing: None,
             retry_at: None,
             mirrors,
+            appended: VecDeque::new(),
             pushes: Vec::new(),
             wants: VecDeque::new(),
         };
@@ -145,6 +166,15 @@ impl ViewKeeper {
 
     /// A mirror has connected, and says up to where it has staged. Counts as a renewal.
     pub fn hello(&mut self, mirror: &MirrorInView, staged: Option<Sequence>, now: Duration) {
+        self.connected(mirror, staged, true, now);
+    }
+
+    /// A mirror has connected that serves nobody for the time being: [`ViewKeeper::joined`] says when it does.
+    pub fn hello_aside(&mut self, mirror: &MirrorInView, staged: Option<Sequence>, now: Duration) {
+        self.connected(mirror, staged, false, now);
+    }
+
+    fn connected(&mut self, mirror: &MirrorInView, staged: Option<Sequence>, serves: bool, now: Duration) {
         self.now = self.now.max(now);
         if self.mirrors.len() >= MIRRORS_MAX && !self.mirrors.contains_key(mirror) {
             return;
@@ -154,7 +184,8 @@ impl ViewKeeper {
         let dropping = self.is_dropping(mirror);
         let known = self.mirrors.entry(mirror.clone()).or_insert_with(|| Known::new(staged, now));
         known.connected = true;
-        known.left &= in_view;
+        known.left = !serves || (known.left && in_view);
+        known.left_out &= in_view;
         known.staged = staged;
         known.unanswered = None;
         known.lost |= in_view && staged < visible;
@@ -170,7 +201,7 @@ impl ViewKeeper {
         let in_view = self.in_view(mirror);
         let dropping = self.is_dropping(mirror);
         let Some(known) = self.mirrors.get_mut(mirror) else { return };
-        if in_view && (known.lost || known.left) {
+        if in_view && (known.lost || known.left || known.left_out) {
             // It is on its way out.
         } else if dropping {
             // The answer would have it serve on while the view that is being written moves on without it.
@@ -206,6 +237,24 @@ impl ViewKeeper {
         }
     }
 
+    /// A mirror that had left serves again, as far as it is concerned. Counts as a renewal.
+    pub fn joined(&mut self, mirror: &MirrorInView, now: Duration) {
+        self.now = self.now.max(now);
+        let in_view = self.in_view(mirror);
+        if let Some(known) = self.mirrors.get_mut(mirror).filter(|_| !in_view) {
+            known.left = false;
+            known.renewed = self.now;
+            self.advance();
+        }
+    }
+
+    /// What a mirror says is wrong with it, that keeps it from service; none: nothing.
+    pub fn ailing(&mut self, mirror: &MirrorInView, ailment: Option<String>) {
+        if let Some(known) = self.mirrors.get_mut(mirror) {
+            known.ailment = ailment;
+        }
+    }
+
     /// A mirror's connection has ended. It stays in service until its time is over.
     pub fn disconnected(&mut self, mirror: &MirrorInView) {
         if let Some(known) = self.mirrors.get_mut(mirror) {
@@ -217,14 +266,14 @@ impl ViewKeeper {
 
     /// The log has grown up to here, and every record up to here is settled.
     pub fn appended(&mut self, end: Sequence) {
-        self.end = self.end.max(Some(end));
+        self.grown(end);
         self.advance();
     }
 
     /// A push is in the log under this sequence and waits until every mirror was told.
     pub fn push(&mut self, push: u64, sequence: Sequence, now: Duration) {
         self.now = self.now.max(now);
-        self.end = self.end.max(Some(sequence));
+        self.grown(sequence);
         self.pushes.push(Push { push, sequence, deadline: self.now + self.times.told_wait });
         self.advance();
     }
@@ -323,6 +372,7 @@ impl ViewKeeper {
 
     fn advance(&mut self) {
         self.answer_pushes();
+        self.leave_out();
         if self.writing.is_some() || self.retry_at.is_some_and(|at| self.now < at) {
             return;
         }
@@ -332,7 +382,8 @@ impl ViewKeeper {
         let drop_after = self.times.drop_after;
         let stay = |mirror: &MirrorInView, known: &Known| {
             let alive = self.now < known.renewed + drop_after && !known.left;
-            alive && (in_view(mirror) || (known.connected && !known.lost && known.staged >= visible))
+            let may_enter = known.connected && !known.lost && !known.left_out && known.staged >= visible;
+            alive && (in_view(mirror) || may_enter)
         };
         // Before all else the view is this epoch's, as it was.
         let taken_over = self.view.as_ref().is_some_and(|view| view.epoch == self.epoch);
@@ -388,6 +439,16 @@ impl ViewKeeper {
 
 impl Known {
     fn new(staged: Option<Sequence>, now: Duration) -> Known {
-        Known { staged, told: None, renewed: now, unanswered: None, connected: true, left: false, lost: false }
+        Known {
+            staged,
+            told: None,
+            renewed: now,
+            unanswered: None,
+            connected: true,
+            left: false,
+            lost: false,
+            ailment: None,
+            left_out: false,
+        }
     }
 }

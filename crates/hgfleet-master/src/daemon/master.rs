@@ -23,6 +23,9 @@ use crate::protocol::{Grant, Settled};
 /// Room on the disk that a push must leave, bytes.
 pub(crate) const RESERVE_BYTES: u64 = 64 << 20;
 
+/// How long a mirror may take to leave.
+const DRAIN_WAIT: Duration = Duration::from_secs(6);
+
 /// The daemon's state.
 pub(crate) struct Master {
     pub name: String,
@@ -151,6 +154,29 @@ impl Master {
             tracing::error!(%error, "the log can't be read");
             No::failed("the log can't be read")
         })
+    }
+
+    /// Takes a mirror out of service, or lets it in again; the former is done when this returns.
+    pub(crate) async fn drain(&self, name: &str, drain: bool) -> Result<(), No> {
+        let (answer, receiver) = tokio::sync::oneshot::channel();
+        let _ = self.view.send(super::view::ViewInput::Drain { name: name.to_owned(), drain, answer });
+        match receiver.await {
+            Ok(asked) => asked.map_err(No::refused)?,
+            Err(_) => return Err(No::not_master()),
+        }
+        let started = tokio::time::Instant::now();
+        while drain && started.elapsed() < DRAIN_WAIT {
+            let view = self.log.view().await.map_err(|error| No::failed(error.to_string()))?;
+            if !view.is_some_and(|view| view.mirrors.iter().any(|mirror| mirror.name == name)) {
+                return Ok(());
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        if drain {
+            Err(No::failed(format!("{name} was asked to leave, and has not. Look at `hgfleet status`")))
+        } else {
+            Ok(())
+        }
     }
 
     /// Waits until the mirrors were told of a sequence; answers how many were, of how many.

@@ -70,6 +70,10 @@ async fn answer(master: &Master, request: MasterRequest, who: String) -> Result<
             MasterReply::Stored(master.create(&name, non_publishing, who).await?)
         }
         MasterRequest::Delete { name } => MasterReply::Stored(master.delete(&name, who).await?),
+        MasterRequest::Drain { name, drain } => {
+            master.drain(&name, drain).await?;
+            MasterReply::Done
+        }
         MasterRequest::List => MasterReply::List(master.list()),
         MasterRequest::Import { path, name } => MasterReply::Stored(master.import(path, &name, who).await?),
         MasterRequest::Verify { name } => MasterReply::Verified(master.verify(&name).await?),

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use hgfleet_log::membership::MirrorInView;
 use hgfleet_log::stream::{Down, Hello, StreamError, Up, VERSION, Welcome, read_async, write_async};
-use hgfleet_log::{LogId, Role};
+use hgfleet_log::{LogId, Member, Role};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::mpsc;
 
@@ -18,6 +18,9 @@ use super::view::{STREAM_MESSAGES_MAX, ViewInput};
 const HELLO_WAIT: Duration = Duration::from_secs(5);
 /// How long one message may take to be written.
 const WRITE_WAIT: Duration = Duration::from_secs(5);
+
+/// A mirror with less room on its disk can't be relied upon to stage the next record.
+const FREE_BYTES_MIN: u64 = 32 << 20;
 
 static STREAMS: AtomicU64 = AtomicU64::new(0);
 
@@ -54,6 +57,7 @@ where
         stream,
         mirror: mirror.clone(),
         staged: hello.staged,
+        serves: hello.serves,
         to: to.clone(),
     });
     let ended = read_all(&master, mirror, &mut input, to).await;
@@ -80,6 +84,12 @@ fn objection(hello: &Hello, log: LogId) -> Option<String> {
     }
 }
 
+/// What keeps a mirror from service, as it says itself.
+fn ailment(member: &Member) -> Option<String> {
+    let free = member.disk.free_bytes;
+    (free < FREE_BYTES_MIN).then(|| format!("its disk is full: {free} bytes are free, and {FREE_BYTES_MIN} are needed"))
+}
+
 async fn read_all(
     master: &Master,
     mirror: Option<MirrorInView>,
@@ -88,7 +98,9 @@ async fn read_all(
 ) -> Result<(), StreamError> {
     while let Some(message) = read_async::<Up>(input).await? {
         let input = match (message, &mirror) {
-            (Up::Heartbeat { number, .. }, Some(mirror)) => Some(ViewInput::Heartbeat(mirror.clone(), number)),
+            (Up::Heartbeat { number, member }, Some(mirror)) => {
+                Some(ViewInput::Heartbeat(mirror.clone(), number, ailment(&member)))
+            }
             (Up::Heartbeat { number, .. }, None) => {
                 if to.try_send(Down::Renewed { number }).is_err() {
                     return Ok(());
@@ -98,12 +110,13 @@ async fn read_all(
             (Up::Staged(position), Some(mirror)) => Some(ViewInput::Staged(mirror.clone(), position)),
             (Up::Told(position), Some(mirror)) => Some(ViewInput::Told(mirror.clone(), position)),
             (Up::Left, Some(mirror)) => Some(ViewInput::Left(mirror.clone())),
+            (Up::Joined, Some(mirror)) => Some(ViewInput::Returned(mirror.clone())),
             (Up::Digest { number, digest, reason }, Some(mirror)) => {
                 let digest = digest.ok_or(reason);
                 master.digests.answered(number, Answer { server: mirror.name.clone(), digest });
                 None
             }
-            (Up::Staged(_) | Up::Told(_) | Up::Left | Up::Digest { .. }, None) => None,
+            (Up::Staged(_) | Up::Told(_) | Up::Left | Up::Joined | Up::Digest { .. }, None) => None,
             (Up::Hello(_), _) => return Err(std::io::Error::other("a second hello").into()),
         };
         if let Some(input) = input {

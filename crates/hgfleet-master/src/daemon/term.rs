@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use hgfleet_log::holder::{MIRRORS_SOCKET, SSH_SOCKET};
+use hgfleet_log::membership::KeeperTimes;
 use hgfleet_log::stop_at;
 use tokio::task::JoinSet;
 
@@ -99,7 +100,13 @@ async fn begin(
         fate.fenced(newer);
     }
     tasks.spawn(lease::keep(lease.clone(), fate.clone()));
-    let view = view::start(log.clone(), epoch, tail.sequence, lease.clone(), options.told_wait, fate.clone()).await;
+    let times = KeeperTimes {
+        told_wait: options.told_wait,
+        lag_max: options.lag_max,
+        lag_records_max: options.lag_records_max,
+        ..KeeperTimes::default()
+    };
+    let view = view::start(log.clone(), epoch, tail.sequence, lease.clone(), times, fate.clone()).await;
     let view = view.map_err(|error| MasterError::Log(error.to_string()))?;
     stop_at(&format!("{}.takeover.view", server.name()));
     server.apply_through(tail.sequence).await?;

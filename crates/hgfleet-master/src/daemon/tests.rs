@@ -47,6 +47,8 @@ fn options(folder: &Path) -> MasterOptions {
         lock_wait: Duration::from_millis(100),
         lock_limit: Duration::from_millis(600),
         lease: Duration::from_secs(2),
+        lag_max: Duration::from_secs(15),
+        lag_records_max: 10_000,
         push_bytes_max: 1 << 20,
     }
 }

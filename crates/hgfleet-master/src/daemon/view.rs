@@ -31,19 +31,25 @@ pub(crate) enum ViewInput {
         mirror: Option<MirrorInView>,
         /// Up to where it has staged.
         staged: Option<Sequence>,
+        /// Whether it may be put in service.
+        serves: bool,
         /// Where messages for it go.
         to: mpsc::Sender<Down>,
     },
     /// A stream has ended.
     Gone { stream: u64 },
-    /// A mirror's sign of life, with its number.
-    Heartbeat(MirrorInView, u64),
+    /// A mirror's sign of life, with its number, and what ails it.
+    Heartbeat(MirrorInView, u64, Option<String>),
     /// A mirror has staged up to here.
     Staged(MirrorInView, Sequence),
     /// A mirror shows up to here.
     Told(MirrorInView, Sequence),
     /// A mirror serves nobody any more.
     Left(MirrorInView),
+    /// A mirror that had left serves again.
+    Returned(MirrorInView),
+    /// An operator wants the mirror of this name out of service, or in again. The answer: why that can't be.
+    Drain { name: String, drain: bool, answer: oneshot::Sender<Result<(), String>> },
     /// Every mirror that is connected shall say which digest a store has; their names are the answer.
     AskDigests { number: u64, repository: RepositoryName, asked: oneshot::Sender<Vec<String>> },
     /// The log has grown.
@@ -61,11 +67,10 @@ pub(crate) async fn start(
     epoch: Epoch,
     end: Sequence,
     lease: Arc<HeldLease>,
-    told_wait: Duration,
+    times: KeeperTimes,
     fate: Fate,
 ) -> Result<ViewSender, LogError> {
     let current = log.view().await?;
-    let times = KeeperTimes { told_wait, ..KeeperTimes::default() };
     let keeper = ViewKeeper::take_over(epoch, Some(end), current, times, boot_time());
     let (sender, receiver) = mpsc::unbounded_channel();
     let mut owner = Owner { log, lease, keeper, fate, streams: HashMap::new(), pushes: HashMap::new(), next_push: 0 };
@@ -111,13 +116,17 @@ impl Owner {
     fn take(&mut self, input: ViewInput) {
         let now = boot_time();
         match input {
-            ViewInput::Joined { welcome, stream, mirror, staged, to } => {
+            ViewInput::Joined { welcome, stream, mirror, staged, serves, to } => {
                 // From here, so that no other message about the view comes before it.
                 let view = self.keeper.view().cloned();
                 let _ = to.try_send(Down::Welcome(Welcome { view, ..welcome }));
                 self.streams.insert(stream, Stream { mirror: mirror.clone(), to });
                 if let Some(mirror) = mirror {
-                    self.keeper.hello(&mirror, staged, now);
+                    if serves {
+                        self.keeper.hello(&mirror, staged, now);
+                    } else {
+                        self.keeper.hello_aside(&mirror, staged, now);
+                    }
                 }
             }
             ViewInput::Gone { stream } => {
@@ -128,7 +137,8 @@ impl Owner {
                     self.keeper.disconnected(&mirror);
                 }
             }
-            ViewInput::Heartbeat(mirror, number) => {
+            ViewInput::Heartbeat(mirror, number, ailment) => {
+                self.keeper.ailing(&mirror, ailment);
                 // Once another may be master, and count without this mirror, it must not go on because of this one.
                 if self.lease.may_read() {
                     self.keeper.heartbeat(&mirror, number, now);
@@ -137,6 +147,10 @@ impl Owner {
             ViewInput::Staged(mirror, position) => self.keeper.staged(&mirror, position),
             ViewInput::Told(mirror, position) => self.keeper.told(&mirror, position),
             ViewInput::Left(mirror) => self.keeper.left(&mirror),
+            ViewInput::Returned(mirror) => self.keeper.joined(&mirror, now),
+            ViewInput::Drain { name, drain, answer } => {
+                let _ = answer.send(self.drain(&name, drain));
+            }
             ViewInput::AskDigests { number, repository, asked } => {
                 let mut names = Vec::new();
                 for stream in self.streams.values() {
@@ -166,7 +180,11 @@ impl Owner {
                 Keeper::WriteView { expected, view } => self.write(expected, view).await,
                 Keeper::SendView(view) => self.send(&Down::View(view)),
                 Keeper::Visible(position) => self.send(&Down::Visible(position)),
-                Keeper::Renewed { mirror, number } => self.renew(&mirror, number),
+                Keeper::Renewed { mirror, number } => self.tell(&mirror, &Down::Renewed { number }),
+                Keeper::LeftOut { mirror, why } => {
+                    tracing::warn!(mirror = mirror.name, why, "a mirror is left out, or not any more");
+                    self.tell(&mirror, &Down::LeftOut(why));
+                }
                 Keeper::PushAnswered { push, told, of } => {
                     if let Some(answer) = self.pushes.remove(&push) {
                         let _ = answer.send((told, of));
@@ -208,9 +226,22 @@ impl Owner {
         }
     }
 
-    fn renew(&mut self, mirror: &MirrorInView, number: u64) {
+    fn drain(&self, name: &str, drain: bool) -> Result<(), String> {
+        let is_named = |stream: &&Stream| stream.mirror.as_ref().is_some_and(|mirror| mirror.name == name);
+        let Some(stream) = self.streams.values().find(is_named) else {
+            return Err(format!("no mirror called {name} is connected to the master. Look at `hgfleet status`"));
+        };
+        let in_view = self.keeper.view().map_or(&[][..], |view| &view.mirrors);
+        if drain && !in_view.iter().any(|mirror| mirror.name != name) {
+            return Err(format!("{name} is the last mirror in service. Bring another one into service first"));
+        }
+        let sent = stream.to.try_send(Down::Drain(drain));
+        sent.map_err(|_| format!("{name} does not take messages. Look at `hgfleet status`"))
+    }
+
+    fn tell(&mut self, mirror: &MirrorInView, message: &Down) {
         for stream in self.streams.values().filter(|stream| stream.mirror.as_ref() == Some(mirror)) {
-            let _ = stream.to.try_send(Down::Renewed { number });
+            let _ = stream.to.try_send(message.clone());
         }
     }
 

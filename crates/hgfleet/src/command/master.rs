@@ -49,6 +49,8 @@ pub fn run(options: cli::Role) -> anyhow::Result<ExitCode> {
         lock_wait: LOCK_WAIT,
         lock_limit: LOCK_LIMIT,
         lease: config.master.lease(),
+        lag_max: Duration::from_secs(config.master.lag_seconds_max),
+        lag_records_max: config.master.lag_records_max,
         push_bytes_max: config.master.push_bytes_max,
     };
     block_on(async move { hgfleet_master::run(options, stopped()?).await.context(name) })

@@ -1,6 +1,7 @@
 //! One file per subcommand.
 
 mod account;
+mod drain;
 mod failover;
 mod master;
 mod repo;
@@ -9,6 +10,7 @@ mod serve;
 mod session;
 mod status;
 pub mod up;
+mod wait;
 mod web;
 
 use crate::cli::{Cli, Command};
@@ -26,6 +28,9 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Balancer(options) => roles::balancer(options),
         Command::Account(command) => account::run(command),
         Command::Failover(options) => failover::run(options),
+        Command::Wait(options) => wait::run(options),
+        Command::Drain(options) => drain::run(options, true),
+        Command::Undrain(options) => drain::run(options, false),
         Command::Status(options) => status::run(options),
         Command::Serve(options) => serve::run(options),
         Command::Web(options) => web::run(options),

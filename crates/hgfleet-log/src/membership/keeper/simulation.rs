@@ -250,6 +250,8 @@ impl World {
                     let to = self.mirrors.iter_mut().find(|known| known.me == mirror && known.connected);
                     to.expect("connected").down.push_back(Down::Renewed(number));
                 }
+                // Advice to the mirror; what counts is that it is not renewed.
+                Keeper::LeftOut { .. } => {}
                 Keeper::PushAnswered { push, told, of } => {
                     let index = self.pushes.iter().position(|(waiting, _)| waiting.get() == push).expect("waits");
                     let (sequence, since) = self.pushes.remove(index);

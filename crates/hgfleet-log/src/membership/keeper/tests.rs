@@ -315,3 +315,60 @@ fn a_view_that_was_not_written_is_tried_again_after_a_pause() {
     keeper.tick(seconds(1.1));
     assert_eq!(settle(&mut keeper), [Keeper::Visible(at(11))]);
 }
+
+#[test]
+fn a_mirror_that_lags_or_ails_is_left_out_with_the_reason_and_the_last_one_never_is() {
+    let mut keeper = fleet(&["a", "b"]);
+    settle(&mut keeper);
+    let left_out = |wants: &[Keeper], name: &str| {
+        wants.iter().find_map(|want| match want {
+            Keeper::LeftOut { mirror: one, why } if *one == mirror(name) => Some(why.clone()),
+            _ => None,
+        })
+    };
+    keeper.tick(seconds(1.0));
+    keeper.appended(at(11));
+    keeper.staged(&mirror("a"), at(11));
+    settle(&mut keeper);
+    let mut now = 1.0;
+    let mut reason = None;
+    while now < 30.0 && reason.is_none() {
+        now += 1.0;
+        keeper.heartbeat(&mirror("a"), now as u64, seconds(now));
+        keeper.heartbeat(&mirror("b"), now as u64, seconds(now));
+        reason = left_out(&settle(&mut keeper), "b");
+    }
+    assert!(reason.flatten().expect("left out").contains("it lags by"), "after {now} s");
+    assert!((15.0..19.0).contains(&now), "{now}");
+    // It is not renewed, so it is dropped, and the position moves on without it.
+    for _ in 0..7 {
+        now += 1.0;
+        keeper.heartbeat(&mirror("a"), now as u64, seconds(now));
+        keeper.heartbeat(&mirror("b"), now as u64, seconds(now));
+        settle(&mut keeper);
+    }
+    let view = keeper.view().expect("a view").clone();
+    assert_eq!((view.mirrors, view.visible), (vec![mirror("a")], Sequence::new(11)));
+    // The other one may ail as it likes.
+    keeper.ailing(&mirror("a"), Some("its disk is full".to_owned()));
+    keeper.heartbeat(&mirror("a"), 100, seconds(now));
+    assert_eq!(left_out(&settle(&mut keeper), "a"), None);
+    keeper.ailing(&mirror("a"), None);
+    // Caught up, it is let in again.
+    keeper.staged(&mirror("b"), at(11));
+    keeper.heartbeat(&mirror("b"), 101, seconds(now));
+    assert_eq!(left_out(&settle(&mut keeper), "b"), Some(None));
+    assert_eq!(keeper.view().expect("a view").mirrors.len(), 2);
+}
+
+#[test]
+fn a_mirror_that_connects_aside_stays_out_until_it_joins() {
+    let mut keeper = fleet(&["a"]);
+    settle(&mut keeper);
+    keeper.hello_aside(&mirror("b"), position(10), seconds(1.0));
+    settle(&mut keeper);
+    assert_eq!(keeper.view().expect("a view").mirrors, [mirror("a")]);
+    keeper.joined(&mirror("b"), seconds(2.0));
+    settle(&mut keeper);
+    assert_eq!(keeper.view().expect("a view").mirrors, [mirror("a"), mirror("b")]);
+}
