@@ -43,7 +43,7 @@ impl Peaks {
 }
 
 /// Hashes a content from its beginning, or from where a file of known peaks ends.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct ContentHasher {
     peaks: Peaks,
     /// Over the chunk that is not whole yet.

@@ -345,3 +345,24 @@ fn growth_is_what_the_files_have_more() {
     assert_eq!(later.growth(), -20);
     assert_eq!(update.then(later).growth(), 130);
 }
+
+#[test]
+fn damage_in_the_end_of_a_file_that_grows_is_named_and_gets_into_no_digest() {
+    let dir = empty_store();
+    let content: Vec<u8> = (0..200_000u32).map(|n| (n / 7) as u8).collect();
+    put(dir.path(), "store/data/a.i", &content);
+    put(dir.path(), "store/data/b.i", &content);
+    let (_, mut nodes) = nodes_of(dir.path());
+    let mut writer = Writer::new(Cursor::new(Vec::new())).unwrap();
+    for path in [b"store/data/a.i", b"store/data/b.i"] {
+        writer.append(path, content.len() as u64, b"more").unwrap();
+    }
+    let change = writer.finish().unwrap().0.into_inner();
+    let change = ChangeRef::parse(&change).unwrap();
+    assert!(DigestUpdate::of_change(dir.path(), &mut nodes, &change).is_ok());
+    let mut damaged = content.clone();
+    damaged[199_000] ^= 1;
+    put(dir.path(), "store/data/b.i", &damaged);
+    let error = DigestUpdate::of_change(dir.path(), &mut nodes, &change).unwrap_err().to_string();
+    assert!(error.contains("store/data/b.i") && error.contains("damaged"), "{error}");
+}

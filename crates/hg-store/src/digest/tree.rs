@@ -83,6 +83,22 @@ pub(super) fn files(nodes: &mut dyn DigestNodes, found: &mut Vec<(PathHash, [u8;
     Ok(())
 }
 
+/// Returns what is kept of the file at this place; `None`: no such file.
+pub(super) fn file(nodes: &mut dyn DigestNodes, place: &PathHash) -> Result<Option<[u8; 32]>, DigestError> {
+    let mut prefix = Vec::new();
+    while prefix.len() < DEPTH_MAX {
+        let Some(node) = nodes.get(&key(&prefix))? else { return Ok(None) };
+        let slots = decode(&node).ok_or_else(|| DigestError::Nodes(format!("node {prefix:x?} is damaged")))?;
+        let digit = digit(place, prefix.len());
+        match slots[usize::from(digit)] {
+            Slot::Branch(_) => prefix.push(digit),
+            Slot::File { path, file } if path == *place => return Ok(Some(file)),
+            Slot::File { .. } | Slot::Empty => return Ok(None),
+        }
+    }
+    Ok(None)
+}
+
 struct Tree<'a> {
     nodes: &'a mut dyn DigestNodes,
     writes: &'a mut Vec<Write>,

@@ -1,7 +1,7 @@
 //! A new digest, and what has to be kept for the next.
 
 use std::collections::HashMap;
-use std::io::Read;
+use std::io::Read as _;
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 
@@ -32,7 +32,8 @@ impl DigestUpdate {
     /// applied. It costs what the change costs: its bytes are hashed, and of each file that grows the last chunk.
     ///
     /// # Errors
-    /// [`DigestError::Unexpected`] where the change does not fit: an old length, a file that should exist or not.
+    /// [`DigestError::Unexpected`] where the change does not fit: an old length, a file that should exist or not, or
+    /// one whose end is not as it was kept, so that damage never gets into a new digest.
     pub fn of_change(hg: &Path, nodes: &mut dyn DigestNodes, change: &ChangeRef<'_>) -> Result<Self, DigestError> {
         let mut directories = Directories::open(hg).map_err(DigestError::read(b".hg"))?;
         let created: FxHashSet<&[u8]> = change
@@ -41,6 +42,7 @@ impl DigestUpdate {
             .map(|operation| operation.path())
             .collect();
         let mut builder = Builder::new(nodes);
+        let mut grown = Vec::new();
         for operation in change.operations() {
             let path = operation.path();
             let place = path_hash(path);
@@ -58,12 +60,17 @@ impl DigestUpdate {
                     builder.remove(place, before.as_ref());
                     continue;
                 }
-                (Operation::Append { .. }, Some(before)) => resume(&mut directories, path, before)?,
+                (Operation::Append { .. }, Some(before)) => {
+                    let hasher = resume(&mut directories, path, before)?;
+                    grown.push((path, hasher.clone()));
+                    hasher
+                }
                 _ => ContentHasher::new(),
             };
             operation.content().pieces().for_each(|piece| hasher.update(piece));
             builder.set(place, hasher, old);
         }
+        builder.check_grown(grown)?;
         builder.finish()
     }
 
@@ -156,8 +163,30 @@ impl DigestUpdate {
     }
 }
 
-struct Builder<'a> {
+/// Nodes, each read once however often it is asked for.
+struct Read<'a> {
     nodes: &'a mut dyn DigestNodes,
+    seen: HashMap<Vec<u8>, Option<Vec<u8>>>,
+}
+
+impl DigestNodes for Read<'_> {
+    fn get(&mut self, key: &[u8]) -> Result<Option<Vec<u8>>, DigestError> {
+        if let Some(seen) = self.seen.get(key) {
+            return Ok(seen.clone());
+        }
+        let node = self.nodes.get(key)?;
+        self.seen.insert(key.to_vec(), node.clone());
+        Ok(node)
+    }
+
+    fn put(&mut self, key: &[u8], value: Option<&[u8]>) -> Result<(), DigestError> {
+        self.seen.remove(key);
+        self.nodes.put(key, value)
+    }
+}
+
+struct Builder<'a> {
+    nodes: Read<'a>,
     files: Vec<(PathHash, Option<[u8; 32]>)>,
     growth: i64,
     writes: Vec<Write>,
@@ -165,6 +194,7 @@ struct Builder<'a> {
 
 impl<'a> Builder<'a> {
     fn new(nodes: &'a mut dyn DigestNodes) -> Self {
+        let nodes = Read { nodes, seen: HashMap::new() };
         Self { nodes, files: Vec::new(), growth: 0, writes: Vec::new() }
     }
 
@@ -188,9 +218,34 @@ impl<'a> Builder<'a> {
         self.writes.push((file_key(&place), None));
     }
 
+    /// Checks that files that grow are, as far as they were read, what was kept of them.
+    fn check_grown(&mut self, grown: Vec<(&[u8], ContentHasher)>) -> Result<(), DigestError> {
+        let mut files: Vec<_> = grown
+            .into_iter()
+            .map(|(path, hasher)| {
+                let place = path_hash(path);
+                let (content, peaks) = hasher.finish();
+                (path, place, file_hash(&place, peaks.bytes, &content))
+            })
+            .collect();
+        files.sort_unstable_by_key(|(_, place, _)| *place);
+        let found: Vec<_> = files.iter().map(|(_, place, file)| (*place, Some(*file))).collect();
+        // All at once, since files have branches in common; which one is different is looked for when one is.
+        let mut unused = Vec::new();
+        if tree::update(&mut self.nodes, &[], &mut unused)? == tree::update(&mut self.nodes, &found, &mut unused)? {
+            return Ok(());
+        }
+        for (path, place, file) in &files {
+            if tree::file(&mut self.nodes, place)? != Some(*file) {
+                return Err(DigestError::unexpected(path, "its content is not what was written, it is damaged"));
+            }
+        }
+        Ok(())
+    }
+
     fn finish(mut self) -> Result<DigestUpdate, DigestError> {
         self.files.sort_unstable_by_key(|(place, _)| *place);
-        let digest = tree::update(self.nodes, &self.files, &mut self.writes)?;
+        let digest = tree::update(&mut self.nodes, &self.files, &mut self.writes)?;
         Ok(DigestUpdate { digest, growth: self.growth, writes: self.writes })
     }
 }
