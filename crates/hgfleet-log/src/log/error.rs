@@ -57,7 +57,7 @@ pub enum Refusal {
     #[error("the change's bytes: {0}")]
     Payload(String),
     /// Too little room on the log's disk.
-    #[error("the log's disk has {free} bytes free, and {needed} are needed")]
+    #[error("the log's disk is full: {free} bytes are free, and {needed} are needed")]
     NoSpace {
         /// Bytes that are free.
         free: u64,
@@ -71,6 +71,13 @@ pub enum Refusal {
 
 fn show(last: &Option<Sequence>) -> u64 {
     last.map_or(0, Sequence::get)
+}
+
+fn remedy(error: &RecordError) -> &'static str {
+    match error {
+        RecordError::Version(_) | RecordError::Kind(_) => "Use the hgfleet that wrote it",
+        _ => "Restore log.sqlite from a copy",
+    }
 }
 
 /// Why a log can't be read or opened.
@@ -126,7 +133,7 @@ pub enum LogError {
         first: Sequence,
     },
     /// A record is damaged, or of a version or kind that is unknown here.
-    #[error("record {sequence}: {source}")]
+    #[error("record {sequence} in the log can't be used: {source}. {}", remedy(source))]
     Record {
         /// Which.
         sequence: Sequence,
@@ -134,7 +141,7 @@ pub enum LogError {
         source: RecordError,
     },
     /// A sequence below the end is missing, or a row says something else than its record.
-    #[error("record {sequence}: {why}")]
+    #[error("record {sequence} in the log is damaged: {why}. Restore log.sqlite from a copy")]
     Damaged {
         /// Which.
         sequence: Sequence,
@@ -142,7 +149,7 @@ pub enum LogError {
         why: String,
     },
     /// The stored change is not the one that the record names.
-    #[error("the change of record {sequence}: {why}")]
+    #[error("the change of record {sequence} in the log is damaged: {why}. Restore log.sqlite from a copy")]
     Payload {
         /// Which.
         sequence: Sequence,

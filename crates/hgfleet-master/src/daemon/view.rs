@@ -73,7 +73,16 @@ pub(crate) async fn start(
     let current = log.view().await?;
     let keeper = ViewKeeper::take_over(epoch, Some(end), current, times, boot_time());
     let (sender, receiver) = mpsc::unbounded_channel();
-    let mut owner = Owner { log, lease, keeper, fate, streams: HashMap::new(), pushes: HashMap::new(), next_push: 0 };
+    let mut owner = Owner {
+        log,
+        lease,
+        keeper,
+        fate,
+        streams: HashMap::new(),
+        pushes: HashMap::new(),
+        next_push: 0,
+        unwritten: false,
+    };
     // The view is this epoch's before anything else happens in it.
     owner.work().await;
     tokio::spawn(owner.run(receiver));
@@ -88,6 +97,8 @@ struct Owner {
     streams: HashMap<u64, Stream>,
     pushes: HashMap<u64, oneshot::Sender<(usize, usize)>>,
     next_push: u64,
+    /// The view could not be written, and that is said.
+    unwritten: bool,
 }
 
 /// The master's end of a stream.
@@ -196,7 +207,13 @@ impl Owner {
 
     async fn write(&mut self, expected: Option<u64>, view: View) {
         match self.log.set_view(expected, view.clone()).await {
-            Ok(()) => self.keeper.written(),
+            Ok(()) => {
+                if self.unwritten {
+                    tracing::info!("the view is written again");
+                }
+                self.unwritten = false;
+                self.keeper.written();
+            }
             Err(ViewError::Fenced { newest }) => self.fate.fenced(newest),
             Err(ViewError::Conflict { current }) => {
                 // Only the newest epoch writes it, and that is this process alone.
@@ -205,7 +222,9 @@ impl Owner {
             }
             Err(error @ ViewError::Invalid(_)) => self.fate.failed(format!("the view: {error}")),
             Err(ViewError::Log(error)) => {
-                tracing::error!(%error, "it is not known whether the view was written");
+                if !std::mem::replace(&mut self.unwritten, true) {
+                    tracing::error!(%error, "the view can't be written: nothing becomes visible until it can");
+                }
                 self.settle(&view).await;
             }
         }

@@ -16,6 +16,8 @@ use crate::record::{Body, Record};
 
 /// Bytes that stay free on the log's disk, so that a full disk is met before SQLite meets it.
 const RESERVE_BYTES: u64 = 16 << 20;
+/// Bytes that must be free for whatever is written, the reserve's use included.
+const LEAST_BYTES: u64 = 1 << 20;
 
 /// Jobs that share one write to disk.
 pub(super) struct Batch {
@@ -49,13 +51,12 @@ impl Batch {
     }
 
     /// Does the jobs, in order, and answers them.
-    pub(super) fn run(self, shared: &Shared, connection: &mut Connection) {
-        // Everything is written twice: to the write-ahead log, then to the file.
-        let needed = 2 * self.bytes + RESERVE_BYTES;
-        if let Ok(free) = shared.free_bytes()
-            && free < needed
-        {
-            return self.jobs.into_iter().for_each(|job| no_space(job, free, needed));
+    pub(super) fn run(mut self, shared: &Shared, connection: &mut Connection) {
+        if let Ok(free) = shared.free_bytes() {
+            self.refuse_without_room(free);
+        }
+        if self.jobs.is_empty() {
+            return;
         }
         match transact(shared, connection, &self.jobs) {
             Ok(answers) => {
@@ -76,7 +77,29 @@ impl Batch {
     }
 }
 
+impl Batch {
+    /// Refuses what there is no room for. Changes leave a reserve, out of which what was stored before is settled and
+    /// shown: views, epochs and empty records.
+    fn refuse_without_room(&mut self, free: u64) {
+        // Everything is written twice: to the write-ahead log, then to the file.
+        let written = 2 * self.bytes;
+        let (changes, others) = std::mem::take(&mut self.jobs).into_iter().partition(Job::is_change);
+        for (jobs, needed) in [(changes, written + RESERVE_BYTES), (others, written.min(RESERVE_BYTES) + LEAST_BYTES)] {
+            let jobs: Vec<Job> = jobs;
+            match free < needed {
+                true => jobs.into_iter().for_each(|job| no_space(job, free, needed)),
+                false => self.jobs.extend(jobs),
+            }
+        }
+    }
+}
+
 impl Job {
+    /// Whether it adds a change of a store to the log.
+    fn is_change(&self) -> bool {
+        matches!(self, Job::Append { append, .. } if append.record.store().is_some())
+    }
+
     fn answer(self, answer: Answer) {
         let _ = match (self, answer) {
             (Job::Append { append, reply }, Answer::Append(answer)) => {
