@@ -33,10 +33,20 @@ enum Trouble {
     OtherLog { ours: LogId, found: LogId },
     #[error(transparent)]
     Staging(#[from] StagingError),
-    #[error("a change can't be held: {0}")]
+    #[error("the next record can't be staged: {0}. It goes on by itself once there is room")]
     Holding(std::io::Error),
     #[error("{0}")]
     Replica(#[from] hgfleet_replica::ReplicaError),
+}
+
+impl Trouble {
+    /// A change goes from the log to a file here: it is this disk's trouble where the writing failed.
+    fn of_payload(error: LogError) -> Trouble {
+        match error {
+            LogError::Io { verb: "write", source, .. } => Trouble::Holding(source),
+            error => Trouble::Log(error),
+        }
+    }
 }
 
 /// What others see of the following.
@@ -111,16 +121,22 @@ impl Following {
     pub(crate) async fn run(self) {
         loop {
             let Err(trouble) = self.follow().await;
-            self.standing.set_log(None);
             self.standing.set_trouble(Some(trouble.to_string()));
             sleep(TROUBLE_PAUSE).await;
         }
     }
 
     async fn follow(&self) -> Result<std::convert::Infallible, Trouble> {
-        let log = self.log.open(Access::Read).await?;
-        let mut follower = self.follower(&*log).await?;
+        let log = match self.log.open(Access::Read).await {
+            Ok(log) => log,
+            Err(error) => {
+                self.standing.set_log(None);
+                return Err(error.into());
+            }
+        };
+        // It is kept whatever its records are like, so that `status` learns of the trouble.
         self.standing.set_log(Some(log.clone()));
+        let mut follower = self.follower(&*log).await?;
         loop {
             let Some(due) = follower.due() else { std::future::pending().await };
             let records = log.read(due, BATCH_RECORDS_MAX).await?;
@@ -185,11 +201,11 @@ impl Following {
         }
         if bytes > INLINE_BYTES_MAX {
             let mut file = self.staging.large_file(record.sequence)?;
-            log.payload(record, &mut file).await?;
+            log.payload(record, &mut file).await.map_err(Trouble::of_payload)?;
             return Ok(Incoming::Beside);
         }
         let mut file = self.staging.scratch(bytes).map_err(Trouble::Holding)?;
-        log.payload(record, &mut file).await?;
+        log.payload(record, &mut file).await.map_err(Trouble::of_payload)?;
         let mut change = Vec::with_capacity(bytes as usize);
         file.rewind().map_err(Trouble::Holding)?;
         let read = file.take(bytes).read_to_end(&mut change);

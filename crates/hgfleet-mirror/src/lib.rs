@@ -70,6 +70,8 @@ pub async fn run(options: MirrorOptions, shutdown: impl Future<Output = ()> + Se
         let (name, path) = (options.name.clone(), path.to_owned());
         move |source| MirrorError::Io { name, what, path, source }
     };
+    // First the folder, which one process has at a time: a second one must not take the first one's socket away.
+    let (staging, replica, showing) = open(&options).await?;
     let socket = options.run.join(format!("{}.sock", options.name));
     let door = bind(&socket).map_err(fault("bind", &socket))?;
     let network = match &options.listener {
@@ -83,7 +85,6 @@ pub async fn run(options: MirrorOptions, shutdown: impl Future<Output = ()> + Se
         Some(address) => address.to_string(),
         None => socket.display().to_string(),
     };
-    let (staging, replica, showing) = open(&options).await?;
     let standing = Arc::new(Standing::default());
     let incarnation = replica.incarnation();
     let service = MirrorService::new(MirrorInView { name: options.name.clone(), incarnation });
@@ -120,6 +121,7 @@ pub async fn run(options: MirrorOptions, shutdown: impl Future<Output = ()> + Se
         membership: membership.clone(),
         push_address: options.push_address.clone(),
         wait: options.times.wait,
+        suspects: Mutex::default(),
     });
 
     let mut tasks = JoinSet::new();
@@ -171,8 +173,9 @@ async fn open(options: &MirrorOptions) -> Result<(Arc<Staging>, Arc<Replica>, Ar
             path: data.clone(),
             source,
         })?;
-        let staging = Arc::new(Staging::open(&data.join("staged")).map_err(MirrorError::staging(&name))?);
         let replica = Arc::new(Replica::open(&data).map_err(MirrorError::replica(&name))?);
+        let staging = Staging::open(&data.join("staged"), replica.durable_position());
+        let staging = Arc::new(staging.map_err(MirrorError::staging(&name))?);
         let records = Records::open(staging.clone(), &log, runtime);
         let told = data.join("told");
         let kept = Showing::kept_position(&told).map_err(|source| MirrorError::Io {

@@ -179,7 +179,9 @@ impl Membership {
                     }
                     _ = ticks.tick() => {
                         if self.is_stuck() {
-                            return Ok(());
+                            // Said and not only done, so that a push waits no longer for it.
+                            self.service().leave();
+                            return say(&mut output, &Up::Left).await;
                         }
                         let number = self.service().sending(boot_time());
                         let member = self.member();

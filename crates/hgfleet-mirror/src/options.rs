@@ -74,7 +74,7 @@ pub enum MirrorError {
         source: std::io::Error,
     },
     /// What was staged can't be used.
-    #[error("mirror {name}: {source}")]
+    #[error("mirror {name}")]
     Staging {
         /// The mirror.
         name: String,
@@ -82,7 +82,7 @@ pub enum MirrorError {
         source: StagingError,
     },
     /// The stores can't be used.
-    #[error("mirror {name}: {source}")]
+    #[error("mirror {name}")]
     Replica {
         /// The mirror.
         name: String,
@@ -90,7 +90,7 @@ pub enum MirrorError {
         source: ReplicaError,
     },
     /// What was written can't be believed any more; a new process recovers.
-    #[error("mirror {name}: {source}")]
+    #[error("mirror {name}")]
     Fatal {
         /// The mirror.
         name: String,

@@ -1,7 +1,8 @@
 //! The HTTP side: each request at a position.
 
-use std::sync::Arc;
+use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use hg_store::Snapshot;
@@ -33,6 +34,8 @@ pub(crate) struct Site {
     pub(crate) membership: Arc<Membership>,
     pub(crate) push_address: Option<String>,
     pub(crate) wait: Duration,
+    /// Repositories that are being looked at, since a reader found something damaged.
+    pub(crate) suspects: Mutex<HashSet<RepositoryName>>,
 }
 
 /// One door: the balancer's, where tags are believed, or one for everybody.
@@ -57,8 +60,10 @@ impl Service for Door {
             Ok(None) => {}
         }
         if tag > site.showing.staged() {
-            return site
-                .mark(unavailable("behind", "this mirror lacks the newest records, try again in a moment"), None);
+            return site.mark(
+                unavailable("behind", "refused: the newest records are missing, on this mirror. Try again in a moment"),
+                None,
+            );
         }
         site.showing.hear(tag);
         let position = site.showing.position().max(tag);
@@ -71,7 +76,10 @@ impl Service for Door {
         });
         let mut response = answer(&seen, request).await;
         if seen.is_late.load(Ordering::Relaxed) {
-            response = unavailable("late", "this mirror is still applying the newest records, try again in a moment");
+            response = unavailable(
+                "late",
+                "refused: the newest records are not applied yet, on this mirror. Try again in a moment",
+            );
         } else if seen.is_quarantined.load(Ordering::Relaxed) {
             response.headers_mut().insert(&RETRY, HeaderValue::from_static("quarantined"));
         }
@@ -102,6 +110,36 @@ impl Site {
             headers.insert(&MEMBERSHIP, HeaderValue::from_static("lapsed"));
         }
         response
+    }
+}
+
+impl Site {
+    /// Looks whether a repository is damaged, in the background; once at a time for each.
+    fn suspect(self: &Arc<Self>, name: RepositoryName) {
+        if !self.suspects().insert(name.clone()) {
+            return;
+        }
+        let site = self.clone();
+        // Whoever found it may be a thread that no runtime knows, so this is one of its own.
+        let looking = std::thread::Builder::new().name("suspect".to_owned()).spawn(move || {
+            let repository = name.as_str();
+            match site.replica.suspect(&name) {
+                Ok(true) => {
+                    tracing::info!(repository, "nothing is wrong with a repository that a reader could not read")
+                }
+                Ok(false) | Err(ReplicaError::NotFound(_) | ReplicaError::Quarantined { .. }) => {}
+                Err(error) => tracing::error!(repository, %error, "a repository can't be looked at"),
+            }
+            site.suspects().remove(&name);
+        });
+        if let Err(error) = looking {
+            tracing::error!(%error, "a repository can't be looked at");
+            self.suspects().clear();
+        }
+    }
+
+    fn suspects(&self) -> MutexGuard<'_, HashSet<RepositoryName>> {
+        self.suspects.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -180,14 +218,16 @@ impl Repositories for Seen {
                 let is_known = matches!(error, ReplicaError::Quarantined { .. });
                 if !is_known {
                     tracing::error!(%error, repository = name.as_str(), "a repository can't be read");
+                    self.site.suspect(name.clone());
                 }
                 self.is_quarantined.store(true, Ordering::Relaxed);
-                let text = format!("repository {} is out of service on this server", name.as_str());
+                let text =
+                    format!("refused: the repository is being repaired, {}. Try again in a while", name.as_str());
                 Err(NotServed::Unavailable { text, retry: true })
             }
             Err(panicked) => {
                 tracing::error!(error = %panicked, repository = name.as_str(), "opening a repository has failed");
-                let text = "the server failed on this request".to_owned();
+                let text = "refused: the server failed, on this request. Tell the administrators".to_owned();
                 Err(NotServed::Unavailable { text, retry: false })
             }
         }
@@ -196,6 +236,14 @@ impl Repositories for Seen {
     fn addresses(&self, name: &str) -> Addresses {
         let push = self.site.push_address.as_ref();
         Addresses { http: None, push: push.map(|base| format!("{}/{name}", base.trim_end_matches('/'))) }
+    }
+
+    fn suspect(&self, name: &str) {
+        // Another mirror is asked, if the reply has not begun.
+        self.is_quarantined.store(true, Ordering::Relaxed);
+        if let Ok(name) = RepositoryName::parse(name.as_bytes()) {
+            self.site.suspect(name);
+        }
     }
 
     fn health(&self) -> (bool, String) {

@@ -60,7 +60,7 @@ pub enum ReplicaError {
         source: io::Error,
     },
     /// The server's folder is in use by another process.
-    #[error("{} is in use by another process", .0.display())]
+    #[error("{} is in use by another process; stop that one first", .0.display())]
     InUse(PathBuf),
     /// Something was asked for before [`crate::Replica::recover`] was called.
     #[error("the stores have not been recovered yet")]
@@ -97,6 +97,14 @@ pub enum ReplicaError {
 }
 
 impl ReplicaError {
+    /// Whether the kept state could not be written because its disk is full: nothing was, and it may be tried again.
+    pub fn is_full(&self) -> bool {
+        match self {
+            Self::State { source, .. } => source.sqlite_error_code() == Some(rusqlite::ErrorCode::DiskFull),
+            _ => false,
+        }
+    }
+
     pub(crate) fn io<E: Into<io::Error>>(verb: &'static str, path: &Path) -> impl FnOnce(E) -> Self {
         move |source| Self::Io { verb, path: path.to_owned(), source: source.into() }
     }

@@ -1,5 +1,6 @@
 //! Bringing to disk what was applied, in the background.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
@@ -14,6 +15,8 @@ use crate::replica::Inner;
 
 /// How long the thread waits after a change for more of them.
 const GATHER: Duration = Duration::from_millis(100);
+/// The pause after the disk was found full.
+const FULL_PAUSE: Duration = Duration::from_secs(1);
 /// How often it looks for deleted repositories that can go.
 const TIDY_EVERY: Duration = Duration::from_secs(60);
 
@@ -97,6 +100,27 @@ impl Volatile {
         self.changed.notify_one();
     }
 
+    /// Takes back what was taken to be brought to disk, and will be once more.
+    fn give_back(&self, repositories: BTreeMap<RepositoryName, Touched>, folders: Vec<Sequence>) {
+        let mut state = self.state();
+        state.folders.extend(folders);
+        for (name, again) in repositories {
+            match state.repositories.entry(name) {
+                Entry::Vacant(place) => {
+                    place.insert(again);
+                }
+                // What came meanwhile may be another repository of this name: everything of it is synced then.
+                Entry::Occupied(mut place) => {
+                    let touched = place.get_mut();
+                    touched.all = true;
+                    if touched.id == again.id {
+                        touched.sequences.extend(again.sequences);
+                    }
+                }
+            }
+        }
+    }
+
     /// Refuses to go on after data could not be brought to disk.
     pub(crate) fn check(&self) -> Result<(), ReplicaError> {
         match &self.state().failed {
@@ -120,6 +144,11 @@ impl Inner {
             (std::mem::take(&mut state.repositories), std::mem::take(&mut state.folders))
         };
         let result = self.sync_taken(&repositories, &folders);
+        if result.as_ref().is_err_and(ReplicaError::is_full) {
+            // The files are on disk, the note that says so is not: the durable position stays until there is room.
+            self.volatile.give_back(repositories, folders);
+            return result;
+        }
         if let Err(error) = &result {
             // The system may have dropped what it could not write, and a second fsync would not say so.
             tracing::error!(%error, "data could not be brought to disk");
@@ -242,8 +271,14 @@ fn run(inner: &Inner) {
         drop(state);
         if stirred {
             inner.index();
-            if inner.sync().is_err() {
-                return;
+            match inner.sync() {
+                Ok(()) => {}
+                Err(error) if error.is_full() => {
+                    tracing::warn!(%error, "what is on disk can't be noted, it is tried again");
+                    std::thread::sleep(FULL_PAUSE);
+                    inner.volatile.wake();
+                }
+                Err(_) => return,
             }
         }
         if tidied.elapsed() >= TIDY_EVERY {

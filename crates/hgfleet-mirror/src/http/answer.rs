@@ -29,7 +29,9 @@ pub async fn answer<R: Repositories>(repositories: &Arc<R>, request: Request<Inc
             return response;
         }
     };
-    let Some(parts) = parts else { return page(hg_web::error(404, "there is no such page")) };
+    let Some(parts) = parts else {
+        return page(hg_web::error(404, "There is no such page. The list of all repositories is on the front page."));
+    };
     let found = find(repositories, &parts).await;
     if found.is_none() && parts == ["healthz"] {
         return health(repositories.health());
@@ -41,7 +43,7 @@ pub async fn answer<R: Repositories>(repositories: &Arc<R>, request: Request<Inc
         }
         Ok(Some(request)) => match found {
             Some((name, [])) => command(repositories, &name, request, body).await,
-            _ => from_wire(wire::Refusal { status: 404, text: "no such repository".to_owned() }.into()),
+            _ => from_wire(not_found().into()),
         },
         Ok(None) => match found {
             Some((name, rest)) => repository_page(repositories, &head, name, rest.to_vec()).await,
@@ -50,7 +52,7 @@ pub async fn answer<R: Repositories>(repositories: &Arc<R>, request: Request<Inc
                 let lines: Vec<_> = names.into_iter().map(|name| line(repositories.as_ref(), &head, name)).collect();
                 page(hg_web::repositories(&lines))
             }
-            None => page(hg_web::error(404, "there is no such repository")),
+            None => page(hg_web::error(404, "There is no such repository. The list of all is on the front page.")),
         },
     }
 }
@@ -75,7 +77,7 @@ async fn command<R: Repositories>(
     let snapshot = match repositories.snapshot(name).await {
         Ok(snapshot) => snapshot,
         Err(NotServed::Unknown) => {
-            return from_wire(wire::Refusal { status: 404, text: "no such repository".to_owned() }.into());
+            return from_wire(not_found().into());
         }
         Err(NotServed::Unavailable { text, retry }) => {
             let status = if retry { 503 } else { 500 };
@@ -89,10 +91,16 @@ async fn command<R: Repositories>(
     let options = HttpOptions { push_address: repositories.addresses(name).push };
     let answered = tokio::task::spawn_blocking(move || wire::answer(request, &mut body, &snapshot, &options)).await;
     match answered {
-        Ok(response) => from_wire(response),
+        Ok(response) => {
+            if response.status == StatusCode::SERVICE_UNAVAILABLE.as_u16() {
+                repositories.suspect(name);
+            }
+            let (repositories, name) = (repositories.clone(), name.to_owned());
+            from_wire_or(response, move || repositories.suspect(&name))
+        }
         Err(error) => {
             tracing::error!(%error, repository = name, "a command ended in a panic");
-            from_wire(wire::Refusal { status: 500, text: "the server failed on this request".to_owned() }.into())
+            from_wire(failed().into())
         }
     }
 }
@@ -105,23 +113,27 @@ async fn repository_page<R: Repositories>(
 ) -> Response<ResponseBody> {
     let snapshot: Arc<Snapshot> = match repositories.snapshot(&name).await {
         Ok(snapshot) => snapshot,
-        Err(NotServed::Unknown) => return page(hg_web::error(404, "there is no such repository")),
+        Err(NotServed::Unknown) => {
+            return page(hg_web::error(404, "There is no such repository. The list of all is on the front page."));
+        }
         Err(NotServed::Unavailable { text, retry }) => {
             return page(hg_web::error(if retry { 503 } else { 500 }, &text));
         }
     };
-    let line = line(repositories.as_ref(), head, name);
-    let made = tokio::task::spawn_blocking(move || {
-        hg_web::repository(&snapshot, &line, &rest).unwrap_or_else(|error| {
-            tracing::error!(%error, repository = line.name, "a page can't be made");
-            hg_web::error(500, "the repository can't be read on this server")
-        })
-    })
-    .await;
-    page(made.unwrap_or_else(|error| {
-        tracing::error!(%error, "a page ended in a panic");
-        hg_web::error(500, "the server failed on this request")
-    }))
+    let line = line(repositories.as_ref(), head, name.clone());
+    let made = tokio::task::spawn_blocking(move || hg_web::repository(&snapshot, &line, &rest)).await;
+    match made {
+        Ok(Ok(made)) => page(made),
+        Ok(Err(error)) => {
+            tracing::error!(%error, repository = name, "a page can't be made");
+            repositories.suspect(&name);
+            page(hg_web::error(503, "The repository can't be read on this server. Tell its administrators."))
+        }
+        Err(error) => {
+            tracing::error!(%error, repository = name, "a page ended in a panic");
+            page(hg_web::error(500, "The server failed on this request. Tell its administrators."))
+        }
+    }
 }
 
 /// What the pages say of a repository: its name, and where it is cloned from and pushed to.
@@ -150,13 +162,29 @@ fn page(page: Page) -> Response<ResponseBody> {
     response
 }
 
+fn not_found() -> wire::Refusal {
+    let text = "refused: there is no repository, at this address. Look at its spelling";
+    wire::Refusal { status: 404, text: text.to_owned() }
+}
+
+fn failed() -> wire::Refusal {
+    let text = "refused: the server failed, on this request. Tell the administrators";
+    wire::Refusal { status: 500, text: text.to_owned() }
+}
+
 fn from_wire(answer: wire::Response) -> Response<ResponseBody> {
+    from_wire_or(answer, || ())
+}
+
+/// `damaged` is called where a stream breaks off because of the store.
+fn from_wire_or(answer: wire::Response, damaged: impl FnOnce() + Send + 'static) -> Response<ResponseBody> {
     let body = match answer.body {
         wire::Body::Bytes(bytes) => ResponseBody::whole(bytes),
         wire::Body::Stream(write) => ResponseBody::stream(|output| {
             write(output).map_err(|error| {
                 if error.is_ours() {
                     tracing::error!(%error, "a stream broke off");
+                    damaged();
                 }
                 io::Error::other(error)
             })

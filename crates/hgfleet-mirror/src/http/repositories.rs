@@ -46,6 +46,10 @@ pub trait Repositories: Send + Sync + 'static {
         Addresses::default()
     }
 
+    /// Takes notice that something of a repository can't be read as it was written. It may be called while a request is
+    /// answered, and after the head of its reply was sent.
+    fn suspect(&self, _name: &str) {}
+
     /// Answers `/healthz`: a line, and whether all is well (else status 503).
     fn health(&self) -> (bool, String) {
         (true, "ok".to_owned())

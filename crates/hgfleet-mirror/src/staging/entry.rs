@@ -15,7 +15,7 @@
 use std::fs::File;
 use std::path::Path;
 
-use hgfleet_log::Record;
+use hgfleet_log::{Record, Sequence};
 
 use super::{INLINE_BYTES_MAX, Incoming, StagingError, segment};
 
@@ -81,8 +81,9 @@ pub(super) fn write(
 }
 
 /// Reads the entry at byte `at` of a segment: the record, where its change lies, and where the next
-/// entry begins. None: what is there is no whole entry, with its whole change.
-pub(super) fn read(dir: &Path, segment: &[u8], at: u64) -> Option<(Record, Place, u64)> {
+/// entry begins. None: what is there is no whole entry, with its whole change. A change in a file of its own is removed
+/// once the stores have it: it is not looked for up to `durable`.
+pub(super) fn read(dir: &Path, segment: &[u8], at: u64, durable: Option<Sequence>) -> Option<(Record, Place, u64)> {
     let rest = segment.get(usize::try_from(at).ok()?..)?;
     let (header, rest) = rest.split_first_chunk::<HEADER_BYTES>()?;
     let check = blake3::hash(&header[..CHECKED_BYTES]);
@@ -110,6 +111,7 @@ pub(super) fn read(dir: &Path, segment: &[u8], at: u64) -> Option<(Record, Place
             }
             (Place::Inline { at: behind, bytes }, behind + bytes)
         }
+        BESIDE if Some(record.sequence) <= durable => (Place::Beside { bytes }, behind),
         BESIDE => {
             let file = File::open(segment::beside(dir, record.sequence)).ok()?;
             let change = segment::map_whole(&file).ok()?;

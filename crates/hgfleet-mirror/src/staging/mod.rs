@@ -113,12 +113,13 @@ struct Entry {
 }
 
 impl Staging {
-    /// Opens the folder, made where it is missing. Blocks.
+    /// Opens the folder, made where it is missing. Blocks. Of records up to `durable`, which the stores have, only the
+    /// order counts: their changes may be gone.
     ///
     /// # Errors
     ///
     /// The folder can't be used. Damaged content is no error: it is cut off.
-    pub(crate) fn open(dir: &Path) -> Result<Self, StagingError> {
+    pub(crate) fn open(dir: &Path, durable: Option<Sequence>) -> Result<Self, StagingError> {
         fs::create_dir_all(dir).map_err(fault("make", dir))?;
         let mut index = Index::default();
         let mut broken = false;
@@ -128,7 +129,7 @@ impl Staging {
                 segment::remove(dir, first)?;
                 continue;
             }
-            broken = !index.read_segment(dir, first)?;
+            broken = !index.read_segment(dir, first, durable)?;
         }
         let staging = Self { dir: dir.to_owned(), index: RwLock::new(index) };
         staging.remove_strays()?;
@@ -350,12 +351,12 @@ impl Staging {
 
 impl Index {
     /// Reads one segment; false when it was cut, or does not go on where the last one ended.
-    fn read_segment(&mut self, dir: &Path, first: Sequence) -> Result<bool, StagingError> {
+    fn read_segment(&mut self, dir: &Path, first: Sequence, durable: Option<Sequence>) -> Result<bool, StagingError> {
         let mut segment = Segment::open(dir, first)?;
         let mut whole = 0;
         let mut follower = self.tail.map(|(log, tail)| Follower::new(log, Some(tail)));
         let map = segment.map(segment.bytes())?;
-        while let Some((record, place, end)) = entry::read(dir, &map, whole) {
+        while let Some((record, place, end)) = entry::read(dir, &map, whole, durable) {
             let follows = match &mut follower {
                 Some(follower) => follower.accept(&record).is_ok(),
                 None => record.sequence == first,
@@ -366,11 +367,14 @@ impl Index {
             let tail = Tail::of(&record);
             follower.get_or_insert_with(|| Follower::new(record.log, Some(tail)));
             self.tail = Some((record.log, tail));
+            whole = end;
+            if Some(record.sequence) <= durable {
+                continue;
+            }
             if let Place::Beside { bytes } = place {
                 self.bytes += bytes;
             }
             self.entries.insert(record.sequence, Entry { record: Arc::new(record), place, segment: first });
-            whole = end;
         }
         let cut = whole < segment.bytes();
         if cut {

@@ -30,8 +30,7 @@ pub fn mirror(options: cli::Role) -> anyhow::Result<ExitCode> {
         push_address: Some(push_address(ssh)),
         times: MirrorTimes::default(),
     };
-    let name = options.name.clone();
-    block_on(async move { hgfleet_mirror::run(options, stopped()?).await.with_context(|| format!("mirror {name}")) })
+    block_on(async move { Ok(hgfleet_mirror::run(options, stopped()?).await?) })
 }
 
 /// Runs the balancer until a signal says stop.
