@@ -99,9 +99,7 @@ impl<R: Read> ChangegroupReader<R> {
             Place::InFile => self.revision(place, Place::BetweenFiles),
             Place::AfterManifest => {
                 if self.version == ChangegroupVersion::V3 && self.chunk_bytes()?.is_some() {
-                    return Err(IncomingError::Malformed(
-                        "it has tree manifests, which this repository doesn't".into(),
-                    ));
+                    return Err(IncomingError::Malformed("tree manifests are not supported".into()));
                 }
                 self.file()
             }

@@ -31,13 +31,19 @@ impl CommandError {
     /// Returns what the client is told: one or more whole lines, without the newline at the end.
     pub fn client_text(&self) -> String {
         match self {
-            CommandError::Malformed(text) | CommandError::TooLarge(text) | CommandError::Refused(text) => text.clone(),
+            CommandError::Malformed(text) => format!("refused: {text}, in the request. Update Mercurial, and try again"),
+            CommandError::TooLarge(text) => format!("refused: {text}, in one request. Ask for less at a time"),
+            CommandError::Refused(text) => text.clone(),
             CommandError::Host(HostError::Refused(text)) => text.trim_end_matches('\n').to_owned(),
-            CommandError::Host(HostError::Failed(_)) => "the repository can't be served at the moment".to_owned(),
-            CommandError::Store(error) if error.is_corruption() => {
-                "the repository is damaged on this server; its operators must look at it".to_owned()
+            CommandError::Host(HostError::Failed(_)) => {
+                "refused: the repository can't be served, on this server. Try again in a minute, and tell the administrators if that doesn't help".to_owned()
             }
-            CommandError::Store(_) => "the repository can't be read on this server".to_owned(),
+            CommandError::Store(error) if error.is_corruption() => {
+                "refused: the repository is damaged, on this server. Tell the administrators".to_owned()
+            }
+            CommandError::Store(_) => {
+                "refused: the repository can't be read, on this server. Tell the administrators".to_owned()
+            }
             CommandError::Output(_) => "the connection broke".to_owned(),
         }
     }

@@ -17,7 +17,7 @@ use crate::host::Host;
 use crate::limits;
 use crate::pushkey;
 use crate::unbundle::{self, AfterPush, PushIoError};
-use std::io::{self, BufRead, BufReader, BufWriter, Read, Write};
+use std::io::{self, BufRead, BufReader, BufWriter, LineWriter, Read, Write};
 
 /// Bytes of input and output that are held back for larger reads and writes.
 const BUFFER_BYTES: usize = 64 * 1024;
@@ -57,7 +57,8 @@ pub fn serve(
     Session {
         input: BufReader::with_capacity(BUFFER_BYTES, input),
         output: BufWriter::with_capacity(BUFFER_BYTES, output),
-        messages,
+        // A line that comes in pieces a client may show as two.
+        messages: LineWriter::new(messages),
         host,
     }
     .run()
@@ -78,14 +79,17 @@ impl From<io::Error> for ArgumentsError {
 
 impl From<CommandError> for ArgumentsError {
     fn from(error: CommandError) -> ArgumentsError {
-        ArgumentsError::Malformed(error.client_text())
+        match error {
+            CommandError::Malformed(text) | CommandError::TooLarge(text) => ArgumentsError::Malformed(text),
+            error => ArgumentsError::Malformed(error.client_text()),
+        }
     }
 }
 
 struct Session<'h, R: Read, W: Write, M: Write> {
     input: BufReader<R>,
     output: BufWriter<W>,
-    messages: M,
+    messages: LineWriter<M>,
     host: &'h mut dyn Host,
 }
 
@@ -202,6 +206,7 @@ impl<R: Read, W: Write, M: Write> Session<'_, R, W, M> {
 
     /// Tells the client what is wrong, in the form of an error, and ends the session.
     fn end_malformed(mut self, text: &str) -> Result<SessionOutcome, SshError> {
+        let text = CommandError::Malformed(text.to_owned()).client_text();
         let told = self.messages.write_all(format!("{text}\n-\n").as_bytes()).and_then(|()| self.messages.flush());
         told.and_then(|()| self.output.write_all(b"\n"))
             .and_then(|()| self.output.flush())

@@ -77,7 +77,9 @@ impl StandaloneHost {
     fn lock(&mut self) -> Result<StoreLock, HostError> {
         let scope = scope(&self.repository);
         let refused = |error: ApplyError| match error {
-            ApplyError::Locked { .. } => HostError::Refused(format!("refused: {error}. Push again later")),
+            ApplyError::Locked { .. } => {
+                HostError::Refused(format!("refused: {error}, on this repository. Push again later"))
+            }
             other => HostError::Failed(other.to_string()),
         };
         match StoreLock::acquire(&self.hg, scope, Duration::ZERO) {
@@ -111,10 +113,13 @@ impl Host for StandaloneHost {
     fn begin_push(&mut self) -> Result<Box<dyn Push + '_>, HostError> {
         let lock = self.lock()?;
         if pending::exists(&self.hg) {
-            pending::redo_locked(&self.hg, &lock).map_err(|error| HostError::Refused(format!("refused: {error}")))?;
+            pending::redo_locked(&self.hg, &lock)
+                .map_err(|error| HostError::Failed(format!("an earlier push can't be applied: {error}")))?;
         }
         if self.hg.join("store/journal").symlink_metadata().is_ok() {
-            return Err(HostError::Refused("abandoned transaction found (run 'hg recover' on the server)".into()));
+            return Err(HostError::Refused(
+                "refused: abandoned transaction found, in the store. Run 'hg recover' on the server".into(),
+            ));
         }
         let snapshot = self.current()?;
         Ok(Box::new(StandalonePush { hg: &self.hg, lock, snapshot }))

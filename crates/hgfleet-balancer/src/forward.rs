@@ -26,7 +26,7 @@ const ROUND_PAUSE: Duration = Duration::from_millis(100);
 const REFUSAL_BYTES_MAX: usize = 64 * 1024;
 
 /// What a reader gets while no mirror answers; Mercurial's client prints the reason.
-const NONE_ANSWERS: &str = "no mirror answers at the moment, try again in a minute";
+const NONE_ANSWERS: &str = "refused: no mirror answers, of this fleet. Try again in a minute";
 
 /// A reply's head with its body, on the way to the client.
 pub(crate) type Reply = Response<ReplyBody>;
@@ -57,7 +57,7 @@ pub(crate) async fn answer(site: &Arc<Site>, peer: SocketAddr, request: Request<
         Ok(body) => body,
         Err(error) => {
             tracing::info!(%peer, %error, "a request's body broke off");
-            return refuse(StatusCode::BAD_REQUEST, "the request's body broke off", busy);
+            return refuse(StatusCode::BAD_REQUEST, "refused: it broke off, the request's body. Send it again", busy);
         }
     };
     let search = Search { site, tag, head, lapsed: None, refusal: None };

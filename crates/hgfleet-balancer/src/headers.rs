@@ -36,7 +36,10 @@ const fn refused(status: StatusCode, text: &'static str) -> Refused {
 pub(crate) fn check(head: &request::Parts) -> Result<(), Refused> {
     const BAD: StatusCode = StatusCode::BAD_REQUEST;
     if ![Method::GET, Method::HEAD, Method::POST].contains(&head.method) {
-        return Err(refused(StatusCode::METHOD_NOT_ALLOWED, "only GET, HEAD and POST are answered here"));
+        return Err(refused(
+            StatusCode::METHOD_NOT_ALLOWED,
+            "refused: only GET, HEAD and POST are answered, on this server. Use one of these",
+        ));
     }
     check_target(&head.uri)?;
     let mut hosts = head.headers.get_all(header::HOST).iter();
@@ -46,15 +49,18 @@ pub(crate) fn check(head: &request::Parts) -> Result<(), Refused> {
                 .to_str()
                 .is_ok_and(|host| !host.contains('@') && host.parse::<Authority>().is_ok_and(|a| port_is_sane(&a)));
             if !valid {
-                return Err(refused(BAD, "the Host header holds no host"));
+                return Err(refused(BAD, "refused: no host's name, in the Host header. Send one"));
             }
         }
         (None, _) if head.version == Version::HTTP_10 => {}
-        (None, _) => return Err(refused(BAD, "a Host header is missing")),
-        (Some(_), Some(_)) => return Err(refused(BAD, "more than one Host header")),
+        (None, _) => return Err(refused(BAD, "refused: none is there, of the Host header. Send one")),
+        (Some(_), Some(_)) => return Err(refused(BAD, "refused: several are there, of the Host header. Send one")),
     }
     if head.headers.values().any(|v| v.len() > VALUE_BYTES_MAX) {
-        return Err(refused(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "a header is too long"));
+        return Err(refused(
+            StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+            "refused: too long, a header. Send less, or the arguments as X-HgArgs-Post",
+        ));
     }
     Ok(())
 }
@@ -63,13 +69,19 @@ pub(crate) fn check(head: &request::Parts) -> Result<(), Refused> {
 pub(crate) fn check_target(uri: &Uri) -> Result<(), Refused> {
     let text = uri.path_and_query().map_or("", |target| target.as_str());
     if uri.scheme().is_some() || uri.authority().is_some() || !text.starts_with('/') {
-        return Err(refused(StatusCode::BAD_REQUEST, "the request names another server, or no path"));
+        return Err(refused(
+            StatusCode::BAD_REQUEST,
+            "refused: another server or no path, as the request's target. Send a path",
+        ));
     }
     if text.len() > TARGET_BYTES_MAX {
-        return Err(refused(StatusCode::URI_TOO_LONG, "the address is too long"));
+        return Err(refused(
+            StatusCode::URI_TOO_LONG,
+            "refused: too long, the address. Send less, or the arguments as X-HgArgs-Post",
+        ));
     }
     if text.to_ascii_lowercase().contains("%00") {
-        return Err(refused(StatusCode::BAD_REQUEST, "the address holds a NUL byte"));
+        return Err(refused(StatusCode::BAD_REQUEST, "refused: a zero byte, in the address. Look at its spelling"));
     }
     Ok(())
 }

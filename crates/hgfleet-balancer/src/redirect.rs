@@ -17,8 +17,9 @@ use crate::site::Site;
 /// The host is the configured one, or the one asked for where that is ours as well, so that nobody
 /// can make a link to us that leads elsewhere.
 pub(crate) fn answer<B>(site: &Arc<Site>, request: &Request<B>, busy: BusyToken) -> Reply {
-    if request.method() == Method::CONNECT {
-        return refuse(StatusCode::METHOD_NOT_ALLOWED, "this is no proxy", busy);
+    if ![Method::GET, Method::HEAD, Method::POST].contains(request.method()) {
+        let text = "refused: only GET, HEAD and POST are answered, on this port. Use HTTPS, and one of these";
+        return refuse(StatusCode::METHOD_NOT_ALLOWED, text, busy);
     }
     if let Err(refused) = check_target(request.uri()) {
         return refuse(refused.status, refused.text, busy);
@@ -30,7 +31,7 @@ pub(crate) fn answer<B>(site: &Arc<Site>, request: &Request<B>, busy: BusyToken)
     let target = request.uri().path_and_query().map_or("/", |t| t.as_str());
     let location = format!("https://{authority}{target}");
     let Ok(value) = HeaderValue::from_str(&location) else {
-        return refuse(StatusCode::BAD_REQUEST, "the address can't be written in a header", busy);
+        return refuse(StatusCode::BAD_REQUEST, "refused: it fits in no header, the address. Use HTTPS", busy);
     };
     let text = Bytes::from(format!("moved to {location}\n"));
     let mut response = Response::new(ReplyBody::whole(text, busy));

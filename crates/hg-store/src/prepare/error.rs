@@ -12,8 +12,8 @@ use super::incoming::IncomingError;
 /// A push was not prepared; nothing was written but to the spool.
 #[derive(Debug, thiserror::Error)]
 pub enum PrepareError {
-    /// The push is refused: what is wrong with it, and where.
-    #[error("{what}, {place}")]
+    /// The push is refused: what is wrong with it, where, and what to do about it.
+    #[error("{what}, {place}. {}", what.advice(place))]
     Refused {
         /// What is wrong.
         what: Refusal,
@@ -126,6 +126,35 @@ pub enum Refusal {
     /// An obsolescence marker that can't be stored.
     #[error("bad obsolescence marker: {0}")]
     Marker(String),
+}
+
+impl Refusal {
+    /// What whoever pushed can do about it.
+    fn advice(&self, place: &Place) -> &'static str {
+        match self {
+            Refusal::Flags(_) => "Push it without extensions that keep content elsewhere (LFS, censor)",
+            Refusal::Changeset(_) | Refusal::Manifest(_) => "Commit it anew with a current Mercurial, and push that",
+            Refusal::Name(_) | Refusal::Limit { .. } if matches!(place, Place::Bookmark(_)) => "Choose another name",
+            Refusal::Name(_) => "Rename it in the changeset that brings it, and push again",
+            Refusal::Limit { .. } => "Push it in smaller pieces, or ask the administrators for a higher limit",
+            Refusal::UnknownRevision(_) => "Push that changeset too, or pull and push again",
+            Refusal::Marker(_) => "Look at hg debugobsolete, and push without that marker",
+            Refusal::Hash
+            | Refusal::UnknownParent(_)
+            | Refusal::UnknownBase(_)
+            | Refusal::UnknownLink(_)
+            | Refusal::WrongLink(_)
+            | Refusal::Delta(_)
+            | Refusal::NullNode
+            | Refusal::MissingManifest(_)
+            | Refusal::MissingFile(_)
+            | Refusal::Unlisted(_)
+            | Refusal::Spurious
+            | Refusal::EmptyGroup
+            | Refusal::Twice
+            | Refusal::Unexpected(_) => "Run hg verify in your repository; if it is clean, push again",
+        }
+    }
 }
 
 /// Where something is wrong with a push.

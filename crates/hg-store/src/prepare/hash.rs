@@ -192,7 +192,8 @@ mod tests {
                 }
             }
             let told = told.or_else(|| checker.wait().err()).expect("a mismatch");
-            assert_eq!(told.to_string(), format!("text does not match its hash, manifest {}", Node::new([150; 20])));
+            let expected = format!("text does not match its hash, manifest {}. ", Node::new([150; 20]));
+            assert!(told.to_string().starts_with(&expected), "{told}");
         }
     }
 }

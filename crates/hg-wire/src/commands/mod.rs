@@ -63,7 +63,10 @@ pub fn answer(
             b"OK".to_vec()
         }
         CommandName::Pushkey | CommandName::Unbundle => {
-            return Err(CommandError::Refused(format!("'{}' is not possible here", command.as_str())));
+            return Err(CommandError::Refused(format!(
+                "refused: '{}' is not possible, in this place. Push over SSH",
+                command.as_str()
+            )));
         }
     };
     Ok(Answer::Text(text))

@@ -41,11 +41,16 @@ impl GetbundleArguments {
         };
         for name in ["includepats", "excludepats"] {
             if arguments.get(name.as_bytes()).is_some_and(|value| !value.is_empty()) {
-                return Err(CommandError::Refused("narrow clones are not served".to_owned()));
+                return Err(CommandError::Refused(
+                    "refused: narrow clones are not served, on this server. Clone without --include and --exclude"
+                        .to_owned(),
+                ));
             }
         }
         if boolean("stream", false)? {
-            return Err(CommandError::Refused("stream clones are not served".to_owned()));
+            return Err(CommandError::Refused(
+                "refused: stream clones are not served, on this server. Clone without --stream".to_owned(),
+            ));
         }
         boolean("cbattempted", false)?;
         let listkeys: Vec<Vec<u8>> = match arguments.get(b"listkeys") {

@@ -26,7 +26,9 @@ pub(super) fn payload(
     for index in relevant(snapshot, heads, markers) {
         let marker = &markers[index];
         let encoded = if version == 1 { marker.encode_v1(&mut payload) } else { marker.encode_v0(&mut payload) };
-        encoded.map_err(|error| CommandError::Refused(format!("an obsolescence marker can't be sent: {error}")))?;
+        encoded.map_err(|error| {
+            CommandError::Refused(format!("refused: {error}, in an obsolescence marker. Tell the administrators"))
+        })?;
     }
     Ok((payload.len() > 1).then_some(payload))
 }

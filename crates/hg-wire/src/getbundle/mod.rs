@@ -45,7 +45,9 @@ impl Bundle {
         let mut parts = Vec::new();
         if arguments.bookmarks {
             if capabilities.get("bookmarks").is_none() {
-                return Err(CommandError::Refused("no common bookmarks exchange method".to_owned()));
+                return Err(CommandError::Refused(
+                    "refused: no common bookmarks exchange method, with this client. Update Mercurial".to_owned(),
+                ));
             }
             let payload = commands::listkeys::bookmarks_binary(&snapshot)?;
             if !payload.is_empty() {
@@ -64,7 +66,9 @@ impl Bundle {
         }
         if arguments.phases {
             if !capabilities.get("phases").is_some_and(|values| values.iter().any(|value| value == b"heads")) {
-                return Err(CommandError::Refused("no common phases exchange method".to_owned()));
+                return Err(CommandError::Refused(
+                    "refused: no common phases exchange method, with this client. Update Mercurial".to_owned(),
+                ));
             }
             parts.push((PartHeader::new("PHASE-HEADS"), phase_heads::payload(&snapshot, &heads)?));
         }
@@ -138,11 +142,11 @@ fn changegroup_version(arguments: &GetbundleArguments) -> Result<Version, Comman
     match arguments.capabilities.get("changegroup") {
         // Mercurial 3.1 and 3.2 name no version.
         None | Some([]) => Ok(Version::V01),
-        Some(versions) => versions
-            .iter()
-            .filter_map(|version| Version::parse(version))
-            .max()
-            .ok_or_else(|| CommandError::Refused("no common changegroup version".to_owned())),
+        Some(versions) => versions.iter().filter_map(|version| Version::parse(version)).max().ok_or_else(|| {
+            CommandError::Refused(
+                "refused: no common changegroup version, with this client. Update Mercurial".to_owned(),
+            )
+        }),
     }
 }
 

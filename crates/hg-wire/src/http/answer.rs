@@ -29,7 +29,7 @@ pub struct HttpOptions {
 pub fn answer(request: Request, body: &mut dyn Read, snapshot: &Arc<Snapshot>, options: &HttpOptions) -> Response {
     let Request { command, mut arguments, posted_argument_bytes, engine, is_post } = request;
     let Some(command) = command else {
-        return Refusal { status: 400, text: "no such command".to_owned() }.into();
+        return Refusal::from(CommandError::Malformed("no such command".to_owned())).into();
     };
     if command.writes() {
         if !is_post {
@@ -44,7 +44,10 @@ pub fn answer(request: Request, body: &mut dyn Read, snapshot: &Arc<Snapshot>, o
         let mut form = Vec::new();
         match body.take(posted_argument_bytes as u64).read_to_end(&mut form) {
             Ok(bytes) if bytes == posted_argument_bytes => {}
-            _ => return Refusal { status: 400, text: "the body ends within the arguments".to_owned() }.into(),
+            _ => {
+                let cut = CommandError::Malformed("the body ends within the arguments".to_owned());
+                return Refusal::from(cut).into();
+            }
         }
         if let Err(error) = add_form(&mut arguments, &form) {
             return error_response(command, error);
@@ -90,6 +93,8 @@ fn error_response(command: CommandName, error: CommandError) -> Response {
     }
     match error {
         error @ (CommandError::Malformed(_) | CommandError::TooLarge(_)) => Refusal::from(error).into(),
+        // Another server of the same repositories may have an answer.
+        error if error.is_ours() => Refusal { status: 503, text: error.client_text() }.into(),
         error => hg_error(&error.client_text()),
     }
 }
@@ -99,8 +104,10 @@ fn refuse_write(body: &mut dyn Read, options: &HttpOptions) -> Response {
     // Whether the client sends all of it or breaks off, there is nothing more to tell it.
     let _ = io::copy(&mut body.take(DRAINED_BYTES_MAX), &mut io::sink());
     match &options.push_address {
-        Some(address) => hg_error(&format!("this server is read-only over HTTP; push to {address}")),
-        None => hg_error("this server is read-only"),
+        Some(address) => {
+            hg_error(&format!("refused: pushes are not taken over HTTP, on this server. Push to {address}"))
+        }
+        None => hg_error("refused: pushes are not taken, on this server. Push where the repository is kept"),
     }
 }
 

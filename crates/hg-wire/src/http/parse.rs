@@ -39,7 +39,7 @@ impl From<CommandError> for Refusal {
 }
 
 fn malformed(text: String) -> Refusal {
-    Refusal { status: 400, text }
+    CommandError::Malformed(text).into()
 }
 
 /// Reads a request's head. `None`: it names no command (`?cmd=`), so it asks for a page.
@@ -111,7 +111,7 @@ fn numbered_headers(headers: &HeaderMap, prefix: &str, bytes_max: usize) -> Resu
         };
         joined.extend_from_slice(value.as_bytes());
         if joined.len() > bytes_max {
-            return Err(Refusal { status: 413, text: format!("more than {bytes_max} bytes in headers {prefix}N") });
+            return Err(CommandError::TooLarge(format!("more than {bytes_max} bytes in headers {prefix}N")).into());
         }
     }
     Ok(joined)
@@ -127,7 +127,7 @@ fn posted_argument_bytes(head: &http::request::Parts) -> Result<usize, Refusal> 
     };
     let bytes = decimal(value).ok_or_else(|| malformed(format!("X-HgArgs-Post is no number: '{}'", shown(value))))?;
     if bytes > limits::ARGUMENTS_BYTES_MAX {
-        return Err(Refusal { status: 413, text: format!("arguments of {bytes} bytes") });
+        return Err(CommandError::TooLarge(format!("arguments of {bytes} bytes")).into());
     }
     let content = head.headers.get(CONTENT_LENGTH).and_then(|length| decimal(length.as_bytes()));
     if content.is_some_and(|content| content < bytes) {

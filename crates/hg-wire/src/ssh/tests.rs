@@ -82,7 +82,7 @@ fn errors_leave_the_session_in_order() {
     let (outcome, output, messages) = session(b"lookup\nkey 3\nabcknown\nnodes 3\nxyz* 0\nheads\n\nheads\n", 5);
     assert!(matches!(outcome, Ok(SessionOutcome::Closed)));
     assert_eq!(output, format!("25\n0 unknown revision 'abc'\n\n41\n{}\n", "0".repeat(40)));
-    assert_eq!(messages, "not a changeset hash: 'xyz'\n-\n");
+    assert_eq!(messages, "refused: not a changeset hash: 'xyz', in the request. Update Mercurial, and try again\n-\n");
 }
 
 #[test]
@@ -102,7 +102,8 @@ fn getbundle_that_fails_is_a_bundle_that_says_so() {
 fn what_can_not_be_told_apart_ends_the_session() {
     let (outcome, output, messages) = session(b"lookup\nkey xyz\nheads\n", 64);
     assert!(matches!(outcome, Ok(SessionOutcome::Malformed)));
-    assert_eq!((output.as_str(), messages.as_str()), ("\n", "not an argument: 'key xyz'\n-\n"));
+    assert_eq!(output, "\n");
+    assert_eq!(messages, "refused: not an argument: 'key xyz', in the request. Update Mercurial, and try again\n-\n");
     let (outcome, ..) = session(b"lookup\nkey 9\nshort", 64);
     assert!(matches!(outcome, Err(SshError::Input(_))));
 }

@@ -66,7 +66,10 @@ pub(super) fn exists(hg: &Path) -> bool {
 pub(super) fn store(hg: &Path, change: &PreparedChange) -> Result<(), CommitError> {
     let incomplete = hg.join(INCOMPLETE);
     let refused = |error: io::Error| {
-        CommitError::Refused(format!("refused: the push can't be stored on this server: {error}. Push again later"))
+        CommitError::Refused(format!(
+            "refused: the push can't be stored ({}), on this server. Push again later",
+            error.kind()
+        ))
     };
     match fs::remove_file(&incomplete) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(refused(error)),

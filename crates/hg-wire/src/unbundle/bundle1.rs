@@ -1,5 +1,6 @@
 //! A push as bundle1: one changegroup of version 01, and for an answer one number.
 
+use super::failure::BROKEN;
 use super::narrate::Narrated;
 use super::race::ExpectedHeads;
 use super::transaction::{self, NotTaken, Taken};
@@ -59,7 +60,7 @@ pub(super) fn take(
         Ok(Taken { value: result, after }) => Ok((reply::bundle1(result), after)),
         Err(NotTaken { failure: PushFailure::Raced(text), after }) => Ok((reply::text(&text), after)),
         Err(NotTaken { failure, after }) => {
-            writeln!(messages, "abort: {}", failure.to_string().trim_end())?;
+            writeln!(messages, "{}", failure.line())?;
             if let PushFailure::Abort { hint: Some(hint), .. } = &failure {
                 writeln!(messages, "({hint})")?;
             }
@@ -75,7 +76,7 @@ fn apply(
     messages: &mut dyn Write,
     host: &mut dyn Host,
 ) -> Result<Taken<i64>, NotTaken> {
-    let unread = |error: io::Error| PushFailure::abort(format!("reading the bundle failed: {error}"));
+    let unread = |error: io::Error| PushFailure::refused(error, "in the bundle", BROKEN);
     bundle.seek(SeekFrom::Start(form.header_bytes)).map_err(unread)?;
     let expansion = ExpansionLimits { bytes_max: host.push_limits().bundle_bytes_max, ..ExpansionLimits::default() };
     let input = BufReader::with_capacity(READ_BYTES, bundle);

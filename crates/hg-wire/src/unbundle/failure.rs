@@ -6,6 +6,7 @@ use crate::error::CommandError;
 use crate::host::HostError;
 use hg_store::StoreError;
 use hg_store::prepare::{IncomingError, PrepareError};
+use std::fmt::Display;
 
 /// Why a push is not taken. Nothing of it was written.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -45,7 +46,22 @@ pub enum PushFailure {
     },
 }
 
+/// What a client is told to do about a push that no client should send.
+pub(super) const BROKEN: &str = "Push again; if it comes to the same, update Mercurial or tell the administrators";
+
 impl PushFailure {
+    /// An `error:abort` of ours: what is wrong, on what (with its preposition), what to do.
+    pub(super) fn refused(what: impl Display, place: impl Display, advice: impl Display) -> PushFailure {
+        PushFailure::abort(format!("refused: {what}, {place}. {advice}"))
+    }
+
+    /// The line that clients of bundle1 and `pushkey` read. Stock's word before a refusal is left out where ours stands.
+    pub(super) fn line(&self) -> String {
+        let text = self.to_string();
+        let text = text.trim_end();
+        if text.starts_with("refused: ") { text.to_owned() } else { format!("abort: {text}") }
+    }
+
     /// An `error:abort` without a hint.
     pub fn abort(message: impl Into<String>) -> PushFailure {
         PushFailure::Abort { message: message.into(), hint: None }
@@ -81,7 +97,8 @@ impl From<BundleError> for PushFailure {
             }
             BundleError::UnknownInterruption(part) => PushFailure::Unsupported { part, parameters: vec![] },
             BundleError::SenderGaveUp { message, hint } => PushFailure::Abort { message, hint },
-            other => PushFailure::abort(other.to_string()),
+            other @ BundleError::Limit(_) => PushFailure::refused(other, "in the push", "Push it in smaller pieces"),
+            other => PushFailure::refused(other, "in the bundle", BROKEN),
         }
     }
 }
@@ -91,13 +108,12 @@ impl From<PrepareError> for PushFailure {
     fn from(error: PrepareError) -> Self {
         match error {
             PrepareError::Refused { .. } => PushFailure::abort(format!("refused: {error}")),
-            PrepareError::Incoming(IncomingError::Malformed(text)) => PushFailure::abort(text),
+            PrepareError::Incoming(IncomingError::Malformed(text)) => {
+                PushFailure::refused(text, "in the changegroup", BROKEN)
+            }
             PrepareError::Incoming(IncomingError::Io(error)) => BundleError::from(error).into(),
             PrepareError::Store(error) => PushFailure::store(error),
-            PrepareError::Spool(error) => {
-                tracing::error!("a change could not be written: {error}");
-                PushFailure::abort(no_room(&error))
-            }
+            PrepareError::Spool(error) => PushFailure::abort(no_room(&error)),
         }
     }
 }

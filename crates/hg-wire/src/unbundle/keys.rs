@@ -1,5 +1,6 @@
 //! One key moves: what `pushkey` does, as a command and as a part.
 
+use super::failure::BROKEN;
 use super::parts::Application;
 use super::{PushFailure, base85};
 use crate::error::shown;
@@ -23,7 +24,7 @@ pub(super) fn check_bookmark_name(name: &[u8]) -> Result<(), PushFailure> {
     } else {
         return Ok(());
     };
-    Err(PushFailure::abort(format!("refused: {what}, bookmark {}", shown(name))))
+    Err(PushFailure::refused(what, format_args!("bookmark {}", shown(name)), "Choose another name"))
 }
 
 impl Application<'_> {
@@ -77,7 +78,10 @@ impl Application<'_> {
     }
 
     fn push_phase(&mut self, arguments: &Arguments<'_>) -> Result<bool, PushFailure> {
-        let unknown = || PushFailure::abort(format!("unknown revision '{}'", shown(arguments.key)));
+        let unknown = || {
+            let what = format!("unknown revision '{}'", shown(arguments.key));
+            PushFailure::refused(what, "in the phases of the push", "Pull, and push again")
+        };
         let node = Node::from_hex(arguments.key).ok_or_else(unknown)?;
         let (old, new) = (phase_number(arguments.old)?, phase_number(arguments.new)?);
         if node.is_null() {
@@ -87,7 +91,7 @@ impl Application<'_> {
         let now = self.preparation.phase(revision)?.number();
         if now == old && new < old {
             let phase = Phase::from_number(new)
-                .ok_or_else(|| PushFailure::abort(format!("unknown phase {}", shown(arguments.new))))?;
+                .ok_or_else(|| PushFailure::refused("unknown phase", format_args!("{new}"), BROKEN))?;
             self.preparation.advance_phases(phase, &[revision])?;
             self.changed = true;
             return Ok(true);
@@ -104,7 +108,8 @@ impl Application<'_> {
             let _ = writeln!(messages, "unexpected old value for '{}'", shown(arguments.key));
             return Ok(false);
         }
-        let encoded = base85::decode(arguments.new).ok_or_else(|| PushFailure::abort("bad base85 in markers"))?;
+        let encoded = base85::decode(arguments.new)
+            .ok_or_else(|| PushFailure::refused("bad base85", "in the obsolescence markers", BROKEN))?;
         if !self.snapshot.settings().creates_markers() {
             return Err(PushFailure::abort("creating obsolete markers is not enabled on this repo"));
         }
@@ -120,7 +125,7 @@ fn phase_number(text: &[u8]) -> Result<u32, PushFailure> {
         .ok()
         .filter(|digits| digits.bytes().all(|byte| byte.is_ascii_digit()))
         .and_then(|digits| digits.parse().ok())
-        .ok_or_else(|| PushFailure::abort(format!("malformed phase '{}'", shown(text))))
+        .ok_or_else(|| PushFailure::refused("malformed phase", format_args!("'{}'", shown(text)), BROKEN))
 }
 
 #[cfg(test)]

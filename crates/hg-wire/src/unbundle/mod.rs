@@ -60,7 +60,10 @@ pub fn serve(
     host: &mut dyn Host,
 ) -> Result<AfterPush, PushIoError> {
     let Some(expected) = ExpectedHeads::parse(heads) else {
-        return refuse_payload(output, "malformed heads: not hexadecimal");
+        return refuse_payload(
+            output,
+            "refused: not hexadecimal, in the argument heads. Update Mercurial, and push again",
+        );
     };
     // What fails before the payload comes is told after it, in the form that the payload has: clients show that best.
     let spool = match early_check(&expected, host) {
@@ -105,7 +108,7 @@ fn take(
     match bundle1::Form::of(&received.start) {
         Ok(form) => bundle1::take(received.file, form, expected, messages, host),
         Err(text) => {
-            writeln!(messages, "abort: {text}")?;
+            writeln!(messages, "{}", PushFailure::refused(text, "in the push", failure::BROKEN))?;
             Ok((reply::bundle1(0), AfterPush::Continue))
         }
     }

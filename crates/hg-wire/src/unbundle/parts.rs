@@ -1,6 +1,6 @@
 //! The parts of a bundle2 push, applied in the order of the stream to what is prepared.
 
-use super::failure::PushFailure;
+use super::failure::{BROKEN, PushFailure};
 use super::narrate::Narrated;
 use super::payloads::{self, ReplyCapabilities};
 use super::summary::Totals;
@@ -86,7 +86,7 @@ impl Application<'_> {
         }
         let kind = part.header.name();
         if kind.starts_with("check:") && self.changed {
-            return Err(PushFailure::abort(format!("{kind} after a part that changes something")));
+            return Err(late(&kind));
         }
         match kind.as_str() {
             "replycaps" => {
@@ -94,7 +94,7 @@ impl Application<'_> {
                 self.capabilities.get_or_insert_with(|| ReplyCapabilities::parse(&payload));
                 Ok(())
             }
-            "pushvars" if self.changed => Err(PushFailure::abort("pushvars after a part that changes something")),
+            "pushvars" if self.changed => Err(late(&kind)),
             "check:heads" => race::check_heads(self.snapshot, &part.read_all(SMALL_PART_BYTES_MAX)?),
             "check:updated-heads" => race::check_updated_heads(self.snapshot, &part.read_all(SMALL_PART_BYTES_MAX)?),
             "check:bookmarks" => race::check_bookmarks(self.snapshot, &part.read_all(SMALL_PART_BYTES_MAX)?),
@@ -125,17 +125,22 @@ impl Application<'_> {
 
     fn changegroup<R: Read>(&mut self, part: &mut Part<'_, R>, messages: &mut dyn Write) -> Result<(), PushFailure> {
         let version = part.header.parameter("version").unwrap_or(b"01");
-        let version = ChangegroupVersion::from_name(version)
-            .ok_or_else(|| PushFailure::abort(format!("changegroup version {} is not supported", shown(version))))?;
+        let version = ChangegroupVersion::from_name(version).ok_or_else(|| {
+            let what = format!("changegroup version {} is not supported", shown(version));
+            PushFailure::refused(what, "in the bundle", "Push with a Mercurial client of version 4.9 or later")
+        })?;
         if part.header.parameter("treemanifest").is_some() {
-            return Err(PushFailure::abort(
-                "bundle contains tree manifests, but local repo is non-empty and does not use tree manifests",
+            return Err(PushFailure::refused(
+                "tree manifests are not supported",
+                "in the changegroup",
+                "Push from a clone without the requirement treemanifest",
             ));
         }
         if let Some(count) = part.header.parameter("nbchanges")
             && !count.iter().all(u8::is_ascii_digit)
         {
-            return Err(PushFailure::abort(format!("malformed number of changesets: {}", shown(count))));
+            let what = format!("malformed number of changesets: {}", shown(count));
+            return Err(PushFailure::refused(what, "in the changegroup", BROKEN));
         }
         let reply_to = part.header.id;
         let mut source = Narrated::new(ChangegroupReader::new(&mut *part, version, self.limits), messages);
@@ -143,7 +148,7 @@ impl Application<'_> {
         self.totals.seen(source.revisions(), outcome.is_ok());
         let outcome = outcome?;
         if part.read(&mut [0]).map_err(crate::bundle2_reader::BundleError::from)? > 0 {
-            return Err(PushFailure::abort("the changegroup is followed by other bytes"));
+            return Err(PushFailure::refused("other bytes follow its end", "in the changegroup", BROKEN));
         }
         self.changed = true;
         self.totals.add(&outcome);
@@ -161,7 +166,7 @@ impl Application<'_> {
             let mut revisions = Vec::with_capacity(group.len());
             for (_, node) in group.iter().filter(|(_, node)| !node.is_null()) {
                 let revision = self.preparation.changelog().revision_of(node);
-                revisions.push(revision.ok_or_else(|| PushFailure::abort(format!("unknown revision '{node}'")))?);
+                revisions.push(revision.ok_or_else(|| unknown_revision(node))?);
             }
             self.changed |= self.preparation.advance_phases(group[0].0, &revisions)?;
         }
@@ -185,11 +190,9 @@ impl Application<'_> {
     fn check_bookmark_node(&self, name: &[u8], node: Option<Node>) -> Result<(), PushFailure> {
         match node {
             Some(node) if !node.is_null() && self.preparation.changelog().revision_of(&node).is_none() => {
-                Err(PushFailure::abort(format!(
-                    "refused: unknown revision {}, bookmark {}",
-                    race::short(&node),
-                    shown(name)
-                )))
+                let what = format!("unknown revision {}", race::short(&node));
+                let place = format!("bookmark {}", shown(name));
+                Err(PushFailure::refused(what, place, "Push that changeset too, or pull and push again"))
             }
             _ => Ok(()),
         }
@@ -216,9 +219,13 @@ impl Application<'_> {
     /// Adds encoded markers; returns how many of them are new.
     pub(super) fn add_markers(&mut self, encoded: &[u8]) -> Result<usize, PushFailure> {
         let markers = obsstore::parse(encoded)
-            .map_err(|error| PushFailure::abort(format!("parsing obsolete marker: {error}")))?;
+            .map_err(|error| PushFailure::refused(error, "in the obsolescence markers", BROKEN))?;
         if markers.iter().any(|marker| marker.successors.iter().any(Node::is_null)) {
-            return Err(PushFailure::abort("bad obsolescence marker detected: invalid successors nullid"));
+            return Err(PushFailure::refused(
+                "bad obsolescence marker detected: invalid successors nullid",
+                "in the push",
+                "Look at hg debugobsolete, and push without that marker",
+            ));
         }
         let new = self.preparation.add_markers(&markers)?;
         self.changed |= new > 0;
@@ -227,7 +234,7 @@ impl Application<'_> {
     }
 
     fn pushkey(&mut self, header: &IncomingHeader, messages: &mut dyn Write) -> Result<(), PushFailure> {
-        let missing = |key: &str| PushFailure::abort(format!("a part pushkey without its {key}"));
+        let missing = |key: &str| PushFailure::refused(format!("no {key}"), "in a part pushkey", BROKEN);
         let value = |key: &str| header.parameter(key).ok_or_else(|| missing(key));
         let arguments = crate::pushkey::Arguments {
             namespace: value("namespace")?,
@@ -261,6 +268,16 @@ impl Application<'_> {
             self.replies.push(part);
         }
     }
+}
+
+/// A part that only counts before the first one that changes something.
+fn late(kind: &str) -> PushFailure {
+    PushFailure::refused(format!("{kind} comes after a part that changes something"), "in the bundle", BROKEN)
+}
+
+/// Phases are pushed, or expected, of a changeset that is neither here nor in the push.
+pub(super) fn unknown_revision(node: &Node) -> PushFailure {
+    PushFailure::refused(format!("unknown revision '{node}'"), "in the phases of the push", "Pull, and push again")
 }
 
 fn text(header: &IncomingHeader, key: &str) -> Option<String> {

@@ -1,6 +1,7 @@
 //! The small payloads of a push's parts, parsed.
 
 use super::PushFailure;
+use super::failure::BROKEN;
 use hg_store::{Node, Phase};
 
 /// A node of all ones stands for "no such bookmark" where bookmarks are listed.
@@ -12,14 +13,14 @@ pub(super) type NamedNode = (Vec<u8>, Option<Node>);
 /// Nodes, one after the other: `check:heads`, `check:updated-heads`.
 pub(super) fn nodes(part: &str, payload: &[u8]) -> Result<Vec<Node>, PushFailure> {
     if !payload.len().is_multiple_of(20) {
-        return Err(PushFailure::abort(format!("bad {part} stream")));
+        return Err(PushFailure::refused(format_args!("bad {part} stream"), "in the bundle", BROKEN));
     }
     Ok(payload.chunks_exact(20).filter_map(Node::from_bytes).collect())
 }
 
 /// Bookmarks and where they are: a node, 2 bytes of length, the name. `bookmarks`, `check:bookmarks`.
 pub(super) fn bookmarks(payload: &[u8]) -> Result<Vec<NamedNode>, PushFailure> {
-    let bad = || PushFailure::abort("bad bookmark stream");
+    let bad = || PushFailure::refused("bad bookmark stream", "in the bundle", BROKEN);
     let mut bookmarks = Vec::new();
     let mut rest = payload;
     while !rest.is_empty() {
@@ -37,12 +38,13 @@ pub(super) fn bookmarks(payload: &[u8]) -> Result<Vec<NamedNode>, PushFailure> {
 /// Phases and changesets: 4 bytes of phase, a node. `phase-heads`, `check:phases`. Sorted by phase, in the order sent within one.
 pub(super) fn phases(payload: &[u8]) -> Result<Vec<(Phase, Node)>, PushFailure> {
     if !payload.len().is_multiple_of(24) {
-        return Err(PushFailure::abort("bad phase-heads stream"));
+        return Err(PushFailure::refused("bad phase-heads stream", "in the bundle", BROKEN));
     }
     let mut phases = Vec::with_capacity(payload.len() / 24);
     for entry in payload.chunks_exact(24) {
         let number = u32::from_be_bytes([entry[0], entry[1], entry[2], entry[3]]);
-        let phase = Phase::from_number(number).ok_or_else(|| PushFailure::abort(format!("unknown phase {number}")))?;
+        let phase = Phase::from_number(number)
+            .ok_or_else(|| PushFailure::refused(format_args!("unknown phase {number}"), "in the bundle", BROKEN))?;
         phases.extend(Node::from_bytes(&entry[4..]).map(|node| (phase, node)));
     }
     phases.sort_by_key(|(phase, _)| *phase);

@@ -1,5 +1,6 @@
 //! Whether the repository is still as the client saw it when it made its push.
 
+use super::parts::unknown_revision;
 use super::{PushFailure, payloads};
 use hg_store::{Node, Phase, Snapshot, StoreError};
 use rustc_hash::FxHashSet;
@@ -121,7 +122,7 @@ pub(super) fn check_phases(snapshot: &Snapshot, payload: &[u8]) -> Result<(), Pu
             Phase::Public
         } else {
             let revision = snapshot.changelog().revision_of(&node);
-            let revision = revision.ok_or_else(|| PushFailure::abort(format!("unknown revision '{node}'")))?;
+            let revision = revision.ok_or_else(|| unknown_revision(&node))?;
             phases.phase(revision)
         };
         if now != expected {

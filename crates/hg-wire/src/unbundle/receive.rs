@@ -73,12 +73,19 @@ pub(super) fn receive(
 }
 
 fn ended() -> PushIoError {
-    PushIoError::Framing("the connection ended within a push: nothing was stored".into())
+    PushIoError::Framing(
+        "refused: the connection ended too early, within a push. Nothing was stored; push again".into(),
+    )
 }
 
 /// What a client is told when its push can't be kept on this machine.
 pub(super) fn no_room(error: &io::Error) -> String {
-    format!("the push can't be received on this server: {error}")
+    // Its text may name a path of this machine; its kind does not.
+    tracing::error!(%error, "a push can't be kept");
+    format!(
+        "refused: the push can't be kept ({}), on this server. Tell the administrators, and push again later",
+        error.kind()
+    )
 }
 
 /// A line of digits.
@@ -94,7 +101,9 @@ fn chunk_length(input: &mut dyn BufRead) -> Result<u64, PushIoError> {
 }
 
 fn no_length() -> PushIoError {
-    PushIoError::Framing("a chunk of the push has no length".into())
+    PushIoError::Framing(
+        "refused: a chunk without a length, within a push. Nothing was stored; update Mercurial, and push again".into(),
+    )
 }
 
 #[cfg(test)]

@@ -89,7 +89,7 @@ pub(crate) fn push_one_key(
     match run(messages, host, |application, messages| application.push_key(arguments, messages)) {
         Ok(Taken { value, after }) => (value, after),
         Err(NotTaken { failure, after }) => {
-            let _ = writeln!(messages, "abort: {}", failure.to_string().trim_end());
+            let _ = writeln!(messages, "{}", failure.line());
             (false, after)
         }
     }

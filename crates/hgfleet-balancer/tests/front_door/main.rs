@@ -116,7 +116,7 @@ async fn with_no_mirror_the_reason_says_so() {
     a.kill().await;
     let answer = front.get("/r?cmd=capabilities").await;
     let head = answer.lines().next().unwrap_or_default();
-    assert_eq!(head, "HTTP/1.1 503 no mirror answers at the moment, try again in a minute");
+    assert_eq!(head, "HTTP/1.1 503 refused: no mirror answers, of this fleet. Try again in a minute");
 }
 
 #[tokio::test(flavor = "multi_thread")]

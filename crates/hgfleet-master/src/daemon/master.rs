@@ -78,7 +78,7 @@ impl No {
     }
 
     pub(crate) fn not_master() -> No {
-        let text = "this server is not the master any more. Try again in a moment".to_owned();
+        let text = "refused: this server is not the master any more, on this request. Try again in a moment".to_owned();
         No { text, kind: NoKind::NotMaster }
     }
 }
@@ -152,7 +152,7 @@ impl Master {
         }
         outcome::settled(self.log.as_ref(), id, epoch).await.map_err(|error| {
             tracing::error!(%error, "the log can't be read");
-            No::failed("the log can't be read")
+            No::failed("refused: the log can't be read, on the master. Try again in a minute")
         })
     }
 
@@ -191,15 +191,15 @@ impl Master {
 pub(crate) fn refusal(name: &RepositoryName, error: &ReplicaError) -> No {
     match error {
         ReplicaError::NotFound(_) => No::refused(format!(
-            "repository {name} does not exist. Look at its spelling, or ask an administrator to create it"
+            "refused: the repository does not exist, {name}. Look at its spelling, or ask an administrator to create it"
         )),
         ReplicaError::Quarantined { .. } => {
             tracing::error!(repository = %name, %error, "repository in quarantine");
-            No::failed(format!("repository {name} is being repaired. Try again in a while"))
+            No::failed(format!("refused: the repository is being repaired, {name}. Try again in a while"))
         }
         error => {
             tracing::error!(repository = %name, %error, "repository can't be served");
-            No::failed(format!("repository {name} can't be served now. Try again in a while"))
+            No::failed(format!("refused: the repository can't be served now, {name}. Try again in a while"))
         }
     }
 }

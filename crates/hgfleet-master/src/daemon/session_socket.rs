@@ -76,7 +76,7 @@ impl Connection {
         match request {
             SessionRequest::Hello { version, account, address } => {
                 if version != VERSION {
-                    return Err(No::failed("the server was upgraded; connect again"));
+                    return Err(No::failed("refused: the server was upgraded, within this session. Connect again"));
                 }
                 let process = self.stream.peer_process();
                 let known = process.and_then(|process| self.master.peers.get(process));
@@ -96,7 +96,7 @@ impl Connection {
             }
             SessionRequest::Lock { repository } => {
                 if self.held.is_some() {
-                    return Err(No::refused("a session holds one lock at a time"));
+                    return Err(No::refused("refused: a second write lock, in one session. Push again"));
                 }
                 let name = parse(&repository)?;
                 let (lock, grant, digest) = self.master.lock(&name).await?;
@@ -124,7 +124,7 @@ impl Connection {
         let asked = Instant::now();
         let descriptor = self.stream.take_descriptor();
         let Some(Held { lock, digest, .. }) = self.held.take().filter(|held| held.lock.token == request.token) else {
-            return Err(No::refused("refused: the write lock was lost. Nothing was stored; push again"));
+            return Err(No::refused("refused: the write lock was lost, on this push. Nothing was stored; push again"));
         };
         let name = lock.repository.clone();
         let on = |what: &str, advice: &str| No::refused(format!("refused: {what}, on {name}. {advice}"));
@@ -174,7 +174,7 @@ impl Connection {
     /// An account that was switched off while its push was on the way stores nothing any more.
     async fn check_account(&self, name: &RepositoryName) -> Result<(), No> {
         let Ok(mail) = Mail::parse(&self.client.account) else {
-            return Err(No::refused(format!("refused: the account is unknown, on {name}")));
+            return Err(No::refused(format!("refused: the account is unknown, on {name}. Ask an administrator")));
         };
         let directory = self.master.directory.clone();
         let account = tokio::task::spawn_blocking(move || directory.account(&mail)).await;
@@ -206,7 +206,8 @@ impl Connection {
 }
 
 fn parse(name: &str) -> Result<RepositoryName, No> {
-    RepositoryName::parse(name).map_err(|error| No::refused(format!("not a repository name: {error}")))
+    RepositoryName::parse(name)
+        .map_err(|error| No::refused(format!("refused: {error}, as a repository's name. Look at its spelling")))
 }
 
 fn cut(text: &str, bytes_max: usize) -> String {

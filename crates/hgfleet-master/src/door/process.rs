@@ -72,7 +72,7 @@ pub(super) async fn run(
         Ok(status) => status,
         Err(error) => {
             tracing::error!(account = identity.account, address = identity.address, %error, "session could not be started");
-            say(&channel, "the server could not start a session; try again in a minute").await;
+            say(&channel, "refused: a session can't be started, on this server. Try again in a minute").await;
             None
         }
     };
@@ -80,7 +80,7 @@ pub(super) async fn run(
         Some((Some(code), _)) => code.unsigned_abs(),
         Some((None, signal)) => {
             let text = format!(
-                "the session was ended by signal {}. If you were pushing, pull before you push again",
+                "refused: the session was ended by signal {}, on this server. If you were pushing, pull before you push again",
                 signal.unwrap_or(0)
             );
             say(&channel, &text).await;

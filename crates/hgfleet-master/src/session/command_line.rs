@@ -20,20 +20,20 @@ pub(crate) enum Request {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Refusal {
     /// Longer than any that is served.
-    #[error("the command line is longer than {COMMAND_BYTES_MAX} bytes")]
+    #[error("longer than {COMMAND_BYTES_MAX} bytes, the command line. Run: hg -R NAME serve --stdio")]
     TooLong,
     /// Quotes, bytes or shell syntax that no client needs.
-    #[error("the command line {0}. Run: hg -R NAME serve --stdio")]
+    #[error("it {0}, the command line. Run: hg -R NAME serve --stdio")]
     Syntax(&'static str),
     /// Not `hg` at all.
-    #[error("only hg is served here. Run: hg -R NAME serve --stdio")]
+    #[error("only hg is served here, the command line. Run: hg -R NAME serve --stdio")]
     NotHg,
     /// `hg`, but not the five words.
-    #[error("invalid hg command; only \"hg -R NAME serve --stdio\" is served")]
+    #[error("invalid hg command, the command line. Run: hg -R NAME serve --stdio")]
     OtherHg,
     /// A name that no repository can have.
     #[error(
-        "{0:?} is no repository name. Use letters, digits, \".\", \"_\", \"-\" and \"/\", each part beginning with a letter or digit"
+        "no repository can have this name, {0:?}. Use letters, digits, \".\", \"_\", \"-\" and \"/\", each part beginning with a letter or digit"
     )]
     Name(String),
 }

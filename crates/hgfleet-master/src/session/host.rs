@@ -66,13 +66,14 @@ impl FleetHost {
         let started = Instant::now();
         loop {
             match self.daemon().and_then(|daemon| daemon.ask(request)) {
-                Ok(SessionReply::Refused(text)) => return Err(HostError::Refused(text)),
-                Ok(SessionReply::Failed(text)) => return Err(HostError::Failed(text)),
+                // Both texts are for the client; what an operator must know the daemon has logged.
+                Ok(SessionReply::Refused(text) | SessionReply::Failed(text)) => return Err(HostError::Refused(text)),
                 Ok(SessionReply::NotMaster) | Err(_) => self.daemon = None,
                 Ok(reply) => return Ok(reply),
             }
             if started.elapsed() > MASTER_WAIT {
-                return Err(HostError::Failed("no server is master for the moment. Try again in a minute".to_owned()));
+                let text = "refused: no server is master for the moment, on this fleet. Try again in a minute";
+                return Err(HostError::Refused(text.to_owned()));
             }
             thread::sleep(MASTER_PAUSE);
         }
@@ -88,12 +89,8 @@ impl FleetHost {
 
     /// Opens what the daemon has named.
     fn open_granted(&mut self, grant: Grant) -> Result<Arc<Snapshot>, HostError> {
-        let wrong = |error: StoreError| {
-            HostError::Failed(format!(
-                "repository {} can't be read now ({error}). Tell the administrators",
-                self.repository
-            ))
-        };
+        let wrong =
+            |error: StoreError| HostError::Failed(format!("repository {} can't be read: {error}", self.repository));
         if let Some(opened) = &self.opened
             && opened.sequence == grant.sequence
         {
@@ -186,7 +183,9 @@ impl Push for FleetPush<'_> {
     fn commit(mut self: Box<Self>, change: PreparedChange, messages: &mut dyn Write) -> Result<(), CommitError> {
         stop_at("session.prepared");
         self.handed_over = true;
-        let id = RecordId::random().map_err(|error| CommitError::Refused(format!("refused: {error}")))?;
+        let id = RecordId::random().map_err(|error| {
+            CommitError::Refused(format!("refused: {error}, on this server. Nothing was stored; push again"))
+        })?;
         let times =
             SessionTimes { receive_ms: self.receive_ms, lock_ms: self.lock_ms, prepare_ms: milliseconds(self.locked) };
         let request = SessionRequest::Append(AppendRequest {

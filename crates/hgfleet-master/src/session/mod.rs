@@ -17,6 +17,7 @@ use std::io::{self, Write};
 use std::os::fd::AsFd;
 use std::path::PathBuf;
 
+use hg_wire::CommandError;
 use hg_wire::ssh::{SessionOutcome, SshError};
 use rustix::process::{Resource, Rlimit, setrlimit};
 
@@ -51,8 +52,10 @@ fn serve(options: SessionOptions) -> Result<u8, String> {
     let mut input = own(io::stdin().as_fd())?;
     let output = own(io::stdout().as_fd())?;
     let identity: Identity = frame::read(&mut input, IDENTITY_BYTES_MAX)
-        .map_err(|_| "this program is started by hgfleet's SSH door, not by hand".to_owned())?;
-    limit(&identity.limits).map_err(|error| format!("the server could not limit the session: {error}"))?;
+        .map_err(|_| "refused: started by hand, hgfleet session. It is for the SSH door; run hgfleet serve -R PATH --stdio instead".to_owned())?;
+    limit(&identity.limits).map_err(|error| {
+        format!("refused: the session can't be limited ({error}), on this server. Tell the administrators")
+    })?;
     match identity.access {
         Access::Enabled => {}
         Access::Disabled => return Err(texts::disabled(&identity.account)),
@@ -64,7 +67,10 @@ fn serve(options: SessionOptions) -> Result<u8, String> {
         Request::Serve(name) => name,
     };
     let address = Address { run: options.run, account: identity.account, client: identity.address };
-    let mut host = FleetHost::open(address, name).map_err(|error| error.to_string())?;
+    let mut host = FleetHost::open(address, name).map_err(|error| {
+        tracing::error!(%error, "a session can't begin");
+        CommandError::from(error).client_text()
+    })?;
     match hg_wire::ssh::serve(input, output, io::stderr(), &mut host) {
         Ok(SessionOutcome::Closed | SessionOutcome::EndedAfterWrite) => Ok(0),
         // What was wrong is told already, or nobody is left to be told.

@@ -16,11 +16,11 @@ pub(super) fn no_command(account: &str, groups: &[String]) -> String {
 /// The account was switched off.
 pub(super) fn disabled(account: &str) -> String {
     format!(
-        "refused: the account {account} is disabled. Accounts that are not used for long are switched off; ask an administrator to enable yours"
+        "refused: the account is disabled, {account}. Accounts that are not used for long are switched off; ask an administrator to enable yours"
     )
 }
 
 /// The account was never switched on.
 pub(super) fn not_enabled(account: &str) -> String {
-    format!("refused: the account {account} is known, but not enabled for Mercurial. Ask an administrator to enable it")
+    format!("refused: the account is not enabled for Mercurial, {account}. Ask an administrator to enable it")
 }

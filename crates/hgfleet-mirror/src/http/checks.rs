@@ -19,24 +19,27 @@ fn refused(status: u16, text: &'static str) -> Result<(), Refused> {
 /// Checks a request's head. After a refusal the connection must be closed: where the next request begins is not sure.
 pub(super) fn check(head: &Parts) -> Result<(), Refused> {
     if !matches!(head.method, Method::GET | Method::HEAD | Method::POST) {
-        return refused(405, "method not allowed");
+        return refused(405, "refused: only GET, HEAD and POST are answered, on this server. Use one of these");
     }
     if head.uri.authority().is_some() || !head.uri.path().starts_with('/') {
-        return refused(400, "the request's target is no path");
+        return refused(400, "refused: no path, as the request's target. Send a path");
     }
     let count = |name| head.headers.get_all(name).iter().count();
     if count(CONTENT_LENGTH) + count(TRANSFER_ENCODING) > 1 {
-        return refused(400, "the length of the request's body is ambiguous");
+        return refused(
+            400,
+            "refused: an ambiguous length, of the request's body. Send Content-Length or Transfer-Encoding once",
+        );
     }
     let hosts = count(HOST);
     if hosts > 1 || (hosts == 0 && head.version == Version::HTTP_11) {
-        return refused(400, "one Host header is needed");
+        return refused(400, "refused: none or several, of the Host header. Send one");
     }
     if head.headers.get(HOST).is_some_and(|host| !is_host(host.as_bytes())) {
-        return refused(400, "the Host header names no host");
+        return refused(400, "refused: no host's name, in the Host header. Send one");
     }
     if head.headers.values().any(|value| value.len() > HEADER_BYTES_MAX) {
-        return refused(431, "a header is too long");
+        return refused(431, "refused: too long, a header. Send less, or the arguments as X-HgArgs-Post");
     }
     Ok(())
 }
@@ -64,7 +67,10 @@ pub(super) fn path_parts(path: &str) -> Result<Option<Vec<String>>, Refused> {
     for part in path.trim_matches('/').split('/') {
         let decoded: Vec<u8> = percent_encoding::percent_decode_str(part).collect();
         if decoded.contains(&0) {
-            return Err(Refused { status: 400, text: "the request's path has a zero byte" });
+            return Err(Refused {
+                status: 400,
+                text: "refused: a zero byte, in the request's path. Look at the address",
+            });
         }
         match String::from_utf8(decoded) {
             Ok(part) if part == "." || part == ".." => return Ok(None),

@@ -275,7 +275,7 @@ fn a_repository_that_was_altered_behind_the_fleets_back_is_alone_in_quarantine()
     master.show(last);
     let damaged = mirrors[0].ask("/a?cmd=heads", Some(last.get()));
     assert_eq!((damaged.status(), damaged.header("x-hgfleet-retry")), (503, Some("quarantined")), "{damaged:?}");
-    assert!(damaged.0.contains("repository a is out of service on this server"), "{damaged:?}");
+    assert!(damaged.0.contains("refused: the repository is being repaired, a."), "{damaged:?}");
     let whole = mirrors[0].ask("/b?cmd=heads", Some(last.get()));
     assert_eq!((whole.status(), whole.body().trim()), (200, tip_b.as_str()));
     for _ in 0..4 {
