@@ -66,7 +66,8 @@ impl Fleet {
         std::fs::create_dir_all(&ssh).expect("made");
         std::fs::set_permissions(&ssh, std::fs::Permissions::from_mode(0o700)).expect("ours");
         run(Command::new("ssh-keygen").args(["-q", "-t", "ed25519", "-N", "", "-f"]).arg(ssh.join("id_ed25519"))).ok();
-        let servers = ["master", "mirror-1", "mirror-2"].iter().chain(standbys).map(|name| (*name).to_owned()).collect();
+        let servers =
+            ["master", "mirror-1", "mirror-2"].iter().chain(standbys).map(|name| (*name).to_owned()).collect();
         let fleet = Fleet {
             folder,
             process: None,
