@@ -88,13 +88,13 @@ impl<'a> Injector<'a> {
     }
 
     fn signal(&self, server: &str, signal: &str) {
-        let pid = self.fleet.server(server)["pid"].to_string();
+        let pid = self.fleet.server(server)["pid"].clone();
         // It may have ended meanwhile: another fault's end.
-        let _ = Command::new("kill").args([signal, &pid]).status();
+        let _ = Command::new("kill").args([signal, &pid.to_string()]).status();
         if signal == "-KILL" {
             // Only a new process is one that has come back.
             let begun = Instant::now();
-            while self.fleet.server(server)["pid"].to_string() == pid && begun.elapsed() < RECOVERY_MAX {
+            while self.fleet.server(server)["pid"] == pid && begun.elapsed() < RECOVERY_MAX {
                 std::thread::sleep(Duration::from_millis(20));
             }
         }

@@ -118,7 +118,6 @@ impl Inner {
             stat: kept.stat.clone(),
             quarantine,
             bytes: kept.bytes,
-            scrubbed_ms: None,
         }));
         let mut entries = self.entries.write().unwrap_or_else(PoisonError::into_inner);
         entries.insert(entry.name.clone(), entry);

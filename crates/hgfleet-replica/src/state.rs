@@ -91,8 +91,6 @@ pub(crate) struct RepositoryRow {
     pub(crate) quarantine: Option<String>,
     /// Bytes of all files that count for the digest.
     pub(crate) bytes: u64,
-    /// When all files were last read and found to be as kept: Unix time in milliseconds.
-    pub(crate) scrubbed_ms: Option<u64>,
 }
 
 /// What a repository is after a record.
@@ -175,8 +173,7 @@ impl StateFile {
 
     pub(crate) fn repositories(&self) -> Result<Vec<RepositoryRow>, ReplicaError> {
         let rows = self.with(|transaction| {
-            let sql =
-                "SELECT id, name, created, sequence, intent, durable, digest, state, stat, quarantine, bytes, scrubbed
+            let sql = "SELECT id, name, created, sequence, intent, durable, digest, state, stat, quarantine, bytes
                  FROM repository";
             let mut statement = transaction.prepare(sql)?;
             let rows = statement.query_map([], |row| {
@@ -184,35 +181,28 @@ impl StateFile {
                 Ok((
                     (row.get(0)?, name, sequence(row, 2)?, sequence(row, 3)?, sequence(row, 4)?, sequence(row, 5)?),
                     (row.get(6)?, row.get::<_, Vec<u8>>(7)?, row.get::<_, Vec<u8>>(8)?, row.get(9)?),
-                    (unsigned(row, 10)?, unsigned(row, 11)?),
+                    unsigned(row, 10)?,
                 ))
             })?;
             rows.collect::<rusqlite::Result<Vec<_>>>()
         })?;
         rows.into_iter()
-            .map(
-                |(
-                    (id, name, created, sequence, intent, durable),
-                    (digest, state, stat, quarantine),
-                    (bytes, scrubbed_ms),
-                )| {
-                    let bad = |what: &str| self.format(format!("repository {name}: its {what} can't be read"));
-                    Ok(RepositoryRow {
-                        id,
-                        name: RepositoryName::parse(&name).map_err(|_| bad("name"))?,
-                        created: created.ok_or_else(|| bad("sequence"))?,
-                        sequence: sequence.ok_or_else(|| bad("sequence"))?,
-                        intent: intent.ok_or_else(|| bad("intent"))?,
-                        durable,
-                        digest,
-                        state: postcard::from_bytes(&state).map_err(|_| bad("state"))?,
-                        stat: postcard::from_bytes(&stat).map_err(|_| bad("files' times"))?,
-                        quarantine,
-                        bytes: bytes.unwrap_or(0),
-                        scrubbed_ms,
-                    })
-                },
-            )
+            .map(|((id, name, created, sequence, intent, durable), (digest, state, stat, quarantine), bytes)| {
+                let bad = |what: &str| self.format(format!("repository {name}: its {what} can't be read"));
+                Ok(RepositoryRow {
+                    id,
+                    name: RepositoryName::parse(&name).map_err(|_| bad("name"))?,
+                    created: created.ok_or_else(|| bad("sequence"))?,
+                    sequence: sequence.ok_or_else(|| bad("sequence"))?,
+                    intent: intent.ok_or_else(|| bad("intent"))?,
+                    durable,
+                    digest,
+                    state: postcard::from_bytes(&state).map_err(|_| bad("state"))?,
+                    stat: postcard::from_bytes(&stat).map_err(|_| bad("files' times"))?,
+                    quarantine,
+                    bytes: bytes.unwrap_or(0),
+                })
+            })
             .collect()
     }
 
