@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use hgfleet_log::Sequence;
-use hgfleet_log::wanted::{SEQUENCE_HEADER, TIMEOUT_HEADER, Wanted, without_parameters};
+use hgfleet_log::wanted::Wanted;
 use http::header::{self, HeaderValue};
 use http::{Request, Response, StatusCode, Version, request};
 use http_body_util::{BodyExt, Limited};
@@ -40,7 +40,7 @@ pub(crate) async fn answer(site: &Arc<Site>, peer: SocketAddr, request: Request<
     if head.uri.path() == "/healthz" {
         return site.health(busy);
     }
-    match take_wanted(&mut head) {
+    match Wanted::take(&head.headers, &mut head.uri) {
         Err(text) => return refuse(StatusCode::BAD_REQUEST, text, busy),
         Ok(Some(wanted)) => {
             let deadline = Instant::now() + wanted.wait;
@@ -65,16 +65,6 @@ pub(crate) async fn answer(site: &Arc<Site>, peer: SocketAddr, request: Request<
         Taken::Whole(bytes) => search.with_kept(bytes, busy).await,
         Taken::Part(rest) => search.once(rest.send(), busy).await,
     }
-}
-
-/// Takes out of a request which record its answer must have.
-fn take_wanted(head: &mut request::Parts) -> Result<Option<Wanted>, &'static str> {
-    let header = |name: &str| head.headers.get(name).map(|value| value.to_str().unwrap_or_default());
-    let wanted = Wanted::parse(header(SEQUENCE_HEADER), header(TIMEOUT_HEADER), head.uri.query())?;
-    if let Some(uri) = head.uri.path_and_query().and_then(|target| without_parameters(target.as_str())) {
-        head.uri = uri.parse().map_err(|_| "the address is malformed")?;
-    }
-    Ok(wanted)
 }
 
 /// The search for a mirror that answers.

@@ -5,12 +5,12 @@
 
 use std::time::Duration;
 
+use http::{HeaderMap, Uri};
+
 use crate::ids::Sequence;
 
-/// Name of the header with the sequence, in lower case.
-pub const SEQUENCE_HEADER: &str = "x-hgfleet-sequence";
-/// Name of the header with the time limit, in lower case.
-pub const TIMEOUT_HEADER: &str = "x-hgfleet-timeout";
+const SEQUENCE_HEADER: &str = "x-hgfleet-sequence";
+const TIMEOUT_HEADER: &str = "x-hgfleet-timeout";
 const SEQUENCE_PARAMETER: &str = "hgfleet-sequence";
 const TIMEOUT_PARAMETER: &str = "hgfleet-timeout";
 
@@ -29,11 +29,21 @@ pub struct Wanted {
 }
 
 impl Wanted {
-    /// Reads it from the two headers' values and the query. Where both name something, the header counts.
+    /// Reads it from a request's head, and takes its parameters out of the target, which nobody behind knows.
     ///
     /// # Errors
     /// One line that says what can't be.
-    pub fn parse(
+    pub fn take(headers: &HeaderMap, target: &mut Uri) -> Result<Option<Wanted>, &'static str> {
+        let header = |name: &str| headers.get(name).map(|value| value.to_str().unwrap_or_default());
+        let wanted = Wanted::parse(header(SEQUENCE_HEADER), header(TIMEOUT_HEADER), target.query())?;
+        if let Some(rest) = target.path_and_query().and_then(|target| without_parameters(target.as_str())) {
+            *target = rest.parse().map_err(|_| "the address is malformed")?;
+        }
+        Ok(wanted)
+    }
+
+    /// Reads it from the two headers' values and the query. Where both name something, the header counts.
+    fn parse(
         sequence: Option<&str>,
         timeout: Option<&str>,
         query: Option<&str>,
@@ -64,7 +74,7 @@ impl Wanted {
 }
 
 /// Returns a path and query without these parameters; none where there are none in it.
-pub fn without_parameters(path_and_query: &str) -> Option<String> {
+fn without_parameters(path_and_query: &str) -> Option<String> {
     let (path, query) = path_and_query.split_once('?')?;
     let is_ours = |one: &&str| {
         let name = one.split_once('=').map_or(*one, |(name, _)| name);

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use hg_store::Snapshot;
-use hgfleet_log::wanted::{SEQUENCE_HEADER, TIMEOUT_HEADER, Wanted, without_parameters};
+use hgfleet_log::wanted::Wanted;
 use hgfleet_log::{RepositoryName, Sequence};
 use hgfleet_replica::{Replica, ReplicaError};
 use hyper::body::Incoming;
@@ -46,10 +46,11 @@ pub(crate) struct Door {
 }
 
 impl Service for Door {
-    async fn call(self: Arc<Self>, mut request: Request<Incoming>) -> Response<ResponseBody> {
-        let tag = self.take_tag(request.headers_mut());
+    async fn call(self: Arc<Self>, request: Request<Incoming>) -> Response<ResponseBody> {
+        let (mut head, body) = request.into_parts();
+        let tag = self.take_tag(&mut head.headers);
         let site = &self.site;
-        match take_wanted(&mut request) {
+        match Wanted::take(&head.headers, &mut head.uri) {
             Err(text) => return site.mark(refused(StatusCode::BAD_REQUEST, text.to_owned()), None),
             Ok(Some(wanted)) => {
                 if !site.showing.shows(wanted.sequence, Instant::now() + wanted.wait).await {
@@ -74,7 +75,7 @@ impl Service for Door {
             is_late: AtomicBool::new(false),
             is_quarantined: AtomicBool::new(false),
         });
-        let mut response = answer(&seen, request).await;
+        let mut response = answer(&seen, Request::from_parts(head, body)).await;
         if seen.is_late.load(Ordering::Relaxed) {
             response = unavailable(
                 "late",
@@ -141,17 +142,6 @@ impl Site {
     fn suspects(&self) -> MutexGuard<'_, HashSet<RepositoryName>> {
         self.suspects.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// Takes out of a request which record its answer must have.
-fn take_wanted(request: &mut Request<Incoming>) -> Result<Option<Wanted>, &'static str> {
-    let header = |name: &str| request.headers().get(name).map(|value| value.to_str().unwrap_or_default());
-    let wanted = Wanted::parse(header(SEQUENCE_HEADER), header(TIMEOUT_HEADER), request.uri().query())?;
-    let target = request.uri().path_and_query().and_then(|target| without_parameters(target.as_str()));
-    if let Some(target) = target {
-        *request.uri_mut() = target.parse().map_err(|_| "the address is malformed")?;
-    }
-    Ok(wanted)
 }
 
 fn refused(status: StatusCode, text: String) -> Response<ResponseBody> {
