@@ -139,12 +139,12 @@ impl Following {
             heard = listen => heard,
             spoken = speak => spoken,
             // One that is stopped says nothing, and its stream does not end.
-            () = self.masters.newer_than(holder.epoch) => Ok(()),
+            () = self.masters.epoch.newer_than(holder.epoch) => Ok(()),
         }
     }
 
     fn see(&self, view: &View) {
-        self.masters.saw(view.epoch);
+        self.masters.epoch.saw(view.epoch);
         self.fleet.follow(view);
     }
 

@@ -3,9 +3,8 @@
 use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock};
 
-use hgfleet_log::holder::{Holder, MIRRORS_SOCKET, SSH_SOCKET, holder};
-use hgfleet_log::{Epoch, Log};
-use tokio::sync::watch;
+use hgfleet_log::Log;
+use hgfleet_log::holder::{Holder, MIRRORS_SOCKET, NewestEpoch, SSH_SOCKET, holder};
 
 use crate::MasterAddress;
 use crate::ssh::Door;
@@ -16,37 +15,18 @@ pub(crate) struct Masters {
     run: PathBuf,
     elsewhere: Vec<MasterAddress>,
     log: RwLock<Option<Arc<dyn Log>>>,
-    /// The newest epoch that was heard of.
-    epoch: watch::Sender<Option<Epoch>>,
+    /// Of the views that were seen.
+    pub(crate) epoch: NewestEpoch,
 }
 
 impl Masters {
     pub(crate) fn new(run: PathBuf, elsewhere: Vec<MasterAddress>) -> Arc<Self> {
-        Arc::new(Self { run, elsewhere, log: RwLock::new(None), epoch: watch::Sender::new(None) })
+        Arc::new(Self { run, elsewhere, log: RwLock::new(None), epoch: NewestEpoch::default() })
     }
 
     /// The log was opened, or can't be read any more.
     pub(crate) fn set_log(&self, log: Option<Arc<dyn Log>>) {
         *self.log.write().unwrap_or_else(PoisonError::into_inner) = log;
-    }
-
-    /// A view of this epoch was seen: masters of older ones are none any more.
-    pub(crate) fn saw(&self, epoch: Epoch) {
-        self.epoch.send_if_modified(|newest| {
-            let is_newer = *newest < Some(epoch);
-            if is_newer {
-                *newest = Some(epoch);
-            }
-            is_newer
-        });
-    }
-
-    /// Waits until an epoch newer than this one was heard of.
-    pub(crate) async fn newer_than(&self, epoch: Epoch) {
-        let mut newest = self.epoch.subscribe();
-        if newest.wait_for(|newest| *newest > Some(epoch)).await.is_err() {
-            std::future::pending::<()>().await;
-        }
     }
 
     /// The master, as the log names it now; none while there is none, or the log can't be read.

@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use tokio::sync::watch;
+
 use crate::ids::Epoch;
 use crate::log::{Log, LogError};
 
@@ -39,6 +41,31 @@ impl Holder {
     }
 }
 
+/// The newest epoch that a server has heard of. It never goes back.
+#[derive(Debug, Default)]
+pub struct NewestEpoch(watch::Sender<Option<Epoch>>);
+
+impl NewestEpoch {
+    /// Takes note of an epoch that has begun.
+    pub fn saw(&self, epoch: Epoch) {
+        self.0.send_if_modified(|newest| {
+            let is_newer = *newest < Some(epoch);
+            if is_newer {
+                *newest = Some(epoch);
+            }
+            is_newer
+        });
+    }
+
+    /// Waits until an epoch newer than this one has begun: whoever was master is none any more.
+    pub async fn newer_than(&self, epoch: Epoch) {
+        let mut newest = self.0.subscribe();
+        if newest.wait_for(|newest| *newest > Some(epoch)).await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+}
+
 /// Returns the path of a socket of the master or standby with this name, in the fleet's folder of sockets.
 pub fn socket_of(run: &Path, name: &str, socket: &str) -> Option<PathBuf> {
     let is_a_folder = !name.is_empty() && ![".", ".."].contains(&name) && !name.contains(['/', '\0']);
@@ -69,6 +96,16 @@ mod tests {
             log.renew_lease(name, Some(epoch), counter).await.expect("renewed");
             assert_eq!(holder(&log).await.expect("read"), Some(Holder { name: name.to_owned(), epoch }));
         }
+    }
+
+    #[tokio::test]
+    async fn a_newer_epoch_is_waited_for_and_an_older_one_is_none() {
+        let epoch = |number| Epoch::new(number).expect("an epoch");
+        let newest = NewestEpoch::default();
+        newest.saw(epoch(3));
+        newest.saw(epoch(2));
+        newest.newer_than(epoch(2)).await;
+        let ((), ()) = tokio::join!(newest.newer_than(epoch(3)), async { newest.saw(epoch(4)) });
     }
 
     #[test]

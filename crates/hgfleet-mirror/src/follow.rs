@@ -4,11 +4,9 @@ use std::io::{Read, Seek};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use hgfleet_log::{
-    Access, Divergence, Epoch, Follower, Log, LogError, LogId, LogLocation, Record, Sequence, Tail, stop_at,
-};
+use hgfleet_log::holder::NewestEpoch;
+use hgfleet_log::{Access, Divergence, Follower, Log, LogError, LogId, LogLocation, Record, Sequence, Tail, stop_at};
 use hgfleet_replica::Replica;
-use tokio::sync::watch;
 use tokio::task::spawn_blocking;
 use tokio::time::{Instant, sleep};
 
@@ -54,8 +52,8 @@ impl Trouble {
 pub(crate) struct Standing {
     trouble: Mutex<Option<(Instant, String)>>,
     log: Mutex<Option<Arc<dyn Log>>>,
-    /// The newest epoch that was read.
-    epoch: watch::Sender<Option<Epoch>>,
+    /// Of the records that were read.
+    pub(crate) epoch: NewestEpoch,
 }
 
 impl Standing {
@@ -85,18 +83,6 @@ impl Standing {
             }
             (None, None) => None,
         };
-    }
-
-    /// Waits until an epoch newer than this one has begun: whoever was master is none any more.
-    pub(crate) async fn newer_than(&self, epoch: Epoch) {
-        let mut newest = self.epoch.subscribe();
-        if newest.wait_for(|newest| *newest > Some(epoch)).await.is_err() {
-            std::future::pending::<()>().await;
-        }
-    }
-
-    fn saw(&self, epoch: Epoch) {
-        self.epoch.send_if_modified(|newest| newest.replace(epoch) != Some(epoch));
     }
 
     fn set_log(&self, log: Option<Arc<dyn Log>>) {
@@ -154,7 +140,7 @@ impl Following {
                     self.stage(batch).await?;
                     return Err(divergence.into());
                 }
-                self.standing.saw(record.epoch);
+                self.standing.epoch.saw(record.epoch);
                 let incoming = self.fetch(&*log, &record).await?;
                 bytes += record.change_bytes();
                 batch.push((record, incoming));

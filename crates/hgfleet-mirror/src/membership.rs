@@ -194,7 +194,7 @@ impl Membership {
             heard = listen => heard,
             spoken = speak => spoken,
             // One that is stopped says nothing, and its stream does not end.
-            () = self.standing.newer_than(holder.epoch) => Ok(()),
+            () = self.standing.epoch.newer_than(holder.epoch) => Ok(()),
         };
         let _ = output.shutdown().await;
         ended
