@@ -12,6 +12,8 @@ use crate::ids::{Epoch, Incarnation, Sequence};
 
 /// Most mirrors in a view.
 pub const MIRRORS_MAX: usize = 1024;
+/// A server that has said nothing for longer is out, in milliseconds.
+pub const SILENT_MS: u64 = 4_000;
 /// Longest name of a server, in bytes.
 pub const SERVER_NAME_BYTES_MAX: usize = 64;
 
@@ -99,6 +101,13 @@ pub struct Member {
     pub at_ms: u64,
     /// Its disk.
     pub disk: DiskUse,
+}
+
+impl Member {
+    /// Returns for how long it has said nothing, in milliseconds, at this Unix time in milliseconds.
+    pub fn silent_ms(&self, now_ms: u64) -> u64 {
+        now_ms.saturating_sub(self.at_ms)
+    }
 }
 
 /// Bytes on a server's disk, by what they are for.

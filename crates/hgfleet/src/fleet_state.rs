@@ -2,15 +2,12 @@
 
 use crate::config::Config;
 use anyhow::Context;
-use hgfleet_log::membership::{Member, Role, ServerState};
+use hgfleet_log::membership::{Member, Role, SILENT_MS, ServerState};
 use hgfleet_log::{Access, Log};
 use rustix::process::{Pid, test_kill_process};
 use serde::Serialize;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
-
-/// A server that has said nothing for this long is out, in milliseconds.
-const SILENT_MS: u64 = 4_000;
 
 /// What `hgfleet status --json` prints.
 #[derive(Debug, Serialize)]
@@ -188,7 +185,7 @@ impl Server {
     }
 
     fn of(member: Member, now_ms: u64) -> Server {
-        let silent_ms = now_ms.saturating_sub(member.at_ms);
+        let silent_ms = member.silent_ms(now_ms);
         let (state, reason) = if silent_ms > SILENT_MS {
             (ServerState::Out, format!("not heard of for {} seconds", silent_ms / 1000))
         } else if !runs(member.pid) {

@@ -6,6 +6,7 @@
 
 use std::time::Duration;
 
+use hgfleet_log::membership::SILENT_MS;
 use hgfleet_log::{Member, Role, ServerState};
 use tokio::time::{Instant, sleep};
 
@@ -18,8 +19,6 @@ const PUSHES_WAIT: Duration = Duration::from_secs(15);
 const EPOCH_WAIT: Duration = Duration::from_secs(5);
 /// How often to look.
 const LOOK: Duration = Duration::from_millis(5);
-/// A standby that was not heard of for longer is none, milliseconds.
-const SILENT_MS: u64 = 4_000;
 
 /// A hand-over that was done.
 #[derive(Debug)]
@@ -80,8 +79,7 @@ impl Master {
         }
         let all = self.log.members().await.map_err(|error| No::failed(format!("the log can't be read: {error}")))?;
         let now = unix_ms();
-        let ready =
-            |member: &&Member| member.state == ServerState::InService && now.saturating_sub(member.at_ms) <= SILENT_MS;
+        let ready = |member: &&Member| member.state == ServerState::InService && member.silent_ms(now) <= SILENT_MS;
         let mut standbys = all.iter().filter(|member| member.role == Role::Standby);
         let Some(to) = to else {
             let best = standbys.filter(ready).max_by_key(|member| member.position);
