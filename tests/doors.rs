@@ -30,8 +30,7 @@ fn a_browser_gets_pages_and_plain_http_a_redirect() {
     work.hg(&["bookmark", "mark"]).ok();
     work.hg(&["tag", "v1"]).ok();
     work.hg(&["push", "-q", "-B", "mark", &fleet.ssh_url("team/first")]).ok();
-    let ca = fleet.data().join("ca.pem");
-    let get = |url: &str| run(Command::new("curl").args(["-s", "-i", "--cacert"]).arg(&ca).arg(url)).ok().out;
+    let get = |url: &str| run(fleet.curl().arg("-i").arg(url)).ok().out;
     let front = get(&format!("https://localhost:{}/", fleet.https_port));
     assert!(front.starts_with("HTTP/1.1 200"), "{front}");
     assert!(front.contains("team/first") && front.contains("hg clone"), "{front}");

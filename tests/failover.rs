@@ -1,6 +1,7 @@
 //! A master that dies, is stopped, or is asked to hand over is followed by a standby, and nothing is lost.
 
 use crate::support::fleet::{Fleet, WorkingCopy, kill};
+use crate::support::steps::TAKEOVER_STEPS;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
@@ -17,13 +18,6 @@ fn epoch(fleet: &Fleet) -> u64 {
 
 fn role(fleet: &Fleet, server: &str) -> String {
     fleet.server(server)["role"].as_str().unwrap_or_default().to_owned()
-}
-
-#[track_caller]
-fn whole(fleet: &Fleet, servers: &[&str]) {
-    fleet.wait_until("every server is in service", |fleet| {
-        servers.iter().all(|name| fleet.server(name)["state"] == "in-service")
-    });
 }
 
 /// One push, as its developer sees it.
@@ -107,7 +101,7 @@ fn a_master_that_dies_stops_or_hands_over_is_followed_and_loses_nothing() {
     // It comes back as standby, with nothing to take back.
     fleet.signal_supervisor("CONT");
     fleet.wait_until("the old master is standby", |fleet| role(fleet, "master") == "standby");
-    whole(&fleet, &servers);
+    fleet.wait_until_whole(&servers);
     // How many epochs it took is the machine's affair: one that is too busy for a sign of life within the lease is followed.
     let begun = epoch(&fleet);
     assert!(begun >= 2);
@@ -126,7 +120,7 @@ fn a_master_that_dies_stops_or_hands_over_is_followed_and_loses_nothing() {
     fleet.wait_until("the one before is standby", |fleet| role(fleet, &won) == "standby");
 
     // Stopped for longer than the lease, then on its feet again: it finds its epoch ended, and is standby.
-    whole(&fleet, &servers);
+    fleet.wait_until_whole(&servers);
     let (stopped, pushes) = while_pushing(&fleet, &repositories, || {
         let stopped = Instant::now();
         let pid = fleet.signal("master", "STOP");
@@ -137,7 +131,7 @@ fn a_master_that_dies_stops_or_hands_over_is_followed_and_loses_nothing() {
     });
     println!("stopped: first push accepted after {:?}", first_accepted(&pushes, stopped));
     fleet.wait_until("the old master is standby", |fleet| role(fleet, "master") == "standby");
-    whole(&fleet, &servers);
+    fleet.wait_until_whole(&servers);
     assert!(epoch(&fleet) >= begun + 2);
     for name in repositories {
         let work = fleet.working_copy(name);
@@ -171,8 +165,6 @@ fn without_a_standby_that_is_ready_nothing_is_handed_over() {
 
 /// Where the master dies in a push; its name stands before what it applies.
 const PUSH_STEPS: [&str; 4] = ["master.before-append", "master.appended", "NAME.apply.middle", "master.applied"];
-/// Where the one that takes over dies.
-const TAKEOVER_STEPS: [&str; 4] = ["lapsed", "epoch", "view", "applied"];
 
 #[test]
 fn a_master_that_dies_at_a_step_of_a_push_or_of_its_takeover_is_followed_with_everything() {
@@ -186,7 +178,7 @@ fn a_master_that_dies_at_a_step_of_a_push_or_of_its_takeover_is_followed_with_ev
     let work = fleet.init("work");
     let other = |name: &str| if name == "master" { "standby-1" } else { "master" };
     for step in PUSH_STEPS {
-        whole(&fleet, &servers);
+        fleet.wait_until_whole(&servers);
         let (first, before) = (holder(&fleet), epoch(&fleet));
         let step = step.replace("NAME", &first);
         work.commit("a", &step, &step);
@@ -205,7 +197,7 @@ fn a_master_that_dies_at_a_step_of_a_push_or_of_its_takeover_is_followed_with_ev
         fleet.assert_one_store("robust");
     }
     for step in TAKEOVER_STEPS {
-        whole(&fleet, &servers);
+        fleet.wait_until_whole(&servers);
         let first = holder(&fleet);
         let step = format!("{}.takeover.{step}", other(&first));
         work.commit("a", &step, &step);
@@ -217,7 +209,7 @@ fn a_master_that_dies_at_a_step_of_a_push_or_of_its_takeover_is_followed_with_ev
         fleet.signal_supervisor("CONT");
         work.commit("a", format!("after {step}"), &step);
         fleet.wait_until("pushes go through", |_| [0, 1].contains(&work.push("robust").status));
-        whole(&fleet, &servers);
+        fleet.wait_until_whole(&servers);
         fleet.assert_one_store("robust");
     }
 }

@@ -2,38 +2,11 @@
 
 use crate::support::fleet::Fleet;
 use crate::support::run::run;
+use crate::support::steps::{MASTER_STEPS, MIRROR_STEPS, SESSION_STEPS};
 use std::process::Command;
 
-/// Where a session may die: nothing is in the log yet, but for the last, where the daemon owns the change.
-const SESSION_STEPS: [&str; 4] = ["session.received", "session.locked", "session.prepared", "session.handed-over"];
-
-/// Where the daemon may die.
-const MASTER_STEPS: [&str; 8] = [
-    "master.before-append",
-    "master.appended",
-    "master.apply.intent",
-    "master.apply.begun",
-    "master.apply.middle",
-    "master.apply.done",
-    "master.applied",
-    "master.told",
-];
-
-/// Where a mirror may die.
-const MIRROR_STEPS: [&str; 6] = [
-    "mirror-1.staging",
-    "mirror-1.staged",
-    "mirror-1.apply.intent",
-    "mirror-1.apply.begun",
-    "mirror-1.apply.middle",
-    "mirror-1.apply.done",
-];
-
-fn whole(fleet: &Fleet) {
-    fleet.wait_until("every server is in service", |fleet| {
-        ["master", "mirror-1", "mirror-2", "balancer"].iter().all(|name| fleet.server(name)["state"] == "in-service")
-    });
-}
+/// All of a fleet without a standby.
+const SERVERS: [&str; 4] = ["master", "mirror-1", "mirror-2", "balancer"];
 
 #[test]
 fn killed_servers_come_back_by_themselves() {
@@ -49,7 +22,7 @@ fn killed_servers_come_back_by_themselves() {
             let entry = fleet.server(server);
             entry["pid"] != pid && entry["state"] == "in-service"
         });
-        whole(&fleet);
+        fleet.wait_until_whole(&SERVERS);
     }
     work.commit("a", "last\n", "last");
     work.push("robust").ok();
@@ -76,7 +49,7 @@ fn a_process_that_dies_at_any_step_of_a_push_loses_nothing() {
         let said = work.push("robust");
         assert!(!steps.join(step).exists(), "{step} was never reached: {said:#?}");
         let stored = said.out.contains("remote: stored as ");
-        whole(&fleet);
+        fleet.wait_until_whole(&SERVERS);
         if stored {
             // What the client was told is so: nothing is left to push.
             assert_eq!(work.push("robust").status, 1, "{step}: stored, and then not there; first it said {said:#?}");

@@ -8,9 +8,7 @@ use std::time::Duration;
 /// Asks for a repository's heads through the balancer, with more arguments for curl; says body and status.
 fn heads(fleet: &Fleet, query: &str, more: &[&str]) -> Said {
     let url = format!("{}?cmd=heads{query}", fleet.https_url("named"));
-    let mut curl = Command::new("curl");
-    curl.args(["-s", "-w", "%{http_code}", "--cacert"]).arg(fleet.data().join("ca.pem")).args(more).arg(url);
-    run(&mut curl).ok()
+    run(fleet.curl().args(["-w", "%{http_code}"]).args(more).arg(url)).ok()
 }
 
 fn stored(said: &Said) -> u64 {

@@ -7,10 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 /// The heads that one request over HTTPS is answered with, and who answered.
 fn heads(fleet: &Fleet, name: &str) -> String {
     let url = format!("{}?cmd=heads", fleet.https_url(name));
-    let said = crate::support::run::run(
-        Command::new("curl").args(["-s", "-f", "--cacert"]).arg(fleet.data().join("ca.pem")).arg(url),
-    );
-    said.ok().out.trim().to_owned()
+    crate::support::run::run(fleet.curl().arg("-f").arg(url)).ok().out.trim().to_owned()
 }
 
 #[test]

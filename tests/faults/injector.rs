@@ -2,6 +2,7 @@
 
 use super::chance::Chance;
 use crate::support::fleet::Fleet;
+use crate::support::steps::{MASTER_STEPS, MIRROR_STEPS, SESSION_STEPS, TAKEOVER_STEPS};
 use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -11,31 +12,8 @@ const MASTERS: [&str; 2] = ["master", "standby"];
 
 /// The servers that may be hit.
 const SERVERS: [&str; 5] = ["master", "standby", "mirror-1", "mirror-2", "balancer"];
-/// Where a process may be made to die; the first with that name to come by does.
-const STEPS: [&str; 20] = [
-    "session.received",
-    "session.locked",
-    "session.prepared",
-    "session.handed-over",
-    "master.before-append",
-    "master.appended",
-    "master.apply.intent",
-    "master.apply.begun",
-    "master.apply.middle",
-    "master.apply.done",
-    "master.applied",
-    "master.told",
-    "mirror-1.staging",
-    "mirror-1.staged",
-    "mirror-1.apply.intent",
-    "mirror-1.apply.begun",
-    "mirror-1.apply.middle",
-    "mirror-1.apply.done",
-    "mirror-2.apply.begun",
-    "mirror-2.apply.middle",
-];
-/// Where the one that takes over may be made to die.
-const TAKEOVER_STEPS: [&str; 4] = ["lapsed", "epoch", "view", "applied"];
+/// Of the second mirror, so that the first is not the only one that dies in the middle.
+const OTHER_MIRROR_STEPS: [&str; 2] = ["mirror-2.apply.begun", "mirror-2.apply.middle"];
 /// Longer than the lease and than the time after which a mirror is left out.
 const STOPPED_MAX: Duration = Duration::from_secs(8);
 /// How long the fleet may take to be whole again.
@@ -76,15 +54,11 @@ impl<'a> Injector<'a> {
             _ => self.fail_over(),
         };
         let begun = Instant::now();
-        while !self.whole() {
+        while !self.fleet.is_whole(&SERVERS) {
             assert!(begun.elapsed() < RECOVERY_MAX, "after {what}, not whole again: {:#}", self.fleet.status());
             std::thread::sleep(Duration::from_millis(50));
         }
         Fault { what, recovery: begun.elapsed() }
-    }
-
-    fn whole(&self) -> bool {
-        SERVERS.iter().all(|name| self.fleet.server(name)["state"] == "in-service")
     }
 
     fn signal(&self, server: &str, signal: &str) {
@@ -154,7 +128,8 @@ impl<'a> Injector<'a> {
 
     fn die_at_a_step(&mut self) -> String {
         // The master's steps are named after the server that is master now.
-        let step = self.chance.pick(&STEPS).replacen("master.apply", &format!("{}.apply", self.master()), 1);
+        let steps = [&SESSION_STEPS[..], &MASTER_STEPS, &MIRROR_STEPS, &OTHER_MIRROR_STEPS].concat();
+        let step = self.chance.pick(&steps).replacen("master.apply", &format!("{}.apply", self.master()), 1);
         let step = step.as_str();
         let armed = self.steps.join(step);
         std::fs::write(&armed, "KILL").expect("armed");

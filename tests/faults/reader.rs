@@ -4,7 +4,6 @@ use super::pusher::Ledger;
 use crate::support::fleet::Fleet;
 use crate::support::run::run_with;
 use std::collections::BTreeSet;
-use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -67,14 +66,7 @@ impl<'a> Reader<'a> {
 
     fn get(&mut self, query: &str) -> Option<String> {
         let url = format!("{}?{query}", self.fleet.https_url(self.ledger.repository));
-        let said = run_with(
-            Command::new("curl")
-                .args(["-s", "-f", "--max-time", "20", "--cacert"])
-                .arg(self.fleet.data().join("ca.pem"))
-                .arg(url),
-            b"",
-            Duration::from_secs(30),
-        );
+        let said = run_with(self.fleet.curl().args(["-f", "--max-time", "20"]).arg(url), b"", Duration::from_secs(30));
         match said.status {
             0 => self.read.answered += 1,
             _ => self.read.failed += 1,

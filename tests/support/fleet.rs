@@ -303,6 +303,24 @@ impl Fleet {
         }
     }
 
+    /// Whether all these servers are in service.
+    pub fn is_whole(&self, servers: &[&str]) -> bool {
+        servers.iter().all(|name| self.server(name)["state"] == "in-service")
+    }
+
+    /// Waits until they are.
+    #[track_caller]
+    pub fn wait_until_whole(&self, servers: &[&str]) {
+        self.wait_until("every server is in service", |fleet| fleet.is_whole(servers));
+    }
+
+    /// `curl` that trusts the fleet's authority, not yet started.
+    pub fn curl(&self) -> Command {
+        let mut curl = Command::new("curl");
+        curl.args(["-s", "--cacert"]).arg(self.data().join("ca.pem"));
+        curl
+    }
+
     /// Waits, up to [`SOON`].
     #[track_caller]
     pub fn wait_until(&self, what: &str, mut holds: impl FnMut(&Fleet) -> bool) {

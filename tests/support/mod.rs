@@ -3,4 +3,5 @@
 pub mod beside_stock;
 pub mod fleet;
 pub mod run;
+pub mod steps;
 pub mod store;
