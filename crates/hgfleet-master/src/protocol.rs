@@ -11,6 +11,8 @@ use crate::client::{RepositoryLine, VerifyAnswer};
 
 /// Version of these messages.
 pub(crate) const VERSION: u16 = 2;
+/// What a session is told that speaks another version.
+pub(crate) const UPGRADED: &str = "refused: the server was upgraded, within this session. Connect again";
 /// Longest message to the daemon, bytes: a push's summary takes most of it.
 pub(crate) const REQUEST_BYTES_MAX: usize = 8 << 20;
 /// Longest message from the daemon, bytes: a snapshot carries the small files of a store.

@@ -164,19 +164,18 @@ impl Master {
             Ok(asked) => asked.map_err(No::refused)?,
             Err(_) => return Err(No::not_master()),
         }
+        if !drain {
+            return Ok(());
+        }
         let started = tokio::time::Instant::now();
-        while drain && started.elapsed() < DRAIN_WAIT {
+        while started.elapsed() < DRAIN_WAIT {
             let view = self.log.view().await.map_err(|error| No::failed(error.to_string()))?;
             if !view.is_some_and(|view| view.mirrors.iter().any(|mirror| mirror.name == name)) {
                 return Ok(());
             }
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
-        if drain {
-            Err(No::failed(format!("{name} was asked to leave, and has not. Look at `hgfleet status`")))
-        } else {
-            Ok(())
-        }
+        Err(No::failed(format!("{name} was asked to leave, and has not. Look at `hgfleet status`")))
     }
 
     /// Waits until the mirrors were told of a sequence; answers how many were, of how many.

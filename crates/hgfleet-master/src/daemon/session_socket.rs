@@ -18,7 +18,7 @@ use super::descriptors::FrameStream;
 use super::locks::WriteLock;
 use super::master::{Master, No, NoKind};
 use super::peers::Client;
-use crate::protocol::{AppendRequest, PushEnd, REQUEST_BYTES_MAX, SessionReply, SessionRequest, VERSION};
+use crate::protocol::{AppendRequest, PushEnd, REQUEST_BYTES_MAX, SessionReply, SessionRequest, UPGRADED, VERSION};
 
 /// Serves one session's connection to its end.
 pub(crate) async fn serve(master: Arc<Master>, stream: UnixStream) {
@@ -76,7 +76,7 @@ impl Connection {
         match request {
             SessionRequest::Hello { version, account, address } => {
                 if version != VERSION {
-                    return Err(No::failed("refused: the server was upgraded, within this session. Connect again"));
+                    return Err(No::failed(UPGRADED));
                 }
                 let process = self.stream.peer_process();
                 let known = process.and_then(|process| self.master.peers.get(process));

@@ -14,7 +14,8 @@ use super::outcome;
 use super::server::Server;
 use crate::options::MasterError;
 use crate::protocol::{
-    MASTER_SOCKET, MasterReply, MasterRequest, REQUEST_BYTES_MAX, SESSION_SOCKET, SessionReply, SessionRequest, VERSION,
+    MASTER_SOCKET, MasterReply, MasterRequest, REQUEST_BYTES_MAX, SESSION_SOCKET, SessionReply, SessionRequest,
+    UPGRADED, VERSION,
 };
 
 /// How often the log is looked at where nobody says that there is more; the lease as well, so that a hand-over takes no longer.
@@ -155,9 +156,7 @@ async fn serve_session(server: Arc<Server>, standing: Arc<Standing>, stream: Uni
     let mut stream = FrameStream::new(stream, REQUEST_BYTES_MAX);
     while let Ok(Some(request)) = stream.read::<SessionRequest>().await {
         let reply = match request {
-            SessionRequest::Hello { version, .. } if version != VERSION => {
-                SessionReply::Failed("the server was upgraded; connect again".to_owned())
-            }
+            SessionRequest::Hello { version, .. } if version != VERSION => SessionReply::Failed(UPGRADED.to_owned()),
             SessionRequest::Hello { .. } => {
                 let epoch = standing.with(|state| state.epoch).map_or(0, Epoch::get);
                 SessionReply::Welcome { epoch, is_master: false, push_bytes_max: server.options.push_bytes_max }

@@ -2,16 +2,14 @@
 
 use std::fs::{self, File};
 use std::io::{Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
 use hg_store::change::ChangeWriter;
-use hgfleet_directory::{Mail, PublicKey};
+use hgfleet_directory::{LdifDirectory, Mail, PublicKey};
 use hgfleet_log::{LogLocation, RecordId};
 use tokio::sync::oneshot;
-
-use hgfleet_directory::LdifDirectory;
-use std::path::{Path, PathBuf};
 
 use super::*;
 use crate::client::{self, ClientError};

@@ -75,9 +75,7 @@ impl Batch {
             }
         }
     }
-}
 
-impl Batch {
     /// Refuses what there is no room for. Changes leave a reserve, out of which what was stored before is settled and
     /// shown: views, epochs and empty records.
     fn refuse_without_room(&mut self, free: u64) {
