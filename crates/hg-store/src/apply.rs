@@ -24,7 +24,7 @@ use std::time::Duration;
 
 use crate::change::ChangeRef;
 
-pub(crate) use directories::Directories;
+pub use directories::Directories;
 pub use lock::{LockScope, StoreLock};
 pub use stat::StoreStat;
 pub use sync::{SyncPaths, sync};

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use hg_store::apply::{Apply, ApplyMode, LockScope, Step, StoreLock, StoreStat};
 use hg_store::change::{ChangeError, ChangeRef};
-use hg_store::digest::{DigestUpdate, digest_of_store};
+use hg_store::digest::DigestUpdate;
 use hgfleet_log::{Sequence, StoreRecord, stop_at};
 
 use crate::ReplicaError;
@@ -106,29 +106,6 @@ impl Inner {
         self.known().positions.volatile(sequence, &entry.name);
         self.volatile.add(&entry.name, entry.id, sequence, &change);
         entry.show(sequence, *update.digest().as_bytes(), state, bytes);
-        Ok(())
-    }
-
-    /// Checks that nobody else wrote to the store. Where the files' times are not as remembered, the digest says
-    /// whether anything is different: a restored or touched file alone is no reason to stop.
-    fn check_untouched(
-        &self,
-        entry: &Entry,
-        writer: &mut Writer,
-        hg: &Path,
-        digest: [u8; 32],
-        sequence: Sequence,
-    ) -> Result<(), Obstacle> {
-        let found = StoreStat::of(hg).map_err(at(sequence))?;
-        if found == writer.stat {
-            return Ok(());
-        }
-        if *digest_of_store(hg).map_err(at(sequence))?.as_bytes() != digest {
-            return Err(at(sequence)("the store was altered behind the fleet's back"));
-        }
-        tracing::warn!(repository = entry.name.as_str(), "files were touched, their content is as it was");
-        self.state.set_stat(entry.id, &found)?;
-        writer.stat = found;
         Ok(())
     }
 

@@ -59,6 +59,14 @@ pub enum ReplicaError {
         /// What its keeper said.
         source: io::Error,
     },
+    /// A copy of a repository can't be used.
+    #[error("the copy of {} can't be used: {what}", name.as_str())]
+    Copy {
+        /// The repository.
+        name: RepositoryName,
+        /// What is wrong with it.
+        what: String,
+    },
     /// The server's folder is in use by another process.
     #[error("{} is in use by another process; stop that one first", .0.display())]
     InUse(PathBuf),

@@ -24,7 +24,7 @@ pub(crate) struct Folders {
 
 impl Folders {
     pub(crate) fn open(dir: &Path) -> Result<Self, ReplicaError> {
-        for folder in ["repos", "old", "new", "index"].map(|folder| dir.join(folder)) {
+        for folder in ["repos", "old", "new", "index", "copy", "altered"].map(|folder| dir.join(folder)) {
             fs::create_dir_all(&folder).map_err(ReplicaError::io("create", &folder))?;
         }
         let lock = fs::File::open(dir).map_err(ReplicaError::io("open", dir))?;
@@ -87,7 +87,12 @@ impl Folders {
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
             Err(error) => return Err(ReplicaError::io("rename", &from)(error)),
         }
-        // Empty folders above it would be in the way of a repository of such a name.
+        self.remove_empty_above(&from);
+        Ok(())
+    }
+
+    /// Removes empty folders above a repository's: they would be in the way of a repository of such a name.
+    fn remove_empty_above(&self, from: &Path) {
         let repos = self.dir.join("repos");
         let above = from.ancestors().skip(1).take_while(|folder| *folder != repos);
         for folder in above {
@@ -95,7 +100,41 @@ impl Folders {
                 break;
             }
         }
-        Ok(())
+    }
+
+    /// Moves away what a copy takes the place of, or what was deleted without its record being seen. Returns to where;
+    /// `None` where there was nothing.
+    pub(crate) fn set_aside(
+        &self,
+        name: &RepositoryName,
+        sequence: Sequence,
+        altered: bool,
+    ) -> Result<Option<PathBuf>, ReplicaError> {
+        let from = self.repository(name);
+        let folder = self.dir.join(if altered { "altered" } else { "old" });
+        let free = (1u64..).map(|number| folder.join(format!("{sequence}.{number}"))).find(|path| !path.exists());
+        let Some(to) = free else { return Ok(None) };
+        match fs::rename(&from, &to) {
+            Ok(()) => {}
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(ReplicaError::io("rename", &from)(error)),
+        }
+        self.remove_empty_above(&from);
+        Ok(Some(to))
+    }
+
+    /// The folder in which a copy is put together.
+    pub(crate) fn copy(&self, created: Sequence) -> PathBuf {
+        self.dir.join("copy").join(created.to_string())
+    }
+
+    /// Puts a copy in the repository's place, which is free.
+    pub(crate) fn move_in(&self, name: &RepositoryName, created: Sequence) -> Result<(), ReplicaError> {
+        let to = self.repository(name);
+        if let Some(parent) = to.parent() {
+            fs::create_dir_all(parent).map_err(ReplicaError::io("create", parent))?;
+        }
+        fs::rename(self.copy(created), &to).map_err(ReplicaError::io("rename", &to))
     }
 
     pub(crate) fn retired(&self, sequence: Sequence) -> PathBuf {
@@ -119,7 +158,7 @@ impl Folders {
 
     /// Removes what was deleted by records up to `durable`, a while ago.
     pub(crate) fn remove_old(&self, durable: Option<Sequence>) -> Result<(), ReplicaError> {
-        for (sequence, path) in self.numbered("old")? {
+        for (sequence, path) in self.old()? {
             // Being moved changes the inode's time, and not that of the content.
             let moved = fs::symlink_metadata(&path).ok().and_then(|meta| u64::try_from(meta.ctime()).ok());
             let age = moved.and_then(|moved| (UNIX_EPOCH + Duration::from_secs(moved)).elapsed().ok());
@@ -141,17 +180,37 @@ impl Folders {
         Ok(self.numbered("old")?.into_iter().map(|(sequence, _)| sequence).max())
     }
 
+    /// Returns what lies in `old/`: what records deleted, and what copies took the place of.
+    fn old(&self) -> Result<Vec<(Sequence, PathBuf)>, ReplicaError> {
+        self.named("old", |name| name.split('.').next().unwrap_or_default())
+    }
+
     /// Returns the folders that are named by a sequence.
     fn numbered(&self, folder: &str) -> Result<Vec<(Sequence, PathBuf)>, ReplicaError> {
+        self.named(folder, |name| name)
+    }
+
+    fn named(&self, folder: &str, number: fn(&str) -> &str) -> Result<Vec<(Sequence, PathBuf)>, ReplicaError> {
         let folder = self.dir.join(folder);
         let entries = fs::read_dir(&folder).map_err(ReplicaError::io("read", &folder))?;
         let mut found = Vec::new();
         for entry in entries {
             let entry = entry.map_err(ReplicaError::io("read", &folder))?;
-            let number = entry.file_name().to_str().and_then(|name| name.parse().ok()).and_then(Sequence::new);
+            let name = entry.file_name();
+            let number = name.to_str().and_then(|name| number(name).parse().ok()).and_then(Sequence::new);
             found.extend(number.map(|sequence| (sequence, entry.path())));
         }
         Ok(found)
+    }
+
+    /// Removes copies that were begun of repositories that are gone.
+    pub(crate) fn remove_copies(&self, is_used: impl Fn(Sequence) -> bool) -> Result<(), ReplicaError> {
+        for (created, path) in self.numbered("copy")? {
+            if !is_used(created) {
+                fs::remove_dir_all(&path).map_err(ReplicaError::io("remove", &path))?;
+            }
+        }
+        Ok(())
     }
 }
 

@@ -8,6 +8,8 @@
 //! SERVER/repos/NAME/.hg    the repositories
 //!        old/SEQUENCE      what a record deleted, until its readers have ended
 //!        new/SEQUENCE      what a record is making
+//!        copy/SEQUENCE     what is being copied from another server, of the repository that a record made
+//!        altered/          what a copy has taken the place of, and somebody had written to
 //!        index/SEQUENCE    what speeds up reading the repository that a record made
 //!        state.sqlite      sequences, digests, snapshots' lengths, nodes of the digests
 //! ```
@@ -31,19 +33,27 @@
 
 mod alter;
 mod error;
+mod exchange;
 mod folders;
+mod jump;
 mod lifecycle;
+mod listing;
 mod position;
 mod recover;
 mod replica;
 mod repository;
+mod scrub;
 mod state;
 mod status;
 mod sync;
 
 pub use error::ReplicaError;
+pub use exchange::Copied;
+pub use jump::Theirs;
+pub use listing::{ListedFile, Listing};
 pub use recover::{Fetched, Recovery, RedoSource};
 pub use replica::{Outcome, Replica};
+pub use scrub::{ALTERED, Scrubbed};
 pub use status::{RepositorySnapshot, RepositoryStatus};
 
 #[cfg(test)]

@@ -78,7 +78,7 @@ impl Inner {
         drop(lock);
         self.folders.place(&made, name, sequence).map_err(at(sequence))?;
         self.stop("done");
-        let (state, stat) = self.look(name).map_err(at(sequence))?;
+        let (state, stat) = self.look_at(name).map_err(at(sequence))?;
         let bytes = grown(0, &nodes);
         let nodes = Some(&nodes);
         let advance = Advance { id: 0, sequence, digest, state: &state, stat: &stat, bytes, nodes, afresh: false };
@@ -90,7 +90,7 @@ impl Inner {
     }
 
     /// Opens a repository as it lies on disk.
-    pub(crate) fn look(&self, name: &RepositoryName) -> Result<(hg_store::SnapshotState, StoreStat), String> {
+    pub(crate) fn look_at(&self, name: &RepositoryName) -> Result<(hg_store::SnapshotState, StoreStat), String> {
         let path = self.folders.repository(name);
         let state = Repository::open(&path).and_then(|repository| repository.current_state());
         let stat = StoreStat::of(&path.join(".hg"));
@@ -118,6 +118,7 @@ impl Inner {
             stat: kept.stat.clone(),
             quarantine,
             bytes: kept.bytes,
+            scrubbed_ms: None,
         }));
         let mut entries = self.entries.write().unwrap_or_else(PoisonError::into_inner);
         entries.insert(entry.name.clone(), entry);

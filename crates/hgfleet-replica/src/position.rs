@@ -43,6 +43,18 @@ impl Positions {
         }
     }
 
+    /// Notes that nothing is left to do for all records up to this one.
+    pub(crate) fn jump(&mut self, to: Sequence) {
+        if Some(to) > self.position {
+            self.above = self.above.split_off(&to);
+            self.above.remove(&to);
+            self.position = Some(to);
+            while let Some(next) = Sequence::after(self.position).filter(|next| self.above.remove(next)) {
+                self.position = Some(next);
+            }
+        }
+    }
+
     /// Notes that what a record did is not on disk yet. To be called before [`Self::done`].
     pub(crate) fn volatile(&mut self, sequence: Sequence, name: &RepositoryName) {
         self.volatile.insert(sequence, name.clone());
@@ -92,5 +104,9 @@ mod tests {
         positions.volatile(at(9), &name);
         positions.done(at(9));
         assert_eq!((positions.position(), positions.durable()), (Some(at(3)), Some(at(3))));
+        positions.jump(at(8));
+        assert_eq!((positions.position(), positions.durable()), (Some(at(9)), Some(at(8))));
+        positions.jump(at(4));
+        assert_eq!(positions.position(), Some(at(9)));
     }
 }

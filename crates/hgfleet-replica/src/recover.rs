@@ -259,7 +259,7 @@ impl Inner {
         if after != Some(digest) {
             return Err(at(last)("written again, it does not lead to the state that it names"));
         }
-        let (state, stat) = self.look(name).map_err(at(last))?;
+        let (state, stat) = self.look_at(name).map_err(at(last))?;
         let before = entry.filter(|_| !afresh).map_or(0, |(entry, _)| entry.current().bytes);
         let advance = Advance {
             id: entry.map_or(0, |(entry, _)| entry.id),

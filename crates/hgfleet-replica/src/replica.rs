@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use hg_store::change::ChangeRef;
-use hg_store::digest::{DigestUpdate, digest_of_store};
+use hg_store::digest::DigestUpdate;
 use hg_store::{Repository, Snapshot};
 use hgfleet_log::{Body, ChainHash, Incarnation, LogId, Record, RepositoryName, Sequence, StoreKind};
 
@@ -136,17 +136,14 @@ impl Replica {
 
     /// Returns all repositories, by name.
     pub fn repositories(&self) -> Vec<RepositoryStatus> {
-        let status = |entry: Arc<Entry>| {
-            let current = entry.current();
-            RepositoryStatus {
-                name: entry.name.clone(),
-                sequence: current.sequence,
-                digest: current.digest,
-                quarantine: current.quarantine.clone(),
-                bytes: current.bytes,
-            }
-        };
-        self.inner.entries().into_iter().map(status).collect()
+        self.inner.entries().iter().map(|entry| RepositoryStatus::of(entry)).collect()
+    }
+
+    /// Returns the repositories in quarantine, by name, with the reasons.
+    pub fn quarantined(&self) -> Vec<(RepositoryName, String)> {
+        let entries = self.inner.entries.read().unwrap_or_else(PoisonError::into_inner);
+        let quarantined = |entry: &Arc<Entry>| Some((entry.name.clone(), entry.current().quarantine.clone()?));
+        entries.values().filter_map(quarantined).collect()
     }
 
     /// Returns what a reader of this repository needs. No I/O.
@@ -189,6 +186,14 @@ impl Replica {
         Ok(digest)
     }
 
+    /// Checks that a new repository may have this name: none of that name, none inside it, and it inside none.
+    ///
+    /// # Errors
+    /// [`ReplicaError::NameTaken`].
+    pub fn check_name(&self, name: &RepositoryName) -> Result<(), ReplicaError> {
+        self.inner.check_name(name)
+    }
+
     /// Returns the digest of a new repository whose whole content is `change`, having checked that it may have this
     /// name: none of that name, none inside it, and it inside none.
     ///
@@ -228,17 +233,6 @@ impl Replica {
     /// [`ReplicaError::NotDurable`], after which nothing more may be believed: the process should end and recover.
     pub fn sync(&self) -> Result<(), ReplicaError> {
         self.inner.sync()
-    }
-
-    /// Recomputes a repository's digest from its files, and returns the kept one with it. Records for it wait meanwhile.
-    ///
-    /// # Errors
-    /// As for [`Self::snapshot`], and files that can't be read.
-    pub fn scrub(&self, name: &RepositoryName) -> Result<([u8; 32], [u8; 32]), ReplicaError> {
-        let (entry, _) = self.inner.readable(name)?;
-        let _writer = entry.writer();
-        let found = digest_of_store(&self.inner.folders.repository(name).join(".hg"))?;
-        Ok((entry.current().digest, *found.as_bytes()))
     }
 
     /// Returns how many bytes the stores have, of files that count for their digests; as kept, nothing is read.
@@ -308,7 +302,7 @@ impl Inner {
     }
 
     /// Returns a repository that may be read.
-    fn readable(&self, name: &RepositoryName) -> Result<(Arc<Entry>, Arc<Current>), ReplicaError> {
+    pub(crate) fn readable(&self, name: &RepositoryName) -> Result<(Arc<Entry>, Arc<Current>), ReplicaError> {
         self.check_recovered()?;
         let entry = self.entry(name).ok_or_else(|| ReplicaError::NotFound(name.clone()))?;
         let current = entry.current();

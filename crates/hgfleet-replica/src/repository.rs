@@ -20,6 +20,8 @@ pub(crate) struct Entry {
     current: RwLock<Arc<Current>>,
     /// The store, opened when first asked for.
     pub(crate) repository: OnceLock<Arc<Repository>>,
+    /// When all files were last read and found to be as kept: Unix time in milliseconds; 0, never.
+    pub(crate) scrubbed_ms: AtomicU64,
 }
 
 /// What only the writer needs.
@@ -72,6 +74,7 @@ impl Entry {
             created,
             writer: Mutex::new(Writer { stat, intent, durable, computed: None }),
             current: RwLock::new(Arc::new(current)),
+            scrubbed_ms: AtomicU64::new(row.scrubbed_ms.unwrap_or(0)),
             repository: OnceLock::new(),
         }
     }

@@ -1,5 +1,6 @@
 //! `state.sqlite`: what a server keeps of its repositories.
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -91,6 +92,8 @@ pub(crate) struct RepositoryRow {
     pub(crate) quarantine: Option<String>,
     /// Bytes of all files that count for the digest.
     pub(crate) bytes: u64,
+    /// When all files were last read and found to be as kept: Unix time in milliseconds.
+    pub(crate) scrubbed_ms: Option<u64>,
 }
 
 /// What a repository is after a record.
@@ -173,7 +176,8 @@ impl StateFile {
 
     pub(crate) fn repositories(&self) -> Result<Vec<RepositoryRow>, ReplicaError> {
         let rows = self.with(|transaction| {
-            let sql = "SELECT id, name, created, sequence, intent, durable, digest, state, stat, quarantine, bytes
+            let sql =
+                "SELECT id, name, created, sequence, intent, durable, digest, state, stat, quarantine, bytes, scrubbed
                  FROM repository";
             let mut statement = transaction.prepare(sql)?;
             let rows = statement.query_map([], |row| {
@@ -181,28 +185,35 @@ impl StateFile {
                 Ok((
                     (row.get(0)?, name, sequence(row, 2)?, sequence(row, 3)?, sequence(row, 4)?, sequence(row, 5)?),
                     (row.get(6)?, row.get::<_, Vec<u8>>(7)?, row.get::<_, Vec<u8>>(8)?, row.get(9)?),
-                    unsigned(row, 10)?,
+                    (unsigned(row, 10)?, unsigned(row, 11)?),
                 ))
             })?;
             rows.collect::<rusqlite::Result<Vec<_>>>()
         })?;
         rows.into_iter()
-            .map(|((id, name, created, sequence, intent, durable), (digest, state, stat, quarantine), bytes)| {
-                let bad = |what: &str| self.format(format!("repository {name}: its {what} can't be read"));
-                Ok(RepositoryRow {
-                    id,
-                    name: RepositoryName::parse(&name).map_err(|_| bad("name"))?,
-                    created: created.ok_or_else(|| bad("sequence"))?,
-                    sequence: sequence.ok_or_else(|| bad("sequence"))?,
-                    intent: intent.ok_or_else(|| bad("intent"))?,
-                    durable,
-                    digest,
-                    state: postcard::from_bytes(&state).map_err(|_| bad("state"))?,
-                    stat: postcard::from_bytes(&stat).map_err(|_| bad("files' times"))?,
-                    quarantine,
-                    bytes: bytes.unwrap_or(0),
-                })
-            })
+            .map(
+                |(
+                    (id, name, created, sequence, intent, durable),
+                    (digest, state, stat, quarantine),
+                    (bytes, scrubbed_ms),
+                )| {
+                    let bad = |what: &str| self.format(format!("repository {name}: its {what} can't be read"));
+                    Ok(RepositoryRow {
+                        id,
+                        name: RepositoryName::parse(&name).map_err(|_| bad("name"))?,
+                        created: created.ok_or_else(|| bad("sequence"))?,
+                        sequence: sequence.ok_or_else(|| bad("sequence"))?,
+                        intent: intent.ok_or_else(|| bad("intent"))?,
+                        durable,
+                        digest,
+                        state: postcard::from_bytes(&state).map_err(|_| bad("state"))?,
+                        stat: postcard::from_bytes(&stat).map_err(|_| bad("files' times"))?,
+                        quarantine,
+                        bytes: bytes.unwrap_or(0),
+                        scrubbed_ms,
+                    })
+                },
+            )
             .collect()
     }
 
@@ -303,7 +314,7 @@ impl StateFile {
     }
 
     /// Brings all commits so far to disk. Not by SQLite itself, which would hold up every other commit meanwhile.
-    fn sync(&self) -> Result<(), ReplicaError> {
+    pub(crate) fn sync(&self) -> Result<(), ReplicaError> {
         let wal = self.path.with_extension("sqlite-wal");
         let bytes = match std::fs::File::open(&wal) {
             Ok(file) => {
@@ -321,6 +332,25 @@ impl StateFile {
                 .map_err(|source| ReplicaError::State { path: self.path.clone(), source })?;
         }
         Ok(())
+    }
+
+    /// Keeps when a repository was found to be whole.
+    pub(crate) fn set_scrubbed(&self, id: i64, at_ms: u64) -> Result<(), ReplicaError> {
+        self.with(|transaction| {
+            let sql = "UPDATE repository SET scrubbed = ?2 WHERE id = ?1";
+            transaction.execute(sql, params![id, at_ms as i64]).map(drop)
+        })
+    }
+
+    /// Returns all digest nodes of a repository.
+    pub(crate) fn all_nodes(&self, id: i64) -> Result<HashMap<Vec<u8>, Vec<u8>>, ReplicaError> {
+        let connection = self.lock();
+        let all = || {
+            let mut statement = connection.prepare_cached("SELECT key, value FROM node WHERE repository = ?1")?;
+            let rows = statement.query_map([id], |row| Ok((row.get(0)?, row.get(1)?)))?;
+            rows.collect::<rusqlite::Result<_>>()
+        };
+        all().map_err(|source| ReplicaError::State { path: self.path.clone(), source })
     }
 
     /// Returns the digest nodes of a repository.

@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use hg_store::SnapshotState;
 use hgfleet_log::{RepositoryName, Sequence};
 
+use crate::repository::Entry;
+
 /// A repository as of one sequence: everything that a reader needs to see just that.
 #[derive(Debug, Clone)]
 pub struct RepositorySnapshot {
@@ -26,6 +28,8 @@ pub struct RepositorySnapshot {
 pub struct RepositoryStatus {
     /// Its name.
     pub name: RepositoryName,
+    /// The record that made it: what tells it from another of the same name.
+    pub created: Sequence,
     /// Its last record that is applied here.
     pub sequence: Sequence,
     /// Digest of the store's state after it.
@@ -34,4 +38,18 @@ pub struct RepositoryStatus {
     pub quarantine: Option<String>,
     /// Bytes of its files, those that count for the digest.
     pub bytes: u64,
+}
+
+impl RepositoryStatus {
+    pub(crate) fn of(entry: &Entry) -> Self {
+        let current = entry.current();
+        Self {
+            name: entry.name.clone(),
+            created: entry.created,
+            sequence: current.sequence,
+            digest: current.digest,
+            quarantine: current.quarantine.clone(),
+            bytes: current.bytes,
+        }
+    }
 }

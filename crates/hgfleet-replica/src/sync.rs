@@ -89,6 +89,15 @@ impl Volatile {
         touched.sequences.push(sequence);
     }
 
+    /// Adds that a repository's index may be behind, and nothing else.
+    pub(crate) fn index_later(&self, name: &RepositoryName) {
+        let mut state = self.state();
+        state.unindexed.insert(name.clone());
+        state.stirred = true;
+        drop(state);
+        self.changed.notify_one();
+    }
+
     /// Adds that a record moved folders.
     pub(crate) fn add_folders(&self, sequence: Sequence) {
         self.state().folders.push(sequence);
@@ -213,6 +222,7 @@ impl Inner {
     fn tidy(&self) {
         let used: BTreeSet<Sequence> = self.entries().into_iter().map(|entry| entry.created).collect();
         let removed = self.folders.remove_old(self.volatile.published());
+        let removed = removed.and_then(|()| self.folders.remove_copies(|created| used.contains(&created)));
         // A repository that is just being made has no index yet.
         if let Err(error) = removed.and_then(|()| self.folders.remove_indexes(|created| used.contains(&created))) {
             tracing::warn!(%error, "a deleted repository could not be removed");

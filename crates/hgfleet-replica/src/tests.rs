@@ -1,5 +1,6 @@
 //! A log in memory, and a replica that follows it.
 
+mod copy;
 mod crash;
 mod follow;
 mod quarantine;
@@ -20,7 +21,7 @@ use hgfleet_log::{
 };
 use tempfile::TempDir;
 
-use crate::{Fetched, Outcome, Replica};
+use crate::{Fetched, Outcome, Replica, Scrubbed};
 
 type Writer = ChangeWriter<Cursor<Vec<u8>>>;
 
@@ -183,8 +184,9 @@ fn assert_whole(replica: &Replica, dir: &Path, log: &Log) {
         assert_eq!(status.quarantine, None, "{}", status.name.as_str());
         let kept = replica.snapshot(&status.name).unwrap();
         assert_eq!(Some(kept.digest), log.digest(status.name.as_str()), "{}", status.name.as_str());
-        let (kept_digest, on_disk) = replica.scrub(&status.name).unwrap();
-        assert_eq!(kept_digest, on_disk, "{}", status.name.as_str());
+        let scrubbed = replica.scrub(&status.name, &mut |_| true).unwrap();
+        assert_eq!(scrubbed, Scrubbed::Whole(status.sequence, status.digest), "{}", status.name.as_str());
+        assert_eq!(*digest_of_store(&kept.path.join(".hg")).unwrap().as_bytes(), status.digest);
         assert_eq!(kept.state, Repository::open(&model).unwrap().current_state().unwrap());
         assert_eq!(kept.path, dir.join("repos").join(status.name.as_str()));
         assert!(!kept.path.join(".hg/store/journal").exists());

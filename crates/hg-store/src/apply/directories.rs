@@ -11,7 +11,7 @@ use rustix::io::Errno;
 
 /// The directories of one `.hg`, the last ones used kept open.
 #[derive(Debug)]
-pub(crate) struct Directories {
+pub struct Directories {
     hg: OwnedFd,
     /// The directories on the way to the last path: name and descriptor, outermost first.
     open: Vec<(Vec<u8>, OwnedFd)>,
@@ -21,12 +21,15 @@ const DIRECTORY: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::
 
 impl Directories {
     /// Opens a `.hg`, which is a directory and no link.
-    pub(crate) fn open(hg: &Path) -> io::Result<Self> {
+    ///
+    /// # Errors
+    /// A failing system call, as for all that follow.
+    pub fn open(hg: &Path) -> io::Result<Self> {
         Ok(Self { hg: rustix::fs::openat(CWD, hg, DIRECTORY, Mode::empty())?, open: Vec::new() })
     }
 
     /// Returns `.hg` itself.
-    pub(crate) fn hg(&self) -> BorrowedFd<'_> {
+    pub fn hg(&self) -> BorrowedFd<'_> {
         self.hg.as_fd()
     }
 
@@ -68,7 +71,10 @@ impl Directories {
     }
 
     /// Returns what lies at `path`, itself and not what it may point to; `None` where nothing does.
-    pub(crate) fn stat(&mut self, path: &[u8]) -> io::Result<Option<Stat>> {
+    ///
+    /// # Errors
+    /// A failing system call; a link on the way.
+    pub fn stat(&mut self, path: &[u8]) -> io::Result<Option<Stat>> {
         let (Some(parent), name) = self.parent(path, false)? else { return Ok(None) };
         match rustix::fs::statat(parent, name, AtFlags::SYMLINK_NOFOLLOW) {
             Ok(stat) => Ok(Some(stat)),
@@ -77,8 +83,11 @@ impl Directories {
         }
     }
 
-    /// Opens a regular file with these flags; `None` where there is none.
-    pub(crate) fn file(&mut self, path: &[u8], flags: OFlags) -> io::Result<Option<File>> {
+    /// Opens a regular file with these flags; `None` where there is none. With `CREATE`, missing directories are made.
+    ///
+    /// # Errors
+    /// A failing system call; something there that is no regular file; a link on the way.
+    pub fn file(&mut self, path: &[u8], flags: OFlags) -> io::Result<Option<File>> {
         let (Some(parent), name) = self.parent(path, flags.contains(OFlags::CREATE))? else { return Ok(None) };
         // Without NONBLOCK a pipe in the place of a file would hang the open.
         let flags = flags | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
@@ -94,13 +103,19 @@ impl Directories {
     }
 
     /// Makes a new file; one that is there is not taken.
-    pub(crate) fn create(&mut self, path: &[u8]) -> io::Result<File> {
+    ///
+    /// # Errors
+    /// A failing system call; one that is there.
+    pub fn create(&mut self, path: &[u8]) -> io::Result<File> {
         let file = self.file(path, OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL)?;
         file.ok_or_else(|| Errno::NOENT.into())
     }
 
     /// Removes a file; one that is not there is as good as removed.
-    pub(crate) fn unlink(&mut self, path: &[u8]) -> io::Result<()> {
+    ///
+    /// # Errors
+    /// A failing system call.
+    pub fn unlink(&mut self, path: &[u8]) -> io::Result<()> {
         let (Some(parent), name) = self.parent(path, false)? else { return Ok(()) };
         match rustix::fs::unlinkat(parent, name, AtFlags::empty()) {
             Ok(()) | Err(Errno::NOENT) => Ok(()),
