@@ -18,3 +18,4 @@ mod push_like_stock;
 #[cfg(feature = "soak")]
 mod real_repositories;
 mod refusals;
+mod resync;

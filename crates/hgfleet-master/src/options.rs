@@ -4,6 +4,8 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use hgfleet_resync::ResyncOptions;
+
 use hgfleet_log::LogLocation;
 
 /// Everything that a master or standby needs to know. Paths are absolute or relative to the working directory.
@@ -50,6 +52,8 @@ pub struct MasterOptions {
     pub lag_max: Duration,
     /// So is one that lacks more records than this. Default 10,000.
     pub lag_records_max: u64,
+    /// How it takes copies from mirrors, and scrubs its stores.
+    pub resync: ResyncOptions,
     /// Largest push, in bytes of its bundle and of its change. Default 4 GiB.
     pub push_bytes_max: u64,
 }

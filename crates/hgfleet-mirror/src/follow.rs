@@ -1,15 +1,18 @@
 //! From the log to `staged/`: reads each record, checks that it follows, makes it durable here.
 
 use std::io::{Read, Seek};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use hgfleet_log::holder::NewestEpoch;
 use hgfleet_log::{Access, Divergence, Follower, Log, LogError, LogId, LogLocation, Record, Sequence, Tail, stop_at};
 use hgfleet_replica::Replica;
+use hgfleet_resync::Resync;
 use tokio::task::spawn_blocking;
 use tokio::time::{Instant, sleep};
 
+use crate::jump::tail_before;
 use crate::show::Showing;
 use crate::staging::{INLINE_BYTES_MAX, Incoming, Staging, StagingError};
 
@@ -22,7 +25,7 @@ const TROUBLE_PAUSE: Duration = Duration::from_millis(500);
 
 /// Why a mirror does not follow at the moment.
 #[derive(Debug, thiserror::Error)]
-enum Trouble {
+pub(crate) enum Trouble {
     #[error("the log can't be read: {0}")]
     Log(#[from] LogError),
     #[error("the log does not follow on what is here: {0}")]
@@ -33,6 +36,8 @@ enum Trouble {
     Staging(#[from] StagingError),
     #[error("the next record can't be staged: {0}. It goes on by itself once there is room")]
     Holding(std::io::Error),
+    #[error("the log begins at record {first}, and what is needed before it can't be had: {why}")]
+    Gap { first: Sequence, why: String },
     #[error("{0}")]
     Replica(#[from] hgfleet_replica::ReplicaError),
 }
@@ -94,12 +99,14 @@ impl Standing {
 #[derive(Debug)]
 pub(crate) struct Following {
     pub(crate) name: String,
+    pub(crate) run: PathBuf,
     pub(crate) log: LogLocation,
     pub(crate) poll: Duration,
     pub(crate) replica: Arc<Replica>,
     pub(crate) staging: Arc<Staging>,
     pub(crate) showing: Arc<Showing>,
     pub(crate) standing: Arc<Standing>,
+    pub(crate) resync: Arc<Resync>,
 }
 
 impl Following {
@@ -168,14 +175,34 @@ impl Following {
             && let Some(applied) = applied
         {
             // `staged/` was lost. The log's own record there is believed if it is the one we saw.
-            let record = log.read(applied, 1).await?.into_iter().next();
-            if let Some(record) = record {
+            let there = match log.read(applied, 1).await {
+                Ok(records) => records.first().map(Tail::of),
+                Err(LogError::Trimmed { first, .. }) if Some(first) == applied.next() => {
+                    Some(tail_before(log, first).await?)
+                }
+                Err(LogError::Trimmed { .. }) => None,
+                Err(error) => return Err(error.into()),
+            };
+            if let Some(there) = there {
                 let seen = self.replica.seen();
-                if seen.is_some_and(|(s, hash)| s == applied && hash != record.chain_hash()) {
+                if seen.is_some_and(|(s, hash)| s == applied && hash != there.hash) {
                     return Err(Trouble::OtherLog { ours: found, found });
                 }
-                at = Some(Tail::of(&record));
+                at = Some(there);
             }
+        }
+        let first = log.first().await?;
+        if Sequence::after(at.map(|tail| tail.sequence)).is_some_and(|due| due < first) {
+            at = Some(self.jump(log, found, first).await?);
+        }
+        if staged.is_some_and(|(_, tail)| Some(tail) != at) {
+            // A gap within `staged/` would read as damage.
+            let (replica, staging) = (self.replica.clone(), self.staging.clone());
+            let reset = spawn_blocking(move || {
+                replica.sync()?;
+                Ok::<_, Trouble>(staging.reset()?)
+            });
+            reset.await.unwrap_or_else(|panicked| std::panic::resume_unwind(panicked.into_panic()))?;
         }
         Ok(Follower::new(found, at))
     }

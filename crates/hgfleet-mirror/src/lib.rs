@@ -8,18 +8,17 @@
 //! Reads need only this process and its disk: with log, master and every other mirror gone it goes
 //! on answering, marks its replies, and a restart changes nothing of that.
 //!
-//! # Limitations
-//!
-//! A mirror whose next record was trimmed from the log, or whose disk lost what the log no longer has,
-//! stays out and says so: taking a full copy from another server is not built yet.
+//! What is damaged, or was trimmed from the log before it came here, is copied from another server
+//! (`jump`, `host`, and the crate `hgfleet-resync`); all other repositories go on meanwhile.
 
 mod drained;
 mod follow;
+mod host;
 pub mod http;
+mod jump;
 mod membership;
 mod options;
 mod recover;
-mod repair;
 mod serve;
 mod show;
 mod staging;
@@ -35,6 +34,7 @@ use std::time::Duration;
 use hgfleet_log::MirrorInView;
 use hgfleet_log::membership::MirrorService;
 use hgfleet_replica::Replica;
+use hgfleet_resync::{Resync, StopOnDrop};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::runtime::Handle;
 use tokio::sync::watch;
@@ -46,6 +46,7 @@ pub use staging::StagingError;
 
 use crate::drained::Drained;
 use crate::follow::{Following, Standing, remove_durable};
+use crate::host::MirrorHost;
 use crate::membership::Membership;
 use crate::recover::Records;
 use crate::serve::{Door, Site};
@@ -86,6 +87,17 @@ pub async fn run(options: MirrorOptions, shutdown: impl Future<Output = ()> + Se
         None => socket.display().to_string(),
     };
     let standing = Arc::new(Standing::default());
+    let host = MirrorHost {
+        name: options.name.clone(),
+        replica: replica.clone(),
+        staging: staging.clone(),
+        showing: showing.clone(),
+        standing: standing.clone(),
+        runtime: Handle::current(),
+    };
+    let (resync, inner) = Resync::start(Arc::new(host), options.resync, Handle::current())
+        .map_err(fault("bind the inner door in", &options.run))?;
+    let repairing = StopOnDrop(resync.clone());
     let incarnation = replica.incarnation();
     let service = MirrorService::new(MirrorInView { name: options.name.clone(), incarnation });
     let membership = Arc::new(Membership {
@@ -98,6 +110,7 @@ pub async fn run(options: MirrorOptions, shutdown: impl Future<Output = ()> + Se
         staging: staging.clone(),
         showing: showing.clone(),
         standing: standing.clone(),
+        resync: resync.clone(),
         service: Mutex::new(service),
         draining: Default::default(),
         leaving: Default::default(),
@@ -108,12 +121,14 @@ pub async fn run(options: MirrorOptions, shutdown: impl Future<Output = ()> + Se
     });
     let following = Following {
         name: options.name.clone(),
+        run: options.run.clone(),
         log: options.log.clone(),
         poll: options.times.poll,
         replica: replica.clone(),
         staging: staging.clone(),
         showing: showing.clone(),
-        standing: standing.clone(),
+        standing,
+        resync: resync.clone(),
     };
     let site = Arc::new(Site {
         replica: replica.clone(),
@@ -121,7 +136,6 @@ pub async fn run(options: MirrorOptions, shutdown: impl Future<Output = ()> + Se
         membership: membership.clone(),
         push_address: options.push_address.clone(),
         wait: options.times.wait,
-        suspects: Mutex::default(),
     });
 
     let mut tasks = JoinSet::new();
@@ -131,8 +145,8 @@ pub async fn run(options: MirrorOptions, shutdown: impl Future<Output = ()> + Se
     tasks.spawn(async move { member.stay().await });
     let member = membership.clone();
     tasks.spawn(async move { member.report().await });
-    tasks.spawn(remove_durable(staging.clone(), replica.clone(), REMOVE_EVERY));
-    tasks.spawn(repair::run(replica.clone(), staging, showing.clone(), standing));
+    tasks.spawn(remove_durable(staging, replica.clone(), REMOVE_EVERY));
+    tasks.spawn(resync.clone().serve(inner));
     let fatal = showing;
 
     let (stop, stopping) = watch::channel(false);
@@ -155,6 +169,7 @@ pub async fn run(options: MirrorOptions, shutdown: impl Future<Output = ()> + Se
     while doors.join_next().await.is_some() {}
     membership.leave().await;
     tasks.shutdown().await;
+    drop(repairing);
     // What was applied is brought to disk, so that the next start has nothing to redo.
     if let Ok(Err(error)) = spawn_blocking(move || replica.sync()).await {
         tracing::error!(%error, "the stores could not be brought to disk");

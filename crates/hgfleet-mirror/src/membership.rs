@@ -10,7 +10,8 @@ use hgfleet_log::holder::{Holder, MIRRORS_SOCKET, holder};
 use hgfleet_log::membership::MirrorService;
 use hgfleet_log::stream::{self, Down, Hello, StreamError, Up, Welcome};
 use hgfleet_log::{DiskUse, Incarnation, Member, RepositoryName, Role, Sequence, ServerState, View, boot_time};
-use hgfleet_replica::Replica;
+use hgfleet_replica::{Replica, Scrubbed};
+use hgfleet_resync::Resync;
 use tokio::io::AsyncWriteExt;
 use tokio::net::UnixStream;
 use tokio::net::unix::OwnedWriteHalf;
@@ -31,8 +32,6 @@ const WRITE_TIME: Duration = Duration::from_secs(5);
 const ANSWERS_MAX: usize = 64;
 /// How long the last message may take at an orderly end.
 const LEAVE_TIME: Duration = Duration::from_millis(300);
-/// How often a store is read again that was changed meanwhile.
-const DIGEST_TRIES: usize = 5;
 /// How long a mirror that can't stage stays a member, so that no push waits for it longer than that.
 const PATIENCE: Duration = Duration::from_secs(2);
 
@@ -48,6 +47,7 @@ pub(crate) struct Membership {
     pub(crate) staging: Arc<Staging>,
     pub(crate) showing: Arc<Showing>,
     pub(crate) standing: Arc<Standing>,
+    pub(crate) resync: Arc<Resync>,
     pub(crate) service: Mutex<MirrorService>,
     pub(crate) draining: AtomicBool,
     pub(crate) leaving: Notify,
@@ -273,12 +273,13 @@ impl Membership {
 
     /// Reads a store from disk, which takes its time, and answers with its digest.
     fn find_digest(&self, number: u64, repository: RepositoryName, answers: mpsc::Sender<Up>) {
-        let replica = self.replica.clone();
+        let (replica, resync) = (self.replica.clone(), self.resync.clone());
         tokio::task::spawn_blocking(move || {
             let answer = match digest(&replica, &repository) {
                 Ok(digest) => Up::Digest { number, digest: Some(digest), reason: String::new() },
                 Err(reason) => Up::Digest { number, digest: None, reason },
             };
+            resync.wake();
             // The stream may have ended meanwhile; then nobody waits for it any more.
             let _ = answers.blocking_send(answer);
         });
@@ -326,17 +327,7 @@ impl Membership {
     fn state(&self) -> (ServerState, String) {
         let trouble = self.standing.trouble().map(|(_, text)| text);
         let trouble = trouble.or_else(|| self.showing.fault());
-        let quarantined = || {
-            let all = self.replica.repositories();
-            let mut out = all.iter().filter(|r| r.quarantine.is_some());
-            match (out.next(), out.count()) {
-                (None, _) => String::new(),
-                (Some(one), 0) => format!("{} is in quarantine", one.name.as_str()),
-                (Some(one), more) => {
-                    format!("{} and {more} more are in quarantine", one.name.as_str())
-                }
-            }
-        };
+        let quarantined = || self.resync.summary().unwrap_or_default();
         if self.is_draining() {
             return (ServerState::Draining, "it is being stopped".to_owned());
         }
@@ -358,18 +349,13 @@ impl Membership {
     }
 }
 
-/// The digest of a store as it is on disk, and the record that it belongs to.
+/// The digest of a store whose files were all read and are as they should be, and the record that it belongs to.
 fn digest(replica: &Replica, name: &RepositoryName) -> Result<(Sequence, [u8; 32]), String> {
-    for _ in 0..DIGEST_TRIES {
-        let before = replica.position_of(name);
-        let (found, _) = replica.scrub(name).map_err(|error| error.to_string())?;
-        let after = replica.position_of(name);
-        // A record that was applied in between: the digest may be of either state.
-        if let Some(sequence) = before.filter(|_| before == after) {
-            return Ok((sequence, found));
-        }
+    match replica.scrub(name, &mut |_| true).map_err(|error| error.to_string())? {
+        Scrubbed::Whole(sequence, digest) => Ok((sequence, digest)),
+        Scrubbed::Damaged(reason) => Err(reason),
+        Scrubbed::Ended => Err("the repository was exchanged or deleted meanwhile".to_owned()),
     }
-    Err("the repository changes too fast".to_owned())
 }
 
 async fn say(output: &mut OwnedWriteHalf, message: &Up) -> Result<(), StreamError> {

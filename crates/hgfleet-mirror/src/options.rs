@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use hgfleet_log::LogLocation;
 use hgfleet_replica::ReplicaError;
+use hgfleet_resync::ResyncOptions;
 
 use crate::StagingError;
 
@@ -26,6 +27,8 @@ pub struct MirrorOptions {
     pub listener: Option<TcpListener>,
     /// What a push over HTTP is told to use instead, up to the repository's name: `ssh://hg@host:2222`.
     pub push_address: Option<String>,
+    /// How it takes copies from other servers, and scrubs its stores.
+    pub resync: ResyncOptions,
     /// Times; `MirrorTimes::default()` are DESIGN's.
     pub times: MirrorTimes,
 }

@@ -34,8 +34,6 @@ pub(crate) struct Site {
     pub(crate) membership: Arc<Membership>,
     pub(crate) push_address: Option<String>,
     pub(crate) wait: Duration,
-    /// Repositories that are being looked at, since a reader found something damaged.
-    pub(crate) suspects: Mutex<HashSet<RepositoryName>>,
 }
 
 /// One door: the balancer's, where tags are believed, or one for everybody.
@@ -114,36 +112,6 @@ impl Site {
     }
 }
 
-impl Site {
-    /// Looks whether a repository is damaged, in the background; once at a time for each.
-    fn suspect(self: &Arc<Self>, name: RepositoryName) {
-        if !self.suspects().insert(name.clone()) {
-            return;
-        }
-        let site = self.clone();
-        // Whoever found it may be a thread that no runtime knows, so this is one of its own.
-        let looking = std::thread::Builder::new().name("suspect".to_owned()).spawn(move || {
-            let repository = name.as_str();
-            match site.replica.suspect(&name) {
-                Ok(true) => {
-                    tracing::info!(repository, "nothing is wrong with a repository that a reader could not read")
-                }
-                Ok(false) | Err(ReplicaError::NotFound(_) | ReplicaError::Quarantined { .. }) => {}
-                Err(error) => tracing::error!(repository, %error, "a repository can't be looked at"),
-            }
-            site.suspects().remove(&name);
-        });
-        if let Err(error) = looking {
-            tracing::error!(%error, "a repository can't be looked at");
-            self.suspects().clear();
-        }
-    }
-
-    fn suspects(&self) -> MutexGuard<'_, HashSet<RepositoryName>> {
-        self.suspects.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
 fn refused(status: StatusCode, text: String) -> Response<ResponseBody> {
     let mut response = Response::new(ResponseBody::whole(format!("{text}\n")));
     *response.status_mut() = status;
@@ -172,6 +140,11 @@ impl Seen {
     /// Waits until what is asked for is as of the position; false: it is not in time.
     async fn wait(&self, name: Option<&RepositoryName>) -> bool {
         let Some(position) = self.position else { return true };
+        let status = name.and_then(|name| self.site.replica.repository(name));
+        if status.is_some_and(|status| status.quarantine.is_some()) {
+            // It is refused whatever comes: the balancer asks another mirror at once.
+            return true;
+        }
         match self.site.showing.wait(name, position, self.deadline).await {
             Ok(()) => true,
             Err(NotShown::Behind | NotShown::Late) => {
@@ -208,7 +181,7 @@ impl Repositories for Seen {
                 let is_known = matches!(error, ReplicaError::Quarantined { .. });
                 if !is_known {
                     tracing::error!(%error, repository = name.as_str(), "a repository can't be read");
-                    self.site.suspect(name.clone());
+                    self.site.membership.resync.suspect(&name);
                 }
                 self.is_quarantined.store(true, Ordering::Relaxed);
                 let text =
@@ -232,7 +205,7 @@ impl Repositories for Seen {
         // Another mirror is asked, if the reply has not begun.
         self.is_quarantined.store(true, Ordering::Relaxed);
         if let Ok(name) = RepositoryName::parse(name.as_bytes()) {
-            self.site.suspect(name);
+            self.site.membership.resync.suspect(&name);
         }
     }
 

@@ -16,11 +16,12 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use hgfleet_log::{Record, RepositoryName, Sequence, StoreKind};
 use hgfleet_replica::{Outcome, Replica, ReplicaError};
+use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
@@ -28,6 +29,12 @@ use crate::staging::Staging;
 
 /// The pause after a record could not be applied for a reason that concerns the whole server.
 const FAULT_PAUSE: Duration = Duration::from_millis(500);
+
+/// Queues that are worked on at a time, at least: more than there may be large records at once.
+const WORKERS_MIN: usize = 4;
+
+/// How long one queue is worked on while others wait.
+const SLICE: Duration = Duration::from_millis(50);
 
 /// Why a request can't be answered at the position it asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,6 +68,11 @@ pub(crate) struct Showing {
     /// Where *heard* is kept.
     told: File,
     changed: watch::Sender<()>,
+    /// A queue is no longer worked on.
+    idle: Condvar,
+    runtime: Handle,
+    /// Queues that are worked on at a time.
+    workers_max: usize,
     staged: watch::Sender<Option<Sequence>>,
     fatal: watch::Sender<Option<Arc<ReplicaError>>>,
 }
@@ -76,6 +88,10 @@ struct State {
     pending: BTreeMap<Sequence, u64>,
     queues: HashMap<Queue, VecDeque<Sequence>>,
     busy: HashSet<Queue>,
+    /// Queues that somebody wants to be left alone.
+    held: HashSet<Queue>,
+    /// Threads that work on queues.
+    workers: usize,
     /// Pending records by which a repository begins or ceases to exist.
     names: BTreeSet<Sequence>,
     fault: Option<String>,
@@ -83,6 +99,8 @@ struct State {
 
 impl Showing {
     /// Takes over what is staged: everything above the replica's position waits to be applied.
+    ///
+    /// Must be called within a runtime.
     ///
     /// # Errors
     ///
@@ -109,6 +127,9 @@ impl Showing {
             state: Mutex::new(state),
             told,
             changed: watch::channel(()).0,
+            idle: Condvar::new(),
+            runtime: Handle::current(),
+            workers_max: std::thread::available_parallelism().map_or(1, usize::from).max(WORKERS_MIN),
             staged,
             fatal: watch::channel(None).0,
         }))
@@ -249,25 +270,48 @@ impl Showing {
         }
     }
 
-    /// Starts on every queue whose first record may be shown and that nobody works on.
+    /// Starts on queues whose first record may be shown and that nobody works on, as many as there are threads for, the
+    /// oldest record first.
     pub(crate) fn start_ready(self: &Arc<Self>) {
         let mut state = self.lock();
-        let heard = state.heard;
-        let ready: Vec<Queue> = state
-            .queues
-            .iter()
-            .filter(|(queue, records)| !state.busy.contains(*queue) && records.front().copied() <= heard)
-            .map(|(queue, _)| queue.clone())
-            .collect();
-        for queue in ready {
+        while state.workers < self.workers_max {
+            let Some(queue) = state.ready() else { return };
             state.busy.insert(queue.clone());
+            state.workers += 1;
             let this = self.clone();
-            tokio::task::spawn_blocking(move || this.work_on(&queue));
+            self.runtime.spawn_blocking(move || this.work_on(&queue));
         }
     }
 
-    fn work_on(&self, queue: &Queue) {
-        while let Some(sequence) = self.next_of(queue) {
+    /// Waits until nobody applies records of this repository, and keeps it so. Returns up to where all of them were
+    /// applied or passed over. Blocks.
+    pub(crate) fn hold(self: &Arc<Self>, name: &RepositoryName) -> (Option<Sequence>, Hold) {
+        let queue = Some(name.clone());
+        let mut state = self.lock();
+        state.held.insert(queue.clone());
+        while state.busy.contains(&queue) {
+            state = self.idle.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+        let end = match state.queues.get(&queue).and_then(|records| records.front()) {
+            Some(next) => next.previous(),
+            None => state.staged,
+        };
+        (end, Hold { showing: self.clone(), queue })
+    }
+
+    /// All records up to here are done, in another way than by applying them.
+    pub(crate) fn jump(self: &Arc<Self>, to: Sequence) {
+        let mut state = self.lock();
+        state.staged = state.staged.max(Some(to));
+        let staged = state.staged;
+        drop(state);
+        self.hear(Some(to));
+        self.staged.send_replace(staged);
+    }
+
+    fn work_on(self: &Arc<Self>, queue: &Queue) {
+        let begun = Instant::now();
+        while let Some(sequence) = self.next_of(queue, begun) {
             match self.apply(sequence) {
                 Err(Fault::Fatal(error)) => {
                     tracing::error!(%sequence, %error, "this process must end");
@@ -286,15 +330,21 @@ impl Showing {
                 }
             }
         }
+        self.start_ready();
     }
 
-    /// The next record of a queue that may be shown; none: the queue is given up.
-    fn next_of(&self, queue: &Queue) -> Option<Sequence> {
+    /// The next record of a queue that may be shown; none: the queue is given up, also where others have waited while
+    /// this one was worked on for a while.
+    fn next_of(&self, queue: &Queue, begun: Instant) -> Option<Sequence> {
         let mut state = self.lock();
         let next = state.queues.get(queue).and_then(|q| q.front().copied());
-        let next = next.filter(|&next| Some(next) <= state.heard);
-        if next.is_none() {
+        let next = next.filter(|&next| Some(next) <= state.heard && !state.held.contains(queue));
+        let others_wait = state.queues.len() > state.busy.len() && begun.elapsed() > SLICE;
+        if next.is_none() || others_wait {
             state.busy.remove(queue);
+            state.workers -= 1;
+            self.idle.notify_all();
+            return None;
         }
         next
     }
@@ -346,6 +396,26 @@ impl State {
 
     fn shown(&self) -> Option<Sequence> {
         self.heard.min(self.staged)
+    }
+
+    /// The queue with the oldest record that may be shown, of those that nobody works on.
+    fn ready(&self) -> Option<Queue> {
+        let free = |queue: &Queue| !self.busy.contains(queue) && !self.held.contains(queue);
+        let ready = self.queues.iter().filter(|(queue, records)| free(queue) && records.front().copied() <= self.heard);
+        ready.min_by_key(|(_, records)| records.front().copied()).map(|(queue, _)| queue.clone())
+    }
+}
+
+/// Keeps a repository's records from being applied, as long as it is there.
+pub(crate) struct Hold {
+    showing: Arc<Showing>,
+    queue: Queue,
+}
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        self.showing.lock().held.remove(&self.queue);
+        self.showing.start_ready();
     }
 }
 

@@ -241,24 +241,6 @@ impl Replica {
         entries.values().map(|entry| entry.current().bytes).sum()
     }
 
-    /// Looks whether a repository, of which a reader has found something damaged, is as it was kept. Where it isn't, it
-    /// goes into quarantine: others may answer for it. Returns whether it is whole. Reads all of it; records for it wait
-    /// meanwhile.
-    ///
-    /// # Errors
-    /// As for [`Self::snapshot`], and a failing `state.sqlite`.
-    pub fn suspect(&self, name: &RepositoryName) -> Result<bool, ReplicaError> {
-        let (entry, _) = self.inner.readable(name)?;
-        let _writer = entry.writer();
-        let reason = match digest_of_store(&self.inner.folders.repository(name).join(".hg")) {
-            Ok(found) if *found.as_bytes() == entry.current().digest => return Ok(true),
-            Ok(_) => "its files are not what was written".to_owned(),
-            Err(error) => error.to_string(),
-        };
-        self.inner.quarantine(&entry, reason)?;
-        Ok(false)
-    }
-
     /// Returns how many bytes are free on the disk that the stores are on, for who is not the system's administrator.
     ///
     /// # Errors

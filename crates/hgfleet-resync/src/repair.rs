@@ -46,7 +46,7 @@ pub struct Resync {
 struct State {
     /// An operator wants a copy of them.
     wanted: BTreeSet<RepositoryName>,
-    /// Another server got bytes of them that were not as they should be.
+    /// Somebody got bytes of them that were not as they should be.
     suspects: BTreeSet<RepositoryName>,
     busy: BTreeSet<RepositoryName>,
     /// When those that could not be repaired are tried again, and the pause after that.
@@ -122,8 +122,8 @@ impl Resync {
         self.changed.notify_all();
     }
 
-    /// Reads a repository's files at once: another server has got bytes that were not as they should be.
-    pub(crate) fn suspect(&self, name: &RepositoryName) {
+    /// Reads a repository's files at once: a reader, or another server, has got bytes that are not as they should be.
+    pub fn suspect(&self, name: &RepositoryName) {
         self.state().suspects.insert(name.clone());
         self.changed.notify_all();
     }
@@ -226,6 +226,10 @@ impl Resync {
             Why::Wanted => {}
             Why::Suspect => match replica.scrub(name, &mut |_| !self.is_stopped()) {
                 Ok(Scrubbed::Damaged(_)) => {}
+                Ok(Scrubbed::Whole(..)) => {
+                    tracing::info!(repository, "nothing is wrong with a repository that somebody could not read");
+                    return true;
+                }
                 _ => return true,
             },
             Why::Quarantine => {

@@ -170,19 +170,33 @@ pub enum Repo {
         #[command(flatten)]
         config: ConfigFile,
     },
-    /// Take in an existing repository from a folder on this machine
+    /// Take in an existing repository from a folder on this machine, or all that lie below a folder
     Import {
-        /// The folder with the `.hg`
+        /// The folder with the `.hg`, or one with such folders in it
         path: PathBuf,
-        /// Name to give it [default: the folder's name]
+        /// Name to give it [default: the folder's name]; of a folder of repositories, what their names begin with
         name: Option<String>,
         #[command(flatten)]
         config: ConfigFile,
     },
-    /// Rebuild and hash every revision, check links, compare the digests of all servers
+    /// Rebuild and hash every revision, check links, compare the digests of all servers; nothing waits for it
     Verify {
         /// Name
+        #[arg(required_unless_present = "all", conflicts_with = "all")]
+        name: Option<String>,
+        /// All repositories, one after the other
+        #[arg(long)]
+        all: bool,
+        #[command(flatten)]
+        config: ConfigFile,
+    },
+    /// Put a fresh copy of a repository in the place of what a server has
+    Resync {
+        /// Name
         name: String,
+        /// The server that is to take the copy [default: each on which the repository is in quarantine]
+        #[arg(long, value_name = "SERVER")]
+        server: Option<String>,
         #[command(flatten)]
         config: ConfigFile,
     },

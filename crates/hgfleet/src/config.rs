@@ -2,6 +2,7 @@
 
 use anyhow::{Context, bail};
 use hgfleet_log::LogLocation;
+use hgfleet_resync::{ResyncOptions, ScrubOptions};
 use serde::Deserialize;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -17,7 +18,7 @@ const FILE_BYTES_MAX: u64 = 1 << 20;
 const SEARCHED: [&str; 2] = ["hgfleet.toml", "hgfleet-data/hgfleet.toml"];
 
 /// The sections and their keys, for a message that names the nearest one to what was misspelt.
-const KNOWN: [(&str, &[&str]); 9] = [
+const KNOWN: [(&str, &[&str]); 11] = [
     ("log", &["backend", "path"]),
     ("ssh", &["listen", "host_key", "login_grace_seconds"]),
     ("http", &["listen", "listen_https", "certificate", "key"]),
@@ -39,6 +40,8 @@ const KNOWN: [(&str, &[&str]); 9] = [
     ("standby", &["name", "data", "listen"]),
     ("repositories", &["format"]),
     ("balancer", &["name"]),
+    ("resync", &["bytes_per_second"]),
+    ("scrub", &["bytes_per_second", "every_seconds"]),
     ("mirror", &["name", "data", "listen"]),
 ];
 
@@ -73,6 +76,12 @@ pub struct Config {
     /// The servers that can become master
     #[serde(default)]
     pub standby: Vec<StandbySection>,
+    /// Copies of repositories between servers
+    #[serde(default)]
+    pub resync: ResyncSection,
+    /// How the stores are read again
+    #[serde(default)]
+    pub scrub: ScrubSection,
     /// The mirrors
     #[serde(default)]
     pub mirror: Vec<MirrorSection>,
@@ -193,6 +202,24 @@ pub struct StandbySection {
     pub listen: Option<SocketAddr>,
 }
 
+/// `[resync]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ResyncSection {
+    /// Bytes that a server takes of copies in a second; 0, as many as come
+    pub bytes_per_second: u64,
+}
+
+/// `[scrub]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ScrubSection {
+    /// Bytes of stores that a server reads again in a second [default: as many as it takes]; 0, none
+    pub bytes_per_second: Option<u64>,
+    /// How old the last reading of a repository may become, in seconds
+    pub every_seconds: u64,
+}
+
 /// `[[mirror]]`
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -263,6 +290,18 @@ impl Default for RepositoriesSection {
 impl Default for BalancerSection {
     fn default() -> Self {
         BalancerSection { name: "balancer".into() }
+    }
+}
+
+impl Default for ResyncSection {
+    fn default() -> Self {
+        ResyncSection { bytes_per_second: 200 << 20 }
+    }
+}
+
+impl Default for ScrubSection {
+    fn default() -> Self {
+        ScrubSection { bytes_per_second: None, every_seconds: 72_000 }
     }
 }
 
@@ -360,6 +399,18 @@ impl Config {
         found
             .map(Some)
             .with_context(|| format!("no [master] and no [[standby]] is called {name}; there are: {}", known()))
+    }
+
+    /// How every server takes copies and scrubs.
+    pub fn resync_options(&self) -> ResyncOptions {
+        ResyncOptions {
+            run: self.run_folder(),
+            bytes_per_second: self.resync.bytes_per_second,
+            scrub: ScrubOptions {
+                bytes_per_second: self.scrub.bytes_per_second,
+                every: Duration::from_secs(self.scrub.every_seconds),
+            },
+        }
     }
 
     /// The mirror called `name`; the only one where `name` is absent.
@@ -470,6 +521,12 @@ format = "7.x"                        # or "4.9": plainer ones, for old programs
 
 [balancer]
 name = "balancer"
+
+[resync]
+bytes_per_second = 209715200          # most that a server takes when it copies a repository from another
+
+[scrub]
+every_seconds = 72000                 # all files of all stores are read again, and compared, within this time
 
 [[mirror]]
 name = "mirror-1"

@@ -5,8 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hgfleet_directory::Directory;
-use hgfleet_log::{Epoch, Log, RecordId, RepositoryName, Sequence, StoreKind};
-use hgfleet_replica::{Replica, ReplicaError, RepositorySnapshot};
+use hgfleet_log::{Epoch, Log, RecordId, RepositoryName, StoreKind};
+use hgfleet_replica::{ALTERED, Replica, ReplicaError, RepositorySnapshot};
+use hgfleet_resync::Resync;
 use tokio::sync::Mutex;
 
 use super::committer::Committer;
@@ -33,6 +34,7 @@ pub(crate) struct Master {
     pub epoch: Epoch,
     pub log: Arc<dyn Log>,
     pub replica: Arc<Replica>,
+    pub resync: Arc<Resync>,
     pub locks: Locks,
     pub committer: Arc<Committer>,
     pub view: ViewSender,
@@ -111,6 +113,7 @@ impl Master {
         })?;
         let last = last.filter(|record| record.store().is_some_and(|store| store.kind != StoreKind::Delete));
         let Some(last) = last else { return Err(refusal(name, &ReplicaError::NotFound(name.clone()))) };
+        self.look(name).await?;
         let (grant, digest) = self.grant(name)?;
         let after = last.store().and_then(|store| store.after);
         if grant.sequence != last.sequence.get() || after != Some(digest) {
@@ -125,6 +128,20 @@ impl Master {
     /// Whether it is sure to be the master still, and means to stay it.
     pub(crate) fn takes_pushes(&self) -> bool {
         !self.fate.has_ended() && !self.locks.are_closed() && self.lease.may_read()
+    }
+
+    /// Makes sure that nobody else wrote to the store: before anything is committed that could not be applied then.
+    async fn look(&self, name: &RepositoryName) -> Result<(), No> {
+        let (replica, of) = (self.replica.clone(), name.clone());
+        let looked = tokio::task::spawn_blocking(move || replica.look(&of)).await;
+        match looked {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(error)) => {
+                self.resync.wake();
+                Err(refusal(name, &error))
+            }
+            Err(error) => Err(No::failed(error.to_string())),
+        }
     }
 
     /// Looks whether there is room for this many bytes more, in the log, in the stores and on the way.
@@ -177,13 +194,6 @@ impl Master {
         }
         Err(No::failed(format!("{name} was asked to leave, and has not. Look at `hgfleet status`")))
     }
-
-    /// Waits until the mirrors were told of a sequence; answers how many were, of how many.
-    pub(crate) async fn told(&self, sequence: Sequence) -> (usize, usize) {
-        let (answer, receiver) = tokio::sync::oneshot::channel();
-        let _ = self.view.send(super::view::ViewInput::Push { sequence, answer });
-        receiver.await.unwrap_or((0, 0))
-    }
 }
 
 /// What a client reads of a repository that can't be had.
@@ -192,8 +202,13 @@ pub(crate) fn refusal(name: &RepositoryName, error: &ReplicaError) -> No {
         ReplicaError::NotFound(_) => No::refused(format!(
             "refused: the repository does not exist, {name}. Look at its spelling, or ask an administrator to create it"
         )),
-        ReplicaError::Quarantined { .. } => {
+        ReplicaError::Quarantined { reason, .. } => {
             tracing::error!(repository = %name, %error, "repository in quarantine");
+            if reason.contains(ALTERED) {
+                return No::failed(format!(
+                    "refused: {ALTERED} on the master, {name}. Tell the administrators: `hgfleet repo resync {name}` puts a mirror's copy in its place"
+                ));
+            }
             No::failed(format!("refused: the repository is being repaired, {name}. Try again in a while"))
         }
         error => {

@@ -9,6 +9,7 @@ mod driver;
 mod epoch;
 mod fate;
 mod handover;
+mod host;
 mod lease;
 mod listen;
 mod locks;

@@ -23,6 +23,11 @@ impl LogSource {
         LogSource { log, runtime: Handle::current() }
     }
 
+    /// On a thread of its own, this runtime's or not.
+    pub(crate) fn within(log: Arc<dyn Log>, runtime: Handle) -> LogSource {
+        LogSource { log, runtime }
+    }
+
     /// Returns the record with this sequence, if the log has it still.
     pub(crate) fn get(&mut self, sequence: Sequence) -> io::Result<Sourced> {
         let records = match self.runtime.block_on(self.log.read(sequence, 1)) {

@@ -9,10 +9,12 @@ use std::time::Instant;
 
 use hg_store::change::{ChangeRef, ChangeWriter, check_path, is_excluded};
 use hg_store::{Repository, StoreError, StoreFormat};
-use hgfleet_log::{RecordId, RepositoryName, StoreKind};
+use hgfleet_log::{LogError, RecordId, RepositoryName, Sequence, StoreKind};
+use hgfleet_replica::Scrubbed;
 
 use super::change_file::ChangeFile;
 use super::committer::{Event, Push};
+use super::digests::Answer;
 use super::locks::{NoLock, WriteLock};
 use super::master::{Master, No};
 use crate::client::{RepositoryLine, ServerDigest, VerifyAnswer};
@@ -62,8 +64,9 @@ impl Master {
         if !path.is_absolute() {
             return Err(No::refused(format!("{} is not an absolute path", path.display())));
         }
-        let _naming = self.naming.lock().await;
-        let (run, replica, new) = (self.run.clone(), self.replica.clone(), name.clone());
+        self.replica.check_name(&name).map_err(|error| No::refused(error.to_string()))?;
+        let run = self.run.clone();
+        // Several may be read at a time; names are given one at a time.
         let made = blocking(move || {
             let before = survey(&path)?;
             check(&path)?;
@@ -78,10 +81,18 @@ impl Master {
                     path.display()
                 ));
             }
-            finish(writer, &new, |name, change| replica.digest_of_new(name, change))
+            let (file, _) = writer.finish().map_err(text)?;
+            ChangeFile::own(file).map_err(text)
         });
-        let (change, after) = made.await?;
+        let change = made.await?;
         self.check_room(&name, change.bytes().len() as u64)?;
+        let _naming = self.naming.lock().await;
+        let (replica, new) = (self.replica.clone(), name.clone());
+        let digested = blocking(move || {
+            let after = replica.digest_of_new(&new, &ChangeRef::parse(change.bytes()).map_err(text)?);
+            Ok((after.map_err(text)?, change))
+        });
+        let (after, change) = digested.await?;
         let lock = self.name_lock(&name).await?;
         self.store(StoreKind::Create, None, Some(after), change, lock, who).await
     }
@@ -98,51 +109,49 @@ impl Master {
         .collect()
     }
 
-    /// Rebuilds and hashes every revision, recomputes the digest from the files, and asks all servers for theirs.
+    /// Rebuilds and hashes every revision, reads all files on all servers, and compares the digests with the log's
+    /// records. Nothing waits for it: each server says at which record it was.
     pub(crate) async fn verify(&self, name: &str) -> Result<VerifyAnswer, No> {
         let name = parse(name)?;
-        // Under the write lock nothing moves, so all servers can come to the same record.
-        let (lock, grant, digest) = self.lock(&name).await?;
-        if let Some(sequence) = hgfleet_log::Sequence::new(grant.sequence) {
-            self.told(sequence).await;
-        }
+        let (grant, _) = self.grant(&name)?;
         let replica = self.replica.clone();
         let on = name.clone();
-        let sequence = grant.sequence;
         let report = blocking(move || {
             let repository = Repository::open(&grant.path).map_err(text)?;
             let snapshot = repository.snapshot(grant.state).map_err(text)?;
             let report = hg_store::verify(&snapshot).map_err(text)?;
-            let (kept, recomputed) = replica.scrub(&on).map_err(text)?;
-            Ok((report, recomputed, kept))
+            Ok((report, replica.scrub(&on, &mut |_| true).map_err(text)?))
         });
-        let ((report, recomputed, kept), answers) = match tokio::join!(report, self.digests.ask(&self.view, &name)) {
+        let ((report, scrubbed), mut answers) = match tokio::join!(report, self.digests.ask(&self.view, &name)) {
             (Ok(report), answers) => (report, answers),
             (Err(no), _) => return Err(no),
         };
-        drop(lock);
-        let mut problems = report.problems;
-        if recomputed != kept || kept != digest {
-            problems.push(format!(
-                "{}: the files have digest {} and the log says {}",
-                self.name,
-                hex(&recomputed),
-                hex(&digest)
-            ));
-        }
-        let mut servers = vec![ServerDigest { server: self.name.clone(), sequence, digest: hex(&recomputed) }];
-        for answer in answers {
-            match answer.digest {
-                Ok((at, other)) => {
-                    if at.get() == sequence && other != digest {
-                        problems.push(format!("{}: its files have digest {}", answer.server, hex(&other)));
-                    } else if at.get() != sequence {
-                        problems.push(format!("{}: it is at record {at}, and the log at {sequence}", answer.server));
-                    }
-                    servers.push(ServerDigest { server: answer.server, sequence: at.get(), digest: hex(&other) });
-                }
-                Err(why) => problems.push(format!("{}: {why}", answer.server)),
+        let digest = match scrubbed {
+            Scrubbed::Whole(sequence, digest) => Ok((sequence, digest)),
+            Scrubbed::Damaged(reason) => {
+                self.resync.wake();
+                Err(reason)
             }
+            Scrubbed::Ended => Err("the repository was exchanged or deleted meanwhile".to_owned()),
+        };
+        answers.insert(0, Answer { server: self.name.clone(), digest });
+        let mut problems = report.problems;
+        let mut servers = Vec::new();
+        for Answer { server, digest } in answers {
+            let (sequence, digest) = match digest {
+                Ok(found) => found,
+                Err(why) => {
+                    problems.push(format!("{server}: {why}"));
+                    continue;
+                }
+            };
+            if let Some(expected) = self.digest_at(&name, sequence).await?
+                && expected != digest
+            {
+                let (digest, expected) = (hex(&digest), hex(&expected));
+                problems.push(format!("{server}: it has digest {digest} and record {sequence} says {expected}"));
+            }
+            servers.push(ServerDigest { server, sequence: sequence.get(), digest: hex(&digest) });
         }
         Ok(VerifyAnswer {
             changesets: report.changesets,
@@ -150,6 +159,18 @@ impl Master {
             problems,
             servers,
         })
+    }
+
+    /// The digest that a record left a repository with; none where the log no longer says.
+    async fn digest_at(&self, name: &RepositoryName, sequence: Sequence) -> Result<Option<[u8; 32]>, No> {
+        let unreadable = |error: LogError| No::failed(format!("the log can't be read: {error}"));
+        let record = match self.log.read(sequence, 1).await {
+            Ok(records) => records.into_iter().next(),
+            Err(LogError::Trimmed { .. }) => self.log.last_of(name).await.map_err(unreadable)?,
+            Err(error) => return Err(unreadable(error)),
+        };
+        let record = record.filter(|record| record.sequence == sequence);
+        Ok(record.as_ref().and_then(|record| record.store()).and_then(|store| store.after))
     }
 
     /// The lock of a name that no repository has yet.

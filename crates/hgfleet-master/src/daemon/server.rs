@@ -7,8 +7,11 @@ use std::time::Duration;
 use hgfleet_directory::{Directory, LdifDirectory};
 use hgfleet_log::{Access, DiskUse, Log, LogId, Member, Record, Role, Sequence, ServerState};
 use hgfleet_replica::Replica;
+use hgfleet_resync::{Resync, StopOnDrop};
+use tokio::runtime::Handle;
 use tokio::task::JoinSet;
 
+use super::host::MasterHost;
 use super::listen::prepare_run_folder;
 use super::peers::Peers;
 use super::redo::LogSource;
@@ -28,11 +31,17 @@ pub(crate) struct Server {
     pub log: Arc<dyn Log>,
     pub log_id: LogId,
     pub replica: Arc<Replica>,
+    pub resync: Arc<Resync>,
+    /// Held while records are applied that are not tried again: a repair that must not miss one waits for it.
+    applying: Arc<tokio::sync::Mutex<()>>,
     pub directory: Arc<dyn Directory>,
     pub peers: Peers,
     pub door: Arc<Door>,
     /// SSH connections. They outlive the role in which they were taken: their sessions find the next master.
     connections: Mutex<JoinSet<()>>,
+    /// The inner door.
+    _inner: JoinSet<()>,
+    _repairing: StopOnDrop,
 }
 
 impl Server {
@@ -55,9 +64,35 @@ impl Server {
         let door = Door::new(&options.host_key, options.ssh.clone(), directory.clone(), sessions)?;
         let log_id = log.identity().await;
         let connections = Mutex::new(JoinSet::new());
-        let server = Server { options, run, log, log_id, replica, directory, peers, door, connections };
-        server.recover().await?;
-        Ok(Arc::new(server))
+        recover(&log, &replica).await?;
+        let applying = Arc::new(tokio::sync::Mutex::new(()));
+        let host = MasterHost {
+            name: options.name.clone(),
+            log: log.clone(),
+            replica: replica.clone(),
+            applying: applying.clone(),
+            runtime: Handle::current(),
+        };
+        let wrong = |error| MasterError::Io { verb: "open the inner door in", path: options.resync.run.clone(), error };
+        let started = Resync::start(Arc::new(host), options.resync.clone(), Handle::current());
+        let (resync, listener) = started.map_err(wrong)?;
+        let mut inner = JoinSet::new();
+        inner.spawn(resync.clone().serve(listener));
+        Ok(Arc::new(Server {
+            options,
+            run,
+            log,
+            log_id,
+            replica,
+            applying,
+            directory,
+            peers,
+            door,
+            connections,
+            _inner: inner,
+            _repairing: StopOnDrop(resync.clone()),
+            resync,
+        }))
     }
 
     pub(crate) fn name(&self) -> &str {
@@ -76,27 +111,10 @@ impl Server {
         self.connections.lock().unwrap_or_else(PoisonError::into_inner).abort_all();
     }
 
-    /// Redoes what a crash may have torn.
-    async fn recover(&self) -> Result<(), MasterError> {
-        let end = self.log.end().await.map_err(|error| MasterError::Log(error.to_string()))?;
-        let end = end.map(|tail| tail.sequence);
-        let (replica, mut source) = (self.replica.clone(), LogSource::new(self.log.clone()));
-        blocking(move || {
-            let recovery = replica.recover(end, &mut |sequence| source.get(sequence)).map_err(stores)?;
-            for (name, why) in &recovery.quarantined {
-                tracing::error!(repository = %name, why, "in quarantine");
-            }
-            if recovery.redone > 0 {
-                tracing::info!(records = recovery.redone, "redone");
-            }
-            Ok(())
-        })
-        .await
-    }
-
     /// Applies records that follow on what was applied.
     pub(crate) async fn apply(&self, records: Vec<Record>) -> Result<(), MasterError> {
         let (replica, source) = (self.replica.clone(), LogSource::new(self.log.clone()));
+        let _applying = self.applying.clone().lock_owned().await;
         blocking(move || records.iter().try_for_each(|record| apply_one(&replica, &source, record))).await
     }
 
@@ -122,7 +140,7 @@ impl Server {
 
     /// How this server is.
     pub(crate) async fn member(&self, role: Role, state: ServerState, reason: String, lag: Duration) -> Member {
-        let reason = if reason.is_empty() { self.quarantined() } else { reason };
+        let reason = if reason.is_empty() { self.resync.summary().unwrap_or_default() } else { reason };
         let end = self.log.end().await.ok().flatten().map(|tail| tail.sequence);
         Member {
             name: self.name().to_owned(),
@@ -145,13 +163,6 @@ impl Server {
             },
         }
     }
-
-    fn quarantined(&self) -> String {
-        let all = self.replica.repositories().into_iter();
-        let names: Vec<String> =
-            all.filter(|one| one.quarantine.is_some()).map(|one| one.name.as_str().to_owned()).collect();
-        if names.is_empty() { String::new() } else { format!("in quarantine: {}", names.join(", ")) }
-    }
 }
 
 fn stores(error: impl std::fmt::Display) -> MasterError {
@@ -162,6 +173,24 @@ fn apply_one(replica: &Replica, source: &LogSource, record: &Record) -> Result<(
     let change = source.change(record).map_err(|error| MasterError::Log(error.to_string()))?;
     replica.apply(record, (*change).as_ref()).map_err(stores)?;
     Ok(())
+}
+
+/// Redoes what a crash may have torn.
+async fn recover(log: &Arc<dyn Log>, replica: &Arc<Replica>) -> Result<(), MasterError> {
+    let end = log.end().await.map_err(|error| MasterError::Log(error.to_string()))?;
+    let end = end.map(|tail| tail.sequence);
+    let (replica, mut source) = (replica.clone(), LogSource::new(log.clone()));
+    blocking(move || {
+        let recovery = replica.recover(end, &mut |sequence| source.get(sequence)).map_err(stores)?;
+        for (name, why) in &recovery.quarantined {
+            tracing::error!(repository = %name, why, "in quarantine");
+        }
+        if recovery.redone > 0 {
+            tracing::info!(records = recovery.redone, "redone");
+        }
+        Ok(())
+    })
+    .await
 }
 
 /// Opens the log for appending, and the stores.

@@ -151,6 +151,8 @@ impl Connection {
         let checked = checked.await.unwrap_or_else(|error| Err(error.to_string()));
         let (change, after, lock) = checked.map_err(|why| {
             tracing::error!(why, repository = %name, account = self.client.account, "a session's change is refused");
+            // It may be the store that is not what it should be.
+            self.master.resync.suspect(&name);
             on(
                 "what the session prepared does not fit the store",
                 "Push again, and tell the administrators if it happens twice",

@@ -128,6 +128,7 @@ async fn begin(
         locks: Locks::new(epoch),
         log: log.clone(),
         replica: server.replica.clone(),
+        resync: server.resync.clone(),
         committer,
         view,
         lease,

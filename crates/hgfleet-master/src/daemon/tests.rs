@@ -28,6 +28,7 @@ struct Fleet {
 fn options(folder: &Path) -> MasterOptions {
     MasterOptions {
         name: "master".to_owned(),
+        resync: hgfleet_resync::ResyncOptions::new(folder.join("run")),
         data: folder.join("master"),
         log: LogLocation::Embedded(folder.join("log")),
         run: folder.join("run"),

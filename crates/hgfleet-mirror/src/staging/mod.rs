@@ -327,6 +327,20 @@ impl Staging {
         Ok(())
     }
 
+    /// Gives everything up: what comes next does not follow on it.
+    ///
+    /// # Errors
+    ///
+    /// A file can't be removed.
+    pub(crate) fn reset(&self) -> Result<(), StagingError> {
+        let gone = std::mem::take(&mut *self.write());
+        // The newest first: what is left by an end in between goes on without a gap.
+        for segment in gone.segments.iter().rev() {
+            segment::remove(&self.dir, segment.first())?;
+        }
+        self.remove_strays()
+    }
+
     /// Removes changes that no entry names: a crash came before the entry was written.
     fn remove_strays(&self) -> Result<(), StagingError> {
         let index = self.read();

@@ -184,6 +184,14 @@ impl Master {
         });
     }
 
+    /// Leaves only these mirrors in service, and shows `sequence` by them.
+    pub fn show_by(&self, names: &[&str], sequence: Sequence) {
+        let view = self.view().expect("a view");
+        let mirrors = view.mirrors.into_iter().filter(|mirror| names.contains(&mirror.name.as_str())).collect();
+        self.set_view(view.visible, mirrors);
+        self.show(sequence);
+    }
+
     /// Waits until every mirror in service has staged `sequence`.
     pub fn staged(&self, sequence: Sequence) {
         let view = self.view().expect("a view");

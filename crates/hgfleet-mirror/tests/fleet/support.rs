@@ -11,6 +11,7 @@ use hgfleet_balancer::authority::{self, AuthorityFiles};
 use hgfleet_balancer::{BalancerOptions, BalancerTimes};
 use hgfleet_log::LogLocation;
 use hgfleet_mirror::{MirrorOptions, MirrorTimes};
+use hgfleet_resync::{ResyncOptions, ScrubOptions};
 
 /// The variable that makes this test program a mirror: `NAME DATA`.
 const MIRROR: &str = "HGFLEET_TEST_MIRROR";
@@ -38,6 +39,7 @@ pub struct Work {
 
 impl Work {
     pub fn new(path: PathBuf) -> Self {
+        std::fs::create_dir_all(path.parent().expect("a parent")).expect("made");
         hg_ok(&["init", text(&path)]);
         Self { path, commits: 0 }
     }
@@ -67,6 +69,10 @@ pub fn mirror_options(name: &str, data: &Path) -> MirrorOptions {
         run: data.join("run"),
         listener: None,
         push_address: Some("ssh://hg@localhost:2222".into()),
+        resync: ResyncOptions {
+            scrub: ScrubOptions { bytes_per_second: None, every: Duration::from_millis(300) },
+            ..ResyncOptions::new(data.join("run"))
+        },
         times: MirrorTimes { wait: Duration::from_secs(2), drain: Duration::from_secs(1), ..MirrorTimes::default() },
     }
 }

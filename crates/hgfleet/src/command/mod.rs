@@ -3,8 +3,10 @@
 mod account;
 mod drain;
 mod failover;
+mod import;
 mod master;
 mod repo;
+mod resync;
 mod roles;
 mod serve;
 mod session;

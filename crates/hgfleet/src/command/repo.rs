@@ -1,8 +1,8 @@
 //! `hgfleet repo`: repositories, by way of the running master.
 
+use super::{import, resync};
 use crate::cli::Repo;
 use crate::config::Config;
-use anyhow::Context;
 use hgfleet_master::client;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -31,25 +31,28 @@ pub fn run(command: Repo) -> anyhow::Result<ExitCode> {
             }
         }
         Repo::Import { path, name, config } => {
-            let name = match name {
-                Some(name) => name,
-                None => name_of(&path)?,
-            };
-            let sequence = client::import(&folder(config.config.as_deref())?, &path, &name)?;
-            println!("imported {name}, stored as {sequence}");
+            return import::run(&folder(config.config.as_deref())?, &path, name.as_deref());
         }
-        Repo::Verify { name, config } => {
-            let answer = client::verify(&folder(config.config.as_deref())?, &name)?;
-            println!("{}: {} changesets, {} revisions rebuilt", name, answer.changesets, answer.revisions);
-            for server in &answer.servers {
-                println!("{}\tat {}\t{}", server.server, server.sequence, server.digest);
+        Repo::Verify { name, all: _, config } => {
+            let run = folder(config.config.as_deref())?;
+            let names = match name {
+                Some(name) => vec![name],
+                None => client::list(&run)?.into_iter().map(|repository| repository.name).collect(),
+            };
+            let mut code = ExitCode::SUCCESS;
+            for name in names {
+                // With several, one that can't be verified is no reason to leave the others out.
+                if !verify(&run, &name).unwrap_or_else(|error| {
+                    eprintln!("{name}: {error}");
+                    false
+                }) {
+                    code = ExitCode::FAILURE;
+                }
             }
-            for problem in &answer.problems {
-                eprintln!("{name}: {problem}");
-            }
-            if !answer.problems.is_empty() {
-                return Ok(ExitCode::FAILURE);
-            }
+            return Ok(code);
+        }
+        Repo::Resync { name, server, config } => {
+            return resync::run(&folder(config.config.as_deref())?, &name, server.as_deref());
         }
     }
     Ok(ExitCode::SUCCESS)
@@ -59,9 +62,15 @@ fn folder(config: Option<&Path>) -> anyhow::Result<PathBuf> {
     Ok(Config::find(config)?.run_folder())
 }
 
-/// The folder's own name.
-fn name_of(path: &Path) -> anyhow::Result<String> {
-    let path = path.canonicalize().with_context(|| format!("cannot find {}", path.display()))?;
-    let name = path.file_name().and_then(|name| name.to_str());
-    name.map(str::to_owned).with_context(|| format!("give {} a name", path.display()))
+/// Verifies one; answers whether all is well.
+fn verify(run: &Path, name: &str) -> Result<bool, client::ClientError> {
+    let answer = client::verify(run, name)?;
+    println!("{}: {} changesets, {} revisions rebuilt", name, answer.changesets, answer.revisions);
+    for server in &answer.servers {
+        println!("{}\tat {}\t{}", server.server, server.sequence, server.digest);
+    }
+    for problem in &answer.problems {
+        eprintln!("{name}: {problem}");
+    }
+    Ok(answer.problems.is_empty())
 }

@@ -28,6 +28,7 @@ pub fn mirror(options: cli::Role) -> anyhow::Result<ExitCode> {
         run: config.run_folder(),
         listener,
         push_address: Some(push_address(ssh)),
+        resync: config.resync_options(),
         times: MirrorTimes::default(),
     };
     block_on(async move { Ok(hgfleet_mirror::run(options, stopped()?).await?) })
