@@ -1,5 +1,6 @@
 //! Mirrors as processes of their own, the real log, the real balancer, and a master that does as it is told.
 
+mod catch_up;
 mod copies;
 mod master;
 mod support;

@@ -184,6 +184,13 @@ impl Master {
         });
     }
 
+    /// Says that everything up to `sequence` is visible, whoever has it.
+    pub fn see(&self, sequence: Sequence) {
+        if self.view().is_none_or(|view| view.visible < Some(sequence)) {
+            self.set_view(Some(sequence), Vec::new());
+        }
+    }
+
     /// Leaves only these mirrors in service, and shows `sequence` by them.
     pub fn show_by(&self, names: &[&str], sequence: Sequence) {
         let view = self.view().expect("a view");
