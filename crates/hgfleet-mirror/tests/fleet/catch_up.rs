@@ -58,9 +58,10 @@ fn follow(master: &Master, data: &std::path::Path, name: &str, last: hgfleet_log
         master.see(last);
     }
     let begun = Instant::now();
-    let _mirror = Mirror::start(name, data);
+    let mirror = Mirror::start(name, data);
     let deadline = begun + Duration::from_secs(300);
-    while master.member(name).is_none_or(|member| member.position < Some(last)) {
+    let wanted = format!("\nposition {last}\n");
+    while !mirror.ask("/healthz", None).body().contains(&wanted) {
         assert!(Instant::now() < deadline, "{:?}", master.member(name));
         master.see(last);
         std::thread::sleep(Duration::from_millis(20));
