@@ -116,6 +116,8 @@ struct Known {
     connected: bool,
     /// It serves nobody, and said so.
     left: bool,
+    /// It serves again, and said so while the view named it still: once that view is gone, it may enter the next one.
+    returns: bool,
     /// It has less on its disk than it said: it is dropped, whatever it renews.
     lost: bool,
     /// What it says is wrong with it.
@@ -184,7 +186,8 @@ impl ViewKeeper {
         let dropping = self.is_dropping(mirror);
         let known = self.mirrors.entry(mirror.clone()).or_insert_with(|| Known::new(staged, now));
         known.connected = true;
-        known.left = !serves || (known.left && in_view);
+        known.returns = serves && known.left && in_view;
+        known.left = !serves || known.returns;
         known.left_out &= in_view;
         known.staged = staged;
         known.unanswered = None;
@@ -232,7 +235,7 @@ impl ViewKeeper {
     /// A mirror says that it serves nobody any more, so it may be dropped at once.
     pub fn left(&mut self, mirror: &MirrorInView) {
         if let Some(known) = self.mirrors.get_mut(mirror) {
-            known.left = true;
+            (known.left, known.returns) = (true, false);
             self.advance();
         }
     }
@@ -241,10 +244,14 @@ impl ViewKeeper {
     pub fn joined(&mut self, mirror: &MirrorInView, now: Duration) {
         self.now = self.now.max(now);
         let in_view = self.in_view(mirror);
-        if let Some(known) = self.mirrors.get_mut(mirror).filter(|_| !in_view) {
-            known.left = false;
-            known.renewed = self.now;
-            self.advance();
+        match self.mirrors.get_mut(mirror) {
+            Some(known) if in_view => known.returns = known.left,
+            Some(known) => {
+                known.left = false;
+                known.renewed = self.now;
+                self.advance();
+            }
+            None => {}
         }
     }
 
@@ -305,6 +312,9 @@ impl ViewKeeper {
         for (mirror, known) in &mut self.mirrors {
             // It may have said while the view was being written that it has less than before.
             known.lost = view.names(mirror) && (known.lost || known.staged < view.visible);
+            if known.returns && !view.names(mirror) {
+                (known.left, known.returns) = (false, false);
+            }
         }
         self.answer_held_back();
         self.advance();
@@ -446,6 +456,7 @@ impl Known {
             unanswered: None,
             connected: true,
             left: false,
+            returns: false,
             lost: false,
             ailment: None,
             left_out: false,

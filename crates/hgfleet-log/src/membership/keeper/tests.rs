@@ -292,6 +292,28 @@ fn a_mirror_that_leaves_is_dropped_at_once_and_comes_back_with_a_hello() {
     assert_eq!(view_of(&keeper).1, ["a", "b"]);
 }
 
+/// The log can't be written to for a while: what the mirror said last must count once it can.
+#[test]
+fn a_mirror_that_leaves_and_is_back_before_it_was_dropped_enters_the_next_view() {
+    for back in [true, false] {
+        let mut keeper = fleet(&["a", "b"]);
+        keeper.left(&mirror("b"));
+        assert!(matches!(wants(&mut keeper)[..], [Keeper::WriteView { .. }]));
+        if back {
+            keeper.hello(&mirror("b"), position(10), seconds(1.0));
+        } else {
+            keeper.joined(&mirror("b"), seconds(1.0));
+        }
+        keeper.heartbeat(&mirror("b"), 1, seconds(1.5));
+        assert_eq!(wants(&mut keeper), [], "it is on its way out");
+        keeper.written();
+        assert_eq!(view_of(&keeper).1, ["a"]);
+        keeper.heartbeat(&mirror("b"), 2, seconds(2.0));
+        settle(&mut keeper);
+        assert_eq!(view_of(&keeper).1, ["a", "b"]);
+    }
+}
+
 #[test]
 fn a_mirror_out_of_touch_neither_enters_nor_is_remembered() {
     let mut keeper = fleet(&["a"]);
