@@ -24,8 +24,16 @@ const FREE_BYTES_MIN: u64 = 32 << 20;
 
 static STREAMS: AtomicU64 = AtomicU64::new(0);
 
-/// Serves one stream to its end.
-pub(crate) async fn serve<R, W>(master: Arc<Master>, log: LogId, mut input: R, mut output: W)
+/// Serves one stream to its end. Streams are numbered in the order of the calls.
+pub(crate) fn serve<R, W>(master: Arc<Master>, log: LogId, input: R, output: W) -> impl Future<Output = ()> + Send
+where
+    R: AsyncRead + Unpin + Send + 'static,
+    W: AsyncWrite + Unpin + Send + 'static,
+{
+    converse(master, log, STREAMS.fetch_add(1, Ordering::Relaxed), input, output)
+}
+
+async fn converse<R, W>(master: Arc<Master>, log: LogId, stream: u64, mut input: R, mut output: W)
 where
     R: AsyncRead + Unpin + Send + 'static,
     W: AsyncWrite + Unpin + Send + 'static,
@@ -42,7 +50,6 @@ where
         let _ = write_async(&mut output, &Down::Refused(why)).await;
         return;
     }
-    let stream = STREAMS.fetch_add(1, Ordering::Relaxed);
     let (to, messages) = mpsc::channel(STREAM_MESSAGES_MAX);
     let writer = tokio::spawn(write_all(messages, output));
     let mirror = match (hello.role, hello.incarnation) {
@@ -60,7 +67,7 @@ where
         serves: hello.serves,
         to: to.clone(),
     });
-    let ended = read_all(&master, mirror, &mut input, to).await;
+    let ended = read_all(&master, stream, mirror, &mut input, to).await;
     let _ = master.view.send(ViewInput::Gone { stream });
     // The writer ends with the last sender, which the view's owner drops when it hears of the end.
     let _ = writer.await;
@@ -92,6 +99,7 @@ fn ailment(member: &Member) -> Option<String> {
 
 async fn read_all(
     master: &Master,
+    stream: u64,
     mirror: Option<MirrorInView>,
     input: &mut (impl AsyncRead + Unpin),
     to: mpsc::Sender<Down>,
@@ -109,8 +117,8 @@ async fn read_all(
             }
             (Up::Staged(position), Some(mirror)) => Some(ViewInput::Staged(mirror.clone(), position)),
             (Up::Told(position), Some(mirror)) => Some(ViewInput::Told(mirror.clone(), position)),
-            (Up::Left, Some(mirror)) => Some(ViewInput::Left(mirror.clone())),
-            (Up::Joined, Some(mirror)) => Some(ViewInput::Returned(mirror.clone())),
+            (Up::Left, Some(mirror)) => Some(ViewInput::Left(mirror.clone(), stream)),
+            (Up::Joined, Some(mirror)) => Some(ViewInput::Returned(mirror.clone(), stream)),
             (Up::Digest { number, digest, reason }, Some(mirror)) => {
                 let digest = digest.ok_or(reason);
                 master.digests.answered(number, Answer { server: mirror.name.clone(), digest });

@@ -44,10 +44,10 @@ pub(crate) enum ViewInput {
     Staged(MirrorInView, Sequence),
     /// A mirror shows up to here.
     Told(MirrorInView, Sequence),
-    /// A mirror serves nobody any more.
-    Left(MirrorInView),
-    /// A mirror that had left serves again.
-    Returned(MirrorInView),
+    /// A mirror serves nobody any more, it says on this stream.
+    Left(MirrorInView, u64),
+    /// A mirror that had left serves again, it says on this stream.
+    Returned(MirrorInView, u64),
     /// An operator wants the mirror of this name out of service, or in again. The answer: why that can't be.
     Drain { name: String, drain: bool, answer: oneshot::Sender<Result<(), String>> },
     /// Every mirror that is connected shall say which digest a store has; their names are the answer.
@@ -157,8 +157,9 @@ impl Owner {
             }
             ViewInput::Staged(mirror, position) => self.keeper.staged(&mirror, position),
             ViewInput::Told(mirror, position) => self.keeper.told(&mirror, position),
-            ViewInput::Left(mirror) => self.keeper.left(&mirror),
-            ViewInput::Returned(mirror) => self.keeper.joined(&mirror, now),
+            ViewInput::Left(mirror, stream) if self.is_newest(&mirror, stream) => self.keeper.left(&mirror),
+            ViewInput::Returned(mirror, stream) if self.is_newest(&mirror, stream) => self.keeper.joined(&mirror, now),
+            ViewInput::Left(..) | ViewInput::Returned(..) => {}
             ViewInput::Drain { name, drain, answer } => {
                 let _ = answer.send(self.drain(&name, drain));
             }
@@ -183,6 +184,13 @@ impl Owner {
                 self.keeper.push(push, sequence, now);
             }
         }
+    }
+
+    /// Whether a mirror has not connected again since. Streams are read side by side: what was said on an old one may come after
+    /// what the mirror has said on the next one, and must not undo it.
+    fn is_newest(&self, mirror: &MirrorInView, stream: u64) -> bool {
+        let mut others = self.streams.iter();
+        !others.any(|(number, other)| *number > stream && other.mirror.as_ref() == Some(mirror))
     }
 
     async fn work(&mut self) {
