@@ -32,7 +32,7 @@ pub use embedded::EmbeddedLog;
 pub use follower::{Divergence, Follower};
 pub use ids::{ChainHash, Epoch, Incarnation, LogId, NotHex, OutOfRange, RecordId, Sequence};
 pub use lease::{LeaseHold, LeaseWatch};
-pub use location::{Access, LogLocation};
+pub use location::{Access, LogLocation, OpenLog};
 pub use log::{AppendError, Draft, Lease, LeaseError, Log, LogError, Payload, Refusal, Tail, ViewError};
 pub use membership::{DiskUse, Member, MirrorInView, Role, ServerState, View};
 pub use name::{NameError, RepositoryName};

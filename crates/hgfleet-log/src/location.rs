@@ -4,6 +4,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use async_trait::async_trait;
 use tokio::task::spawn_blocking;
 
 use crate::embedded::EmbeddedLog;
@@ -14,6 +15,18 @@ use crate::log::{Log, LogError};
 pub enum LogLocation {
     /// In SQLite, in this folder of this machine.
     Embedded(PathBuf),
+    /// Where whoever made this knows: how a simulated log is reached.
+    Other(Arc<dyn OpenLog>),
+}
+
+/// A log that is opened in a way of its own.
+#[async_trait]
+pub trait OpenLog: fmt::Debug + Send + Sync {
+    /// See [`LogLocation::open`].
+    ///
+    /// # Errors
+    /// As there.
+    async fn open(&self, access: Access) -> Result<Arc<dyn Log>, LogError>;
 }
 
 /// What a server opens a log for.
@@ -46,6 +59,7 @@ impl LogLocation {
                     Err(panicked) => std::panic::resume_unwind(panicked.into_panic()),
                 }
             }
+            LogLocation::Other(log) => log.open(access).await,
         }
     }
 }
@@ -54,6 +68,7 @@ impl fmt::Display for LogLocation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             LogLocation::Embedded(folder) => folder.display().fmt(f),
+            LogLocation::Other(log) => log.fmt(f),
         }
     }
 }

@@ -13,12 +13,13 @@ mod texts;
 pub(crate) use identity::{Access, COMMAND_BYTES_MAX, Identity, Limits};
 
 use std::fs::File;
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::os::fd::AsFd;
 use std::path::PathBuf;
 
 use hg_wire::CommandError;
 use hg_wire::ssh::{SessionOutcome, SshError};
+use hgfleet_log::RepositoryName;
 use rustix::process::{Resource, Rlimit, setrlimit};
 
 use self::command_line::Request;
@@ -67,11 +68,39 @@ fn serve(options: SessionOptions) -> Result<u8, String> {
         Request::Serve(name) => name,
     };
     let address = Address { run: options.run, account: identity.account, client: identity.address };
+    serve_repository(address, name, input, output, io::stderr())
+}
+
+/// Serves one repository on these streams: what a session does once it knows whom it serves. In a thread that may block.
+///
+/// `run` is the folder of one server's sockets, `account` and `client` whom it serves; the server believes its own door before it
+/// believes these.
+///
+/// # Errors
+/// What the client reads.
+pub fn serve_on(
+    run: PathBuf,
+    (account, client): (String, String),
+    repository: RepositoryName,
+    input: impl Read,
+    output: impl Write,
+    messages: impl Write,
+) -> Result<u8, String> {
+    serve_repository(Address { run, account, client }, repository, input, output, messages)
+}
+
+fn serve_repository(
+    address: Address,
+    name: RepositoryName,
+    input: impl Read,
+    output: impl Write,
+    messages: impl Write,
+) -> Result<u8, String> {
     let mut host = FleetHost::open(address, name).map_err(|error| {
         tracing::error!(%error, "a session can't begin");
         CommandError::from(error).client_text()
     })?;
-    match hg_wire::ssh::serve(input, output, io::stderr(), &mut host) {
+    match hg_wire::ssh::serve(input, output, messages, &mut host) {
         Ok(SessionOutcome::Closed | SessionOutcome::EndedAfterWrite) => Ok(0),
         // What was wrong is told already, or nobody is left to be told.
         Ok(SessionOutcome::Malformed | SessionOutcome::BrokenStream) | Err(SshError::Output(_)) => Ok(1),
