@@ -7,7 +7,9 @@ use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use hgfleet_log::{Divergence, Epoch, Follower, Log, LogError, LogId, Record, RecordId, Sequence, StoreKind, Tail};
+use hgfleet_log::{
+    Body, Divergence, Epoch, Follower, Log, LogError, LogId, Record, RecordId, Sequence, StoreKind, Tail,
+};
 use hgfleet_replica::Replica;
 use tokio::sync::{mpsc, oneshot};
 
@@ -172,6 +174,12 @@ impl Committer {
         Ok(())
     }
 
+    /// A record that says nothing of a store moves the position all the same.
+    pub(super) async fn pass_over(&self, record: Record) {
+        let replica = self.replica.clone();
+        let _ = tokio::task::spawn_blocking(move || replica.apply(&record, &[])).await;
+    }
+
     /// Reads what the log holds behind the tail. Returns what lies at `sequence`, the record if it is `id`, and a higher epoch.
     pub(super) async fn read(&self, sequence: Sequence, id: RecordId) -> (Found, Option<Record>, Option<Epoch>) {
         let mut found = Found::Nothing;
@@ -214,6 +222,9 @@ impl Committer {
                 if record.id == id {
                     let _ = self.view.send(ViewInput::Appended(record.sequence));
                     ours = Some(record);
+                } else if record.epoch == self.epoch && matches!(record.body, Body::Empty) {
+                    // Ours as well: one that settled this push, and whose own outcome was unknown.
+                    self.pass_over(record).await;
                 }
             }
             from = next;

@@ -252,9 +252,7 @@ impl Driver {
             let Ok(draft) = draft else { return Done { input: Input::EmptyRefused, record: None } };
             let input = match committer.log.append(draft, Payload::Empty).await {
                 Ok(record) if committer.accept(&record).is_ok() => {
-                    // It says nothing of a store; it moves the position.
-                    let replica = committer.replica.clone();
-                    let _ = tokio::task::spawn_blocking(move || replica.apply(&record, &[])).await;
+                    committer.pass_over(record).await;
                     Input::EmptyAccepted
                 }
                 _ => Input::EmptyRefused,
