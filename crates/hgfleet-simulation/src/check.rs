@@ -3,15 +3,14 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use serde::{Deserialize, Serialize};
-
 use hgfleet_log::{Follower, LogId, RepositoryName, Sequence};
+use serde::{Deserialize, Serialize};
 
 use crate::fleet::{Fleet, Kind, stores};
 use crate::history::{History, Node};
 use crate::log::SimulatedLog;
 use crate::push::{Pushed, Told};
-use crate::world;
+use crate::world::{self, Nanos};
 
 /// What clients did and were told.
 #[derive(Debug, Default)]
@@ -26,6 +25,10 @@ struct State {
     violations: Vec<String>,
     pushes: Vec<(RepositoryName, Pushed)>,
     counts: Counts,
+    /// The last push of each repository whose client was told that all mirrors know of it, and when.
+    visible: BTreeMap<RepositoryName, (Node, Nanos)>,
+    /// Until then something may be wrong with a mirror or a balancer.
+    troubled_until: Nanos,
 }
 
 /// What a run came to.
@@ -78,8 +81,15 @@ impl Checker {
                 self.violated(format!("{changeset:?} was acknowledged as {sequence}, and the log has another there"));
             }
         }
+        let now = world::now();
         world::note(&format!("{:?}", pushed.changeset.map(|changeset| changeset.node)));
         let mut state = self.state();
+        if let (Told::Stored { visible: true, .. }, Some(changeset)) = (&pushed.told, pushed.changeset) {
+            let is_later = |last: &(Node, Nanos)| self.history().leads_to(last.0, changeset.node);
+            if state.visible.get(repository).is_none_or(is_later) {
+                state.visible.insert(repository.clone(), (changeset.node, now));
+            }
+        }
         match pushed.told {
             Told::Stored { .. } => state.counts.stored += 1,
             Told::Refused(_) => state.counts.refused += 1,
@@ -93,8 +103,21 @@ impl Checker {
         self.state().counts.unanswered += 1;
     }
 
-    /// A reader saw these heads. `seen` is what it saw before, through the same door.
-    pub fn read(&self, log: &SimulatedLog, repository: &RepositoryName, heads: &str, seen: &mut Option<Node>) {
+    /// Something is wrong with a mirror or a balancer until then.
+    pub fn troubled_until(&self, time: Nanos) {
+        let mut state = self.state();
+        state.troubled_until = state.troubled_until.max(time);
+    }
+
+    /// A reader that began to ask at `begun` saw these heads. `seen` is what it saw before, through the same door.
+    pub fn read(
+        &self,
+        log: &SimulatedLog,
+        repository: &RepositoryName,
+        heads: &str,
+        begun: Nanos,
+        seen: &mut Option<Node>,
+    ) {
         self.state().counts.reads += 1;
         world::note(heads);
         let Some(head) = Node::parse(heads.trim()) else {
@@ -110,6 +133,19 @@ impl Checker {
                 self.violated(format!("a reader saw {head:?} of record {sequence:?}; visible was {visible:?}"));
             }
             _ => {}
+        }
+        // While a mirror is out of service, its answer is taken where nobody else gives one.
+        let (answered, calm) = {
+            let state = self.state();
+            (state.visible.get(repository).copied(), world::now() > state.troubled_until)
+        };
+        if let Some((node, at)) = answered.filter(|_| calm)
+            && at < begun
+            && !self.history().leads_to(node, head)
+        {
+            self.violated(format!(
+                "a push of {node:?} to {repository} was answered, and a reader saw {head:?} after it"
+            ));
         }
         if let Some(before) = seen.replace(head)
             && !self.history().leads_to(before, head)

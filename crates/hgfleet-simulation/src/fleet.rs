@@ -60,6 +60,8 @@ pub struct Fleet {
     pub servers: Vec<Server>,
     /// Threads of each server's runtime; none: all of it in one.
     workers: Option<usize>,
+    /// How often mirrors and balancers look at the log by themselves.
+    poll: Duration,
 }
 
 impl Fleet {
@@ -83,7 +85,8 @@ impl Fleet {
             address: Arc::default(),
         });
         let servers = servers.collect();
-        Fleet { folder: folder.to_owned(), kit: kit.to_owned(), log, servers, workers }
+        let poll = Duration::from_millis([20, 100, 250][Chance::new(seed, 99).below(3) as usize]);
+        Fleet { folder: folder.to_owned(), kit: kit.to_owned(), log, servers, workers, poll }
     }
 
     /// Folder of the fleet's sockets.
@@ -127,6 +130,11 @@ impl Fleet {
         self.runs(server);
     }
 
+    /// Takes a dead server's disk away: its next process finds nothing.
+    pub fn empty_disk(&mut self, server: usize) {
+        self.servers[server].life += 1;
+    }
+
     /// Starts a server that does not run.
     ///
     /// # Errors
@@ -144,7 +152,7 @@ impl Fleet {
         say(&format!("{} starts", one.name));
         let log = LogLocation::Other(self.log.reached_over(&one.link));
         let (run, name, ended) = (self.folder.join("run"), one.name.to_owned(), one.ended.clone());
-        let (workers, kind, address) = (self.workers, one.kind, one.address.clone());
+        let (workers, poll, kind, address) = (self.workers, self.poll, one.kind, one.address.clone());
         let (node, kit, first) = (one.node, self.kit.clone(), server == 0);
         world::spawn_on(node, move || {
             let why = match kind {
@@ -153,13 +161,14 @@ impl Fleet {
                     serve(workers, hgfleet_master::run(options, std::future::pending()))
                 }
                 Kind::Mirror => {
-                    let (times, resync) = (MirrorTimes::default(), ResyncOptions::new(run.clone()));
+                    let times = MirrorTimes { poll, ..MirrorTimes::default() };
+                    let resync = ResyncOptions::new(run.clone());
                     let options =
                         MirrorOptions { name, data, log, run, listener: None, push_address: None, resync, times };
                     serve(workers, hgfleet_mirror::run(options, std::future::pending()))
                 }
                 Kind::Balancer => {
-                    let options = balancer_options(name, log, run, &kit);
+                    let options = balancer_options(name, log, run, &kit, poll);
                     let bound = options.https.as_ref().and_then(|listener| listener.local_addr().ok());
                     *address.lock().unwrap_or_else(PoisonError::into_inner) = bound;
                     serve(workers, hgfleet_balancer::run(options, std::future::pending()))
@@ -269,7 +278,7 @@ fn master_options(
     }
 }
 
-fn balancer_options(name: String, log: LogLocation, run: PathBuf, kit: &Path) -> BalancerOptions {
+fn balancer_options(name: String, log: LogLocation, run: PathBuf, kit: &Path, poll: Duration) -> BalancerOptions {
     BalancerOptions {
         name,
         log,
@@ -283,7 +292,7 @@ fn balancer_options(name: String, log: LogLocation, run: PathBuf, kit: &Path) ->
         https_port: 443,
         masters: Vec::new(),
         mirrors: Vec::new(),
-        times: BalancerTimes::default(),
+        times: BalancerTimes { poll, ..BalancerTimes::default() },
     }
 }
 

@@ -21,8 +21,8 @@ use tokio::sync::Notify;
 pub use self::link::{Link, LinkFaults, LinkTrouble};
 pub use self::store::{Entry, Store};
 
-/// How often a follower looks at the log by itself.
-const POLL: Duration = Duration::from_millis(20);
+/// How often a follower looks at the log by itself: it is woken by what is stored, and by whoever says that there is more.
+const POLL: Duration = Duration::from_millis(250);
 /// Most bytes that come in one piece: a longer change comes in a file.
 const BYTES_MAX: usize = 4 << 20;
 

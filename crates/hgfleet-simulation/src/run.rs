@@ -1,9 +1,12 @@
 //! One run: a fleet, its clients, what goes wrong, and what must hold.
 
-use std::collections::BTreeMap;
+mod clients;
+mod trouble;
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::Ordering;
 use std::thread::sleep;
 use std::time::Duration;
 
@@ -11,9 +14,9 @@ use hgfleet_log::RepositoryName;
 use hgfleet_master::client;
 use serde::{Deserialize, Serialize};
 
+use self::clients::Clients;
 use crate::check::{Checker, Counts};
 use crate::fleet::{Fleet, Kind, say};
-use crate::history::Node;
 use crate::log::LinkFaults;
 use crate::push::{Told, push};
 use crate::read::Reader;
@@ -61,15 +64,16 @@ pub struct Outcome {
 pub fn run(seed: u64, folder: &Path, kit: &Path) -> Outcome {
     world::begin(seed);
     let mut chance = Chance::new(seed, 3);
-    let workers = [None, Some(1), Some(2)][chance.below(3) as usize];
+    let workers = [None, None, Some(1), Some(2)][chance.below(4) as usize];
     let fleet = Fleet::new(folder, kit, &SERVERS, workers, seed);
     let run = Run {
         checker: Arc::default(),
-        stop: Arc::default(),
-        clients: Arc::default(),
+        clients: Clients::default(),
         faults: BTreeMap::new(),
         restarts: BTreeMap::new(),
         healed: BTreeMap::new(),
+        drained: BTreeSet::new(),
+        only_masters: chance.per_mille(300),
         fleet,
         chance,
     };
@@ -80,14 +84,16 @@ struct Run {
     fleet: Fleet,
     chance: Chance,
     checker: Arc<Checker>,
-    stop: Arc<AtomicBool>,
-    /// Clients that have not stopped.
-    clients: Arc<AtomicUsize>,
+    clients: Clients,
     faults: BTreeMap<&'static str, u64>,
     /// When a server is started again.
     restarts: BTreeMap<usize, Nanos>,
     /// When what is wrong with a server passes.
     healed: BTreeMap<usize, Nanos>,
+    /// Mirrors that are to serve again in the end.
+    drained: BTreeSet<usize>,
+    /// Nothing goes wrong with others.
+    only_masters: bool,
 }
 
 impl Run {
@@ -98,7 +104,7 @@ impl Run {
         }
         self.make_repositories();
         self.start_clients();
-        let rounds = 4 + self.chance.below(10);
+        let rounds = 3 + self.chance.below(8);
         for _ in 0..rounds {
             let pause = self.chance.below(2_500);
             self.tend_for(pause * MS);
@@ -107,8 +113,8 @@ impl Run {
         let pause = 500 + self.chance.below(2_000);
         self.tend_for(pause * MS);
         let whole_after = self.heal();
-        self.stop.store(true, Ordering::SeqCst);
-        while self.clients.load(Ordering::SeqCst) > 0 {
+        self.clients.stop.store(true, Ordering::SeqCst);
+        while self.clients.left.load(Ordering::SeqCst) > 0 {
             self.tend_for(50 * MS);
         }
         if self.checker.violations().is_empty() {
@@ -189,122 +195,6 @@ impl Run {
         say("repositories are made");
     }
 
-    fn start_clients(&mut self) {
-        // One repository has two who push to it, and meet.
-        for (number, name) in [(0, "a"), (1, "b"), (2, "b")] {
-            self.client(number, name, pusher);
-        }
-        for (number, name) in [(3, "a"), (4, "b"), (5, "a")] {
-            self.client(number, name, reader);
-        }
-    }
-
-    fn client(&self, number: usize, name: &str, work: fn(&Client)) {
-        let addresses = self.fleet.of(Kind::Balancer).iter().map(|server| self.fleet.address(*server)).collect();
-        let client = Client {
-            checker: self.checker.clone(),
-            stop: self.stop.clone(),
-            log: self.fleet.log.clone(),
-            run: self.fleet.run_folder(),
-            addresses,
-            repository: RepositoryName::parse(name).expect("a name"),
-            chance: std::cell::RefCell::new(Chance::new(self.chance.clone().draw(), 50 + number as u64)),
-            number,
-        };
-        self.clients.fetch_add(1, Ordering::SeqCst);
-        let clients = self.clients.clone();
-        world::spawn_on(world::CLIENTS, move || {
-            work(&client);
-            clients.fetch_sub(1, Ordering::SeqCst);
-        });
-    }
-
-    fn note(&mut self, fault: &'static str, server: usize) {
-        *self.faults.entry(fault).or_default() += 1;
-        say(&format!("{fault}: {}", SERVERS[server].0));
-    }
-
-    /// Something goes wrong with a server or two.
-    fn go_wrong(&mut self) {
-        let count = 1 + u64::from(self.chance.per_mille(250));
-        for _ in 0..count {
-            // Who decides is troubled most.
-            let server = [0, 1, 0, 1, 2, 3, 2, 3, 4, 5][self.chance.below(10) as usize];
-            self.trouble(server);
-        }
-    }
-
-    fn trouble(&mut self, server: usize) {
-        let node = self.fleet.servers[server].node;
-        let link = self.fleet.servers[server].link.clone();
-        let back = world::now() + self.chance.below(9_000) * MS;
-        match self.chance.below(14) {
-            0 | 1 => {
-                self.note("killed", server);
-                self.fleet.kill(server);
-                self.restarts.insert(server, back);
-            }
-            2 | 3 => {
-                self.note("killed at a step of its disk", server);
-                let steps = self.chance.below(120);
-                world::kill_at_step(node, steps);
-                self.healed.insert(server, world::now() + 8 * SECOND);
-            }
-            4 | 5 => {
-                self.note("paused", server);
-                let time = [50 * MS, 900 * MS, 3_200 * MS, 5_500 * MS, 14_000 * MS][self.chance.below(5) as usize];
-                world::pause(node, time);
-            }
-            6 | 7 => {
-                self.note("cut off from the log", server);
-                link.set(LinkFaults { cut: true, ..LinkFaults::default() });
-                self.healed.insert(server, back);
-            }
-            8 | 9 => {
-                self.note("log's answers lost, late, refused", server);
-                let mut often = || [0, 20, 150, 400][self.chance.below(4) as usize];
-                let faults = LinkFaults {
-                    cut: false,
-                    questions_lost: often() / 4,
-                    answers_lost: often() / 2,
-                    appends_late: often(),
-                    appends_refused: often() / 2,
-                    delay_max: Duration::from_millis(often() + 1),
-                };
-                link.set(faults);
-                self.healed.insert(server, back);
-            }
-            10 => {
-                self.note("connections broken", server);
-                let mut chance = self.chance.clone();
-                world::cut_connections(node, &mut chance);
-            }
-            11 => {
-                self.note("clock moved", server);
-                let hour = 3_600 * SECOND as i64;
-                let by = if self.chance.per_mille(500) { hour } else { -hour };
-                world::jump_clock(node, by);
-            }
-            12 => {
-                self.note("disk full", server);
-                world::fill_disk(node, true);
-                self.healed.insert(server, back);
-            }
-            _ if self.chance.per_mille(500) => {
-                self.note("slow disk and network", server);
-                world::slow(node, 400 * MS, 2_500 * MS);
-                self.healed.insert(server, back);
-            }
-            _ => {
-                self.note("handed over", server);
-                let run = self.fleet.run_folder();
-                world::spawn_on(world::CLIENTS, move || {
-                    let _ = client::failover(&run, None);
-                });
-            }
-        }
-    }
-
     /// Nothing goes wrong any more. Returns how long the fleet takes to be whole.
     fn heal(&mut self) -> Nanos {
         say("nothing goes wrong any more");
@@ -315,7 +205,8 @@ impl Run {
         }
         let begun = world::now();
         loop {
-            match self.lacks() {
+            let lacks = if self.undrain() { self.lacks() } else { Some("a mirror is drained still".to_owned()) };
+            match lacks {
                 None => return world::now() - begun,
                 Some(what) if world::now() - begun > WHOLE_WITHIN => {
                     self.checker.violated(format!("the fleet does not become whole: {what}"));
@@ -384,85 +275,23 @@ impl Run {
     /// Waits until every server has applied all of the log.
     fn settle(&mut self) {
         let begun = world::now();
-        let end = self.fleet.log.store().entries().last().map(|entry| entry.record.sequence);
         loop {
+            let end = self.fleet.log.store().entries().last().map(|entry| entry.record.sequence);
             let members = self.fleet.log.store().members.clone();
-            let lacking: Vec<&str> = [Kind::Master, Kind::Mirror]
-                .iter()
-                .flat_map(|kind| self.fleet.of(*kind))
-                .map(|server| SERVERS[server].0)
-                .filter(|name| members.get(*name).is_none_or(|member| member.position != end))
+            let position = |server: usize| members.get(SERVERS[server].0).and_then(|member| member.position);
+            let servers = [self.fleet.of(Kind::Master), self.fleet.of(Kind::Mirror)].concat();
+            let lacking: Vec<_> = servers
+                .into_iter()
+                .map(|server| (SERVERS[server].0, position(server)))
+                .filter(|(_, position)| *position != end)
                 .collect();
             if lacking.is_empty() {
                 return;
             }
             if world::now() - begun > 30 * SECOND {
-                return self.checker.violated(format!("{lacking:?} do not apply all of the log"));
+                return self.checker.violated(format!("{lacking:?} do not apply all of the log, up to {end:?}"));
             }
             self.tend_for(200 * MS);
-        }
-    }
-}
-
-/// Somebody who pushes or reads.
-struct Client {
-    checker: Arc<Checker>,
-    stop: Arc<AtomicBool>,
-    log: Arc<crate::log::SimulatedLog>,
-    run: std::path::PathBuf,
-    addresses: Vec<Arc<std::sync::Mutex<Option<std::net::SocketAddr>>>>,
-    repository: RepositoryName,
-    chance: std::cell::RefCell<Chance>,
-    number: usize,
-}
-
-impl Client {
-    fn pause(&self, milliseconds: u64) {
-        let pause = self.chance.borrow_mut().below(milliseconds);
-        sleep(Duration::from_millis(pause));
-    }
-
-    fn stops(&self) -> bool {
-        self.stop.load(Ordering::SeqCst)
-    }
-}
-
-fn pusher(client: &Client) {
-    while !client.stops() {
-        client.pause(1_500);
-        let door = if client.chance.borrow_mut().per_mille(500) { "one" } else { "two" };
-        let pushed = push(client.run.join(door), &client.repository, &client.checker.history);
-        say(&format!("client {} pushed {:?}: {:?}", client.number, pushed.changeset.map(|c| c.node), pushed.told));
-        client.checker.pushed(&client.log, &client.repository, pushed);
-    }
-}
-
-fn reader(client: &Client) {
-    let door = client.addresses[client.number % client.addresses.len()].clone();
-    let path = format!("/{}?cmd=heads", client.repository);
-    let mut seen: Option<Node> = None;
-    let mut reader = Reader::default();
-    // A balancer that was started anew has forgotten what it showed: it is another door.
-    let mut known = None;
-    while !client.stops() {
-        client.pause(400);
-        let Some(address) = *door.lock().expect("an address") else { continue };
-        if known != Some(address) {
-            (known, seen, reader) = (Some(address), None, Reader::default());
-        }
-        match reader.get(address, &path) {
-            Ok(reply) if reply.status == 200 => {
-                client.checker.read(&client.log, &client.repository, &reply.body, &mut seen);
-            }
-            Ok(reply) => {
-                say(&format!("client {}: {} {}", client.number, reply.status, reply.body.trim()));
-                client.checker.unanswered();
-            }
-            Err(error) => {
-                say(&format!("client {}: {error}", client.number));
-                client.checker.unanswered();
-                reader = Reader::default();
-            }
         }
     }
 }

@@ -15,7 +15,7 @@ use hgfleet_simulation::world::SECOND;
 use super::one::VERB;
 
 /// Seeds of a run of the tests that names none.
-const SEEDS: Range<u64> = 0..200;
+const SEEDS: Range<u64> = if cfg!(feature = "soak") { 0..2_000 } else { 0..200 };
 /// Lines of a failed run's trace that are shown.
 const TRACE_LINES: usize = 80;
 /// Files in memory, where there are such: a run writes thousands of small ones.
