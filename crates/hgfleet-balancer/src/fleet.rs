@@ -21,6 +21,8 @@ use crate::mirror::{Address, Health, Mirror};
 const PROBE_EVERY: Duration = Duration::from_secs(1);
 /// How long it may take to say so, twice in a row, before it counts as silent.
 const PROBE_TIME: Duration = Duration::from_secs(1);
+/// Ending of a server's door for copies, before `.sock`: it lies beside the mirrors' sockets, and is none.
+const COPIES_ENDING: &str = ".copies";
 const PROBE_BODY_MAX: usize = 64 * 1024;
 
 /// All mirrors that were ever heard of, with the floor.
@@ -66,6 +68,8 @@ impl Fleet {
         let names: Vec<String> = folder
             .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
             .filter_map(|name| name.strip_suffix(".sock").map(str::to_owned))
+            // Of every server: the door at which others take copies of its repositories.
+            .filter(|name| !name.ends_with(COPIES_ENDING))
             .collect();
         let names: Vec<&str> = names.iter().map(String::as_str).collect();
         self.learn(&names, |_| false);
@@ -189,6 +193,19 @@ mod tests {
         assert_eq!(fleet.floor.get(), Sequence::new(3));
         assert_eq!(names(&fleet), ["a", "b"]);
         assert_eq!(names(&fleet), ["b", "a"]);
+    }
+
+    #[test]
+    fn only_mirrors_are_found_by_their_sockets() {
+        let run = tempfile::tempdir().expect("a folder");
+        for name in ["a.sock", "a.copies.sock", "master.copies.sock", "b.sock", "other"] {
+            std::fs::write(run.path().join(name), "").expect("written");
+        }
+        let fleet = Fleet::new(run.path().to_owned(), Vec::new());
+        fleet.discover();
+        let mut found = names(&fleet);
+        found.sort();
+        assert_eq!(found, ["a", "b"]);
     }
 
     #[test]
