@@ -114,6 +114,7 @@ impl Run {
             16 if kind == Kind::Mirror => {
                 self.note("drained", server);
                 self.drained.insert(server);
+                self.were_drained.insert(server);
                 let (run, name) = (self.fleet.run_folder(), SERVERS[server].0);
                 world::spawn_on(world::CLIENTS, move || {
                     let _ = client::drain(&run, name, true);
@@ -135,7 +136,11 @@ impl Run {
 
     /// Lets drained mirrors serve again. False: some are not told yet.
     pub(super) fn undrain(&mut self) -> bool {
+        if self.drained.is_empty() {
+            return true;
+        }
         let run = self.fleet.run_folder();
+        self.undrained = world::now();
         self.drained.retain(|server| client::drain(&run, SERVERS[*server].0, false).is_err());
         self.drained.is_empty()
     }
