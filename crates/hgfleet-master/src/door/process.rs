@@ -51,6 +51,7 @@ impl SessionProgram {
             .env("LC_ALL", "C.UTF-8")
             // Where tests say at which step a process stops.
             .envs(std::env::var_os("HGFLEET_STOP_AT").map(|folder| ("HGFLEET_STOP_AT", folder)))
+            .envs(hgfleet_log::planted::environment())
             .current_dir("/")
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -79,8 +80,9 @@ pub(super) async fn run(
     let code = match status.map(|status| (status.code(), status.signal())) {
         Some((Some(code), _)) => code.unsigned_abs(),
         Some((None, signal)) => {
+            // What it had handed over may be stored: that is no refusal.
             let text = format!(
-                "refused: the session was ended by signal {}, on this server. If you were pushing, pull before you push again",
+                "outcome unknown: the session was ended by signal {}, on this server. If you were pushing, pull before you push again",
                 signal.unwrap_or(0)
             );
             say(&channel, &text).await;
