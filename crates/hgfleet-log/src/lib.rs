@@ -22,6 +22,7 @@ mod location;
 mod log;
 pub mod membership;
 mod name;
+pub mod planted;
 mod record;
 pub mod stop_at;
 pub mod stream;

@@ -19,7 +19,7 @@ use std::path::Path;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use hgfleet_log::{Record, RepositoryName, Sequence, StoreKind};
+use hgfleet_log::{Record, RepositoryName, Sequence, StoreKind, planted};
 use hgfleet_replica::{Outcome, Replica, ReplicaError};
 use tokio::runtime::Handle;
 use tokio::sync::watch;
@@ -338,7 +338,7 @@ impl Showing {
     fn next_of(&self, queue: &Queue, begun: Instant) -> Option<Sequence> {
         let mut state = self.lock();
         let next = state.queues.get(queue).and_then(|q| q.front().copied());
-        let next = next.filter(|&next| Some(next) <= state.heard && !state.held.contains(queue));
+        let next = next.filter(|&next| Some(next) <= state.may_show() && !state.held.contains(queue));
         let others_wait = state.queues.len() > state.busy.len() && begun.elapsed() > SLICE;
         if next.is_none() || others_wait {
             state.busy.remove(queue);
@@ -394,6 +394,11 @@ impl State {
         }
     }
 
+    /// Up to where records may be applied.
+    fn may_show(&self) -> Option<Sequence> {
+        if planted::is("shown-before-visible") { self.staged } else { self.heard }
+    }
+
     fn shown(&self) -> Option<Sequence> {
         self.heard.min(self.staged)
     }
@@ -401,7 +406,8 @@ impl State {
     /// The queue with the oldest record that may be shown, of those that nobody works on.
     fn ready(&self) -> Option<Queue> {
         let free = |queue: &Queue| !self.busy.contains(queue) && !self.held.contains(queue);
-        let ready = self.queues.iter().filter(|(queue, records)| free(queue) && records.front().copied() <= self.heard);
+        let ready =
+            self.queues.iter().filter(|(queue, records)| free(queue) && records.front().copied() <= self.may_show());
         ready.min_by_key(|(_, records)| records.front().copied()).map(|(queue, _)| queue.clone())
     }
 }

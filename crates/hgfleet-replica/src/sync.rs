@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use hg_store::apply::SyncPaths;
 use hg_store::change::ChangeRef;
-use hgfleet_log::{RepositoryName, Sequence};
+use hgfleet_log::{RepositoryName, Sequence, planted};
 
 use crate::ReplicaError;
 use crate::replica::Inner;
@@ -181,7 +181,8 @@ impl Inner {
         for (name, touched) in repositories {
             let hg = self.hg(name);
             let gone = || !hg.exists();
-            match touched.paths.sync(&hg) {
+            let synced = if planted::is("stores-not-synced") { Ok(()) } else { touched.paths.sync(&hg) };
+            match synced {
                 _ if everything => {}
                 Ok(()) => {}
                 // Deleted meanwhile, by a record that brings its own work.

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use super::{MIRRORS_MAX, MirrorInView, View};
 use crate::ids::{Epoch, Sequence};
+use crate::planted;
 
 /// How long things may take.
 #[derive(Clone, Copy, Debug)]
@@ -406,6 +407,7 @@ impl ViewKeeper {
         };
         let staged = mirrors.iter().filter_map(|mirror| self.mirrors.get(mirror)).map(|known| known.staged).min();
         let moved = match staged {
+            Some(_) if taken_over && planted::is("visible-before-staged") => self.end.max(visible),
             Some(staged) if taken_over => staged.min(self.end).max(visible),
             _ => visible,
         };

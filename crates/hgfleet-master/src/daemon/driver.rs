@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use hgfleet_log::{
-    AppendError, Body, Draft, Payload, Record, RecordId, Refusal, RepositoryName, Sequence, StoreRecord, Tail, stop_at,
+    AppendError, Body, Draft, Payload, Record, RecordId, Refusal, RepositoryName, Sequence, StoreRecord, Tail, planted,
+    stop_at,
 };
 use hgfleet_replica::Outcome;
 use tokio::sync::{mpsc, oneshot};
@@ -194,6 +195,11 @@ impl Driver {
         let draft = self.draft(self.id, self.body.clone());
         let payload = self.change.payload();
         let committer = self.committer.clone();
+        if planted::is("told-before-append")
+            && let Some(sequence) = self.sequence
+        {
+            self.line(Tell::Stored(sequence).text(&self.repository));
+        }
         Box::pin(async move {
             stop_at("master.before-append");
             let payload = match payload {

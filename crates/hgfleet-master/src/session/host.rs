@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use hg_store::prepare::{PrepareLimits, PreparedChange, PushSummary};
 use hg_store::{Repository, Snapshot, StoreError};
 use hg_wire::{CommitError, Host, HostError, Push, PushLimits};
-use hgfleet_log::{RecordId, RepositoryName, limits, stop_at};
+use hgfleet_log::{RecordId, RepositoryName, limits, planted, stop_at};
 
 use super::daemon::{Address, Daemon, unexpected};
 use crate::protocol::{AppendRequest, Grant, PushEnd, SessionReply, SessionRequest, SessionTimes, Settled, Token};
@@ -201,6 +201,10 @@ impl Push for FleetPush<'_> {
         };
         let end = match told {
             Ok(end) => end,
+            Err(error) if planted::is("unknown-told-refused") => PushEnd::Refused(format!(
+                "refused: {error}, on {}. Nothing was stored; push again",
+                self.host.repository
+            )),
             Err(_) => {
                 self.host.daemon = None;
                 self.settle(id, messages)

@@ -6,7 +6,7 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use hgfleet_log::Sequence;
+use hgfleet_log::{Sequence, planted};
 use memmap2::Mmap;
 
 use super::{StagingError, fault};
@@ -72,6 +72,9 @@ impl Segment {
     }
 
     pub(super) fn sync(&self) -> Result<(), StagingError> {
+        if planted::is("staged-not-synced") {
+            return Ok(());
+        }
         self.file.sync_data().map_err(fault("sync", &self.path))
     }
 

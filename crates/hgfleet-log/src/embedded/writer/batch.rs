@@ -12,6 +12,7 @@ use crate::embedded::values::Count;
 use crate::ids::{ChainHash, Epoch, Sequence};
 use crate::log::{AppendError, LogError, Payload, Refusal, Tail, ViewError};
 use crate::membership::{MIRRORS_MAX, SERVER_NAME_BYTES_MAX, View};
+use crate::planted;
 use crate::record::{Body, Record};
 
 /// Bytes that stay free on the log's disk, so that a full disk is met before SQLite meets it.
@@ -174,7 +175,10 @@ fn append_one(shared: &Shared, connection: &Connection, append: &Append) -> Done
         Err(LogError::Sqlite { source, .. }) => return Err(source),
         Err(error) => return Ok(Err(Refusal::Closed(error.to_string()).into())),
     };
-    if let Err(refusal) = check(tail.as_ref(), &append.record) {
+    let anything = planted::is("stale-append-taken");
+    if let Err(refusal) = check(tail.as_ref(), &append.record)
+        && !anything
+    {
         return Ok(Err(refusal.into()));
     }
     let taken = "SELECT EXISTS (SELECT 1 FROM records WHERE id = ?1)";
@@ -190,6 +194,9 @@ fn append_one(shared: &Shared, connection: &Connection, append: &Append) -> Done
             return Ok(Err(Refusal::Payload(why).into()));
         }
     };
+    if anything {
+        connection.execute("DELETE FROM records WHERE sequence = ?1", [sequence])?;
+    }
     let repository = append.record.store().map(|store| store.repository.as_str());
     connection
         .prepare_cached("INSERT INTO records (sequence, id, repository, record, change) VALUES (?1, ?2, ?3, ?4, ?5)")?
@@ -271,7 +278,9 @@ fn set_view(shared: &Shared, connection: &Connection, expected: Option<u64>, vie
         Err(LogError::Sqlite { source, .. }) => return Err(source),
         Err(error) => return Ok(Err(error.into())),
     };
-    if let Err(error) = check_view(tail.as_ref(), current, expected, view) {
+    if let Err(error) = check_view(tail.as_ref(), current, expected, view)
+        && !planted::is("stale-view-taken")
+    {
         return Ok(Err(error));
     }
     connection
