@@ -36,5 +36,9 @@ check-dependencies:
 bench: build client ## speed, as ratios against stock in the same run
 	PATH="$(CURDIR)/.venv/bin:$$PATH" cargo bench --locked --package hgfleet --bench ratios
 
-soak: client ## the long runs that `make test` leaves out
-	PATH="$(CURDIR)/.venv/bin:$$PATH" cargo test --release --locked --workspace --features soak
+soak: client ## the long runs that `make test` leaves out; the faults at random last HGFLEET_SOAK_MINUTES
+	PATH="$(CURDIR)/.venv/bin:$$PATH" cargo test --release --locked --workspace --features soak -- --skip many_faults
+	PATH="$(CURDIR)/.venv/bin:$$PATH" cargo test --release --locked --workspace --features soak --test end-to-end \
+		-- many_faults --nocapture
+	PATH="$(CURDIR)/.venv/bin:$$PATH" cargo test --release --locked --workspace --features soak,planted-faults --test end-to-end \
+		-- each_planted_fault --nocapture

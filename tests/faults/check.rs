@@ -1,5 +1,6 @@
 //! What must hold after the dust has settled.
 
+use super::injector::is_whole;
 use super::pusher::{BOOKMARK, Ledger};
 use crate::support::fleet::Fleet;
 use std::collections::BTreeSet;
@@ -8,23 +9,30 @@ use std::collections::BTreeSet;
 ///
 /// Panics where the servers don't come to hold the same bytes, or `hg verify` finds something.
 pub fn violations(fleet: &Fleet, ledger: &Ledger) -> Vec<String> {
-    fleet.assert_one_store(ledger.repository);
-    let copy = &fleet.copies(ledger.repository)[0];
+    let repository = ledger.repository;
+    fleet.wait_until("nothing ails any server", is_whole);
+    fleet.assert_one_store(repository);
+    let copy = &fleet.copies(repository)[0];
     let copy = copy.to_str().expect("UTF-8");
-    let nodes = fleet.hg(&["log", "-R", copy, "-r", "all()", "-T", "{node}\n"]).ok().out;
-    let nodes: BTreeSet<&str> = nodes.lines().collect();
+    let ask = |revisions: &str| {
+        let nodes = fleet.hg(&["log", "-R", copy, "-r", revisions, "-T", "{node}\n"]).ok().out;
+        nodes.lines().map(str::to_owned).collect::<BTreeSet<String>>()
+    };
+    let (nodes, public) = (ask("all()"), ask("public()"));
     let known = ledger.known();
     let mut violations = Vec::new();
-    for node in known.stored.iter().filter(|node| !nodes.contains(node.as_str())) {
-        violations.push(format!("{}: {node} was acknowledged and is lost", ledger.repository));
+    for node in known.stored.iter().filter(|node| !nodes.contains(*node)) {
+        violations.push(format!("{repository}: {node} was acknowledged and is lost"));
     }
-    for node in known.refused.iter().filter(|node| nodes.contains(node.as_str())) {
-        violations.push(format!("{}: {node} was refused and is there", ledger.repository));
+    for node in known.refused.iter().filter(|node| nodes.contains(*node)) {
+        violations.push(format!("{repository}: {node} was refused and is there"));
     }
-    let bookmark = fleet.hg(&["log", "-R", copy, "-r", &format!("bookmark('re:^{BOOKMARK}$')"), "-T", "{node}"]);
-    let bookmark = bookmark.ok().out;
+    for node in known.public.iter().filter(|node| !public.contains(*node)) {
+        violations.push(format!("{repository}: {node} was made public and is a draft"));
+    }
+    let bookmark = ask(&format!("bookmark('re:^{BOOKMARK}$')")).pop_first().unwrap_or_default();
     if !known.bookmark.is_empty() && !known.bookmark.contains(&bookmark) {
-        violations.push(format!("{}: the bookmark is at {bookmark:?}, not in {:?}", ledger.repository, known.bookmark));
+        violations.push(format!("{repository}: the bookmark is at {bookmark:?}, not in {:?}", known.bookmark));
     }
     violations
 }

@@ -1,11 +1,12 @@
 //! A client that commits and pushes on and on, and what it knows of its pushes.
 
 use super::chance::Chance;
+use super::world::World;
 use crate::support::fleet::{Fleet, WorkingCopy};
 use crate::support::run::{Said, run_with};
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
 
 /// The bookmark that pushes move.
 pub const BOOKMARK: &str = "moving";
@@ -13,6 +14,8 @@ pub const BOOKMARK: &str = "moving";
 const PUSH_LIMIT: Duration = Duration::from_secs(120);
 /// Between two pushes.
 const PAUSE: Duration = Duration::from_millis(150);
+/// How long the fleet may take to say whether it has a changeset.
+const SAID_MAX: Duration = Duration::from_secs(90);
 
 /// What is known of one repository's pushes.
 pub struct Ledger {
@@ -26,8 +29,12 @@ pub struct Ledger {
 pub struct Known {
     /// Changesets whose push was acknowledged, by node, in order
     pub stored: Vec<String>,
+    /// Those of which the client was told, in the end, that all mirrors in service show them
+    pub visible: Vec<String>,
     /// Changesets whose push was refused for certain, and which were never pushed again
     pub refused: Vec<String>,
+    /// Changesets that a push has made public, acknowledged
+    pub public: Vec<String>,
     /// How many pushes ended without a word on their outcome
     pub unknown: usize,
     /// Where the bookmark may be: where the last acknowledged push put it, and where later ones tried to
@@ -53,6 +60,9 @@ impl Ledger {
 /// What a client was told of its push.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Told {
+    /// Stored, and told to all mirrors.
+    Visible,
+    /// Stored; the end of the reply was another, or did not come.
     Stored,
     Refused,
     Nothing,
@@ -61,7 +71,9 @@ enum Told {
 impl Told {
     fn of(said: &Said) -> Told {
         let text = format!("{}{}", said.out, said.err);
-        if said.status == 0 || text.contains("remote: stored as ") {
+        if text.contains("remote: visible on ") {
+            Told::Visible
+        } else if said.status == 0 || text.contains("remote: stored as ") {
             Told::Stored
         } else if text.contains("refused: ") && !text.contains("outcome unknown") {
             Told::Refused
@@ -71,8 +83,20 @@ impl Told {
     }
 }
 
+/// Whether the master has a changeset; none: it does not say.
+pub fn there(fleet: &Fleet, repository: &str, node: &str) -> Option<bool> {
+    let mut hg = fleet.hg_command(&["identify", "--id", "-r", node, &fleet.ssh_url(repository)]);
+    let said = run_with(&mut hg, b"", PUSH_LIMIT);
+    match said.status {
+        0 => Some(true),
+        _ if said.err.contains("unknown revision") => Some(false),
+        _ => None,
+    }
+}
+
 /// One developer with one working copy.
 pub struct Pusher<'a> {
+    world: &'a World,
     ledger: &'a Ledger,
     work: WorkingCopy<'a>,
     url: String,
@@ -82,18 +106,30 @@ pub struct Pusher<'a> {
 
 impl<'a> Pusher<'a> {
     /// Makes the working copy.
-    pub fn new(fleet: &'a Fleet, ledger: &'a Ledger, name: &str, chance: Chance) -> Pusher<'a> {
-        let url = fleet.ssh_url(ledger.repository);
-        Pusher { ledger, work: fleet.init(name), url, chance, commits: 0 }
+    pub fn new(world: &'a World, ledger: &'a Ledger, name: &str, chance: Chance) -> Pusher<'a> {
+        let url = world.fleet.ssh_url(ledger.repository);
+        Pusher { world, ledger, work: world.fleet.init(name), url, chance, commits: 0 }
     }
 
     /// Pushes until it is told to stop, and then until all is pushed.
-    pub fn run(mut self, stop: &AtomicBool) {
-        while !stop.load(Ordering::Relaxed) {
+    pub fn run(mut self) {
+        while !self.stopped() {
             self.commit();
-            self.push_until_told(stop);
+            self.push_until_told();
+            if self.ledger.repository == super::DRAFTS && self.chance.one_in(4) {
+                self.publish();
+            }
             std::thread::sleep(PAUSE);
         }
+    }
+
+    fn stopped(&self) -> bool {
+        self.world.stop_pushing.load(Ordering::Relaxed)
+    }
+
+    /// Something was found, and nobody waits for the rest.
+    fn given_up(&self) -> bool {
+        self.stopped() && !self.world.found.is_empty()
     }
 
     /// Commits on the tip, or on any changeset that is stored: a new head.
@@ -114,7 +150,7 @@ impl<'a> Pusher<'a> {
     }
 
     /// Pushes the working copy's parent until its outcome is known; one that is refused is left behind for good.
-    fn push_until_told(&mut self, stop: &AtomicBool) {
+    fn push_until_told(&mut self) {
         let node = self.tip();
         let mark = self.chance.one_in(3);
         if mark {
@@ -123,14 +159,21 @@ impl<'a> Pusher<'a> {
         }
         let mut silent = 0;
         loop {
-            match self.push(mark) {
-                Told::Stored => {
+            let told = self.push(mark);
+            match told {
+                Told::Visible | Told::Stored => {
                     self.ledger.change(|known| {
                         known.stored.push(node.clone());
+                        if told == Told::Visible {
+                            known.visible.push(node.clone());
+                        }
                         if mark {
                             known.bookmark = vec![node.clone()];
                         }
                     });
+                    if told == Told::Stored {
+                        self.look_for(&node);
+                    }
                     return;
                 }
                 Told::Refused if silent == 0 => {
@@ -146,8 +189,43 @@ impl<'a> Pusher<'a> {
                     self.ledger.change(|known| known.unknown += 1);
                 }
             }
-            assert!(silent < 200 || !stop.load(Ordering::Relaxed), "no push goes through any more");
+            if self.given_up() {
+                return;
+            }
+            assert!(silent < 200 || !self.stopped(), "no push goes through any more");
             std::thread::sleep(PAUSE);
+        }
+    }
+
+    /// What was acknowledged, and then the connection was lost, is there: before anything else is pushed, which would bring it.
+    fn look_for(&self, node: &str) {
+        let begun = Instant::now();
+        while begun.elapsed() < SAID_MAX && !self.given_up() {
+            match there(&self.world.fleet, self.ledger.repository, node) {
+                Some(true) => return,
+                Some(false) => {
+                    let repository = self.ledger.repository;
+                    return self
+                        .world
+                        .found
+                        .add(format!("{repository}: {node} was told to be stored, and is not there"));
+                }
+                None => std::thread::sleep(PAUSE),
+            }
+        }
+    }
+
+    /// Makes one of the stored changesets public, with its ancestors.
+    fn publish(&mut self) {
+        let stored = self.ledger.known().stored;
+        if stored.is_empty() {
+            return;
+        }
+        let node = self.chance.pick(&stored).clone();
+        self.work.hg(&["phase", "-q", "--public", "-r", &node]).ok();
+        let said = run_with(&mut self.work.command(&["push", "-f", "-r", &node, &self.url]), b"", PUSH_LIMIT);
+        if matches!(Told::of(&said), Told::Visible | Told::Stored) {
+            self.ledger.change(|known| known.public.push(node));
         }
     }
 

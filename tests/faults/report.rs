@@ -2,13 +2,17 @@
 
 use super::injector::Fault;
 use super::pusher::Ledger;
-use super::reader::Read;
+use super::world::World;
+use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-/// The figures of one run.
+/// The figures of one run, or of several.
+#[derive(Debug, Default, Clone)]
 pub struct Report {
-    seed: u64,
+    /// What decides which faults come
+    pub seeds: Vec<u64>,
     faults: Vec<Fault>,
     answered: usize,
     failed: usize,
@@ -21,16 +25,7 @@ pub struct Report {
 impl Report {
     /// Of a run that has not begun.
     pub fn new(seed: u64) -> Report {
-        Report {
-            seed,
-            faults: Vec::new(),
-            answered: 0,
-            failed: 0,
-            stored: 0,
-            refused: 0,
-            unknown: 0,
-            violations: Vec::new(),
-        }
+        Report { seeds: vec![seed], ..Report::default() }
     }
 
     /// Adds a fault.
@@ -38,19 +33,18 @@ impl Report {
         self.faults.push(fault);
     }
 
-    /// Adds what a reader met.
-    pub fn read(&mut self, read: Read) {
-        self.answered += read.answered;
-        self.failed += read.failed;
-        self.violations.extend(read.violations);
+    /// Takes what was pushed and read so far.
+    pub fn look_at(&mut self, world: &World) {
+        let known: Vec<_> = world.ledgers.iter().map(Ledger::known).collect();
+        self.stored = known.iter().map(|known| known.stored.len()).sum();
+        self.refused = known.iter().map(|known| known.refused.len()).sum();
+        self.unknown = known.iter().map(|known| known.unknown).sum();
+        self.answered = world.reads.answered.load(Ordering::Relaxed);
+        self.failed = world.reads.failed.load(Ordering::Relaxed);
     }
 
-    /// Adds a repository's pushes, and what was wrong with it in the end.
-    pub fn checked(&mut self, ledger: &Ledger, violations: Vec<String>) {
-        let known = ledger.known();
-        self.stored += known.stored.len();
-        self.refused += known.refused.len();
-        self.unknown += known.unknown;
+    /// Adds what does not hold.
+    pub fn violated(&mut self, violations: Vec<String>) {
         self.violations.extend(violations);
     }
 
@@ -60,21 +54,77 @@ impl Report {
         assert!(self.violations.is_empty(), "{self}");
         assert!(self.stored >= self.faults.len() && self.answered > self.faults.len(), "too little went on: {self}");
     }
+
+    fn times(&self) -> (f64, f64) {
+        let mut times: Vec<Duration> = self.faults.iter().map(|fault| fault.recovery).collect();
+        times.sort_unstable();
+        let seconds = |time: Option<&Duration>| time.map_or(0.0, Duration::as_secs_f64);
+        (seconds(times.get(times.len() / 2)), seconds(times.last()))
+    }
+
+    /// The row of the table in `docs/reliability.md`.
+    pub fn row(&self) -> String {
+        let seeds = match (self.seeds.first(), self.seeds.last()) {
+            (Some(first), Some(last)) if first != last => format!("seeds {first} to {last}"),
+            (first, _) => format!("seed {}", first.copied().unwrap_or_default()),
+        };
+        let (median, longest) = self.times();
+        format!(
+            "| {seeds} | {} | {} / {} / {} | {} / {} | {} | median {median:.1} s, longest {longest:.1} s |",
+            self.faults.len(),
+            self.stored,
+            self.refused,
+            self.unknown,
+            self.answered,
+            self.failed,
+            self.violations.len(),
+        )
+    }
+}
+
+/// For several runs, one after the other.
+#[cfg(any(feature = "soak", feature = "planted-faults"))]
+impl Report {
+    /// Adds another run.
+    pub fn add(&mut self, other: Report) {
+        self.seeds.extend(other.seeds);
+        self.faults.extend(other.faults);
+        self.answered += other.answered;
+        self.failed += other.failed;
+        self.stored += other.stored;
+        self.refused += other.refused;
+        self.unknown += other.unknown;
+        self.violations.extend(other.violations);
+    }
+
+    /// How many faults there were.
+    pub fn faults(&self) -> usize {
+        self.faults.len()
+    }
+
+    /// What does not hold.
+    pub fn violations(&self) -> &[String] {
+        &self.violations
+    }
 }
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut times: Vec<Duration> = self.faults.iter().map(|fault| fault.recovery).collect();
-        times.sort_unstable();
-        let seconds = |time: Option<&Duration>| time.map_or(0.0, Duration::as_secs_f64);
-        writeln!(f, "seed {}: {} faults, {} violations", self.seed, self.faults.len(), self.violations.len())?;
-        writeln!(f, "pushes: {} stored, {} refused, {} cut off", self.stored, self.refused, self.unknown)?;
-        writeln!(f, "reads: {} answered, {} without an answer", self.answered, self.failed)?;
-        let (median, longest) = (seconds(times.get(times.len() / 2)), seconds(times.last()));
-        writeln!(f, "whole again after: median {median:.1} s, longest {longest:.1} s")?;
+        writeln!(
+            f,
+            "| run | faults | pushes stored / refused / cut off | reads answered / without an answer | violations | whole again after |"
+        )?;
+        writeln!(f, "{}", self.row())?;
+        let mut kinds = BTreeMap::new();
+        for fault in &self.faults {
+            *kinds.entry(fault.kind).or_insert(0) += 1;
+        }
+        let kinds: Vec<String> = kinds.into_iter().map(|(kind, times)| format!("{kind:?} {times}")).collect();
+        writeln!(f, "by kind: {}", kinds.join(", "))?;
+        self.violations.iter().try_for_each(|violation| writeln!(f, "VIOLATED {violation}"))?;
         for fault in &self.faults {
             writeln!(f, "  {}: {:.1} s", fault.what, fault.recovery.as_secs_f64())?;
         }
-        self.violations.iter().try_for_each(|violation| writeln!(f, "VIOLATED {violation}"))
+        Ok(())
     }
 }

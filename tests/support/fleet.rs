@@ -6,6 +6,7 @@ use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
@@ -18,7 +19,9 @@ pub const SOON: Duration = Duration::from_secs(20);
 /// A running fleet; ended, with everything of it, when dropped.
 pub struct Fleet {
     folder: TempDir,
-    process: Option<Child>,
+    process: Mutex<Option<Child>>,
+    /// What its processes, and commands, find in their environment
+    environment: Vec<(String, String)>,
     /// The servers with stores
     servers: Vec<String>,
     /// Folders below the data folder that are disks of their own, with their sizes in MiB.
@@ -70,7 +73,8 @@ impl Fleet {
             ["master", "mirror-1", "mirror-2"].iter().chain(standbys).map(|name| (*name).to_owned()).collect();
         let fleet = Fleet {
             folder,
-            process: None,
+            process: Mutex::default(),
+            environment: Vec::new(),
             servers,
             disks: Vec::new(),
             ssh_port: free_port(),
@@ -92,8 +96,14 @@ impl Fleet {
 
     /// Starts the fleet's processes, and waits until both doors answer.
     pub fn up(&mut self, environment: &[(&str, &str)]) {
+        self.environment = environment.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect();
+        self.up_again();
+    }
+
+    /// Starts the processes again, with the same environment, and waits until both doors answer.
+    pub fn up_again(&self) {
         let before = self.log().len();
-        self.begin(environment);
+        self.begin_again();
         self.wait_until("the fleet says that it is ready", |fleet| {
             let log = fleet.log();
             assert!(!log[before..].contains("The fleet is not whole"), "{log}");
@@ -103,6 +113,11 @@ impl Fleet {
 
     /// Starts the fleet's processes.
     pub fn begin(&mut self, environment: &[(&str, &str)]) {
+        self.environment = environment.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect();
+        self.begin_again();
+    }
+
+    fn begin_again(&self) {
         let log = std::fs::File::options().create(true).append(true).open(self.path("up.log")).expect("a log");
         let address = |port: u16| format!("127.0.0.1:{port}");
         let mut program = Command::new(HGFLEET);
@@ -123,18 +138,18 @@ impl Fleet {
             .args(["--http", &address(self.http_port)])
             .args(["--https", &address(self.https_port)])
             .env("HOME", self.path("home"))
-            .envs(environment.iter().copied())
+            .envs(self.environment.iter().cloned())
             .stdin(Stdio::null())
             .stdout(log.try_clone().expect("a second handle"))
             .stderr(log)
             .spawn()
             .expect("the fleet starts");
-        self.process = Some(process);
+        *self.process() = Some(process);
     }
 
     /// Asks the fleet to end, as Ctrl-C does, and waits for it.
     pub fn down(&mut self) {
-        let Some(mut process) = self.process.take() else { return };
+        let Some(mut process) = self.process().take() else { return };
         run(Command::new("kill").args(["-TERM", &process.id().to_string()])).ok();
         let start = Instant::now();
         while process.try_wait().expect("ours").is_none() {
@@ -145,10 +160,23 @@ impl Fleet {
 
     /// Kills the supervisor, which takes everything of the fleet with it.
     pub fn kill(&mut self) {
-        if let Some(mut process) = self.process.take() {
+        self.end_supervisor();
+    }
+
+    /// Kills the supervisor.
+    pub fn end_supervisor(&self) {
+        if let Some(mut process) = self.process().take() {
             drop(process.kill());
             drop(process.wait());
         }
+    }
+
+    fn process(&self) -> MutexGuard<'_, Option<Child>> {
+        self.process.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn supervisor(&self) -> Option<u32> {
+        self.process().as_ref().map(Child::id)
     }
 
     /// A path in the test's folder.
@@ -158,11 +186,11 @@ impl Fleet {
 
     /// The data folder, as the fleet sees it.
     pub fn data(&self) -> PathBuf {
-        match &self.process {
+        match self.supervisor() {
             Some(process) if !self.disks.is_empty() => {
                 let below = self.path("data");
                 let below = below.strip_prefix("/").expect("an absolute path");
-                PathBuf::from(format!("/proc/{}/root", process.id())).join(below)
+                PathBuf::from(format!("/proc/{process}/root")).join(below)
             }
             _ => self.path("data"),
         }
@@ -177,11 +205,23 @@ impl Fleet {
     #[track_caller]
     pub fn hgfleet(&self, arguments: &[&str]) -> Said {
         let mut program = Command::new(HGFLEET);
-        if let Some(process) = self.process.as_ref().filter(|_| !self.disks.is_empty()) {
+        if let Some(process) = self.supervisor().filter(|_| !self.disks.is_empty()) {
             program = Command::new("nsenter");
-            program.args(["-U", "-m", "--preserve-credentials", "-t", &process.id().to_string(), HGFLEET]);
+            program.args(["-U", "-m", "--preserve-credentials", "-t", &process.to_string(), HGFLEET]);
         }
-        run(program.args(arguments).arg("--config").arg(self.path("data/hgfleet.toml")).env("HOME", self.path("home")))
+        let config = self.path("data/hgfleet.toml");
+        let program = program.args(arguments).arg("--config").arg(config).env("HOME", self.path("home"));
+        run(program.envs(self.environment.iter().cloned()))
+    }
+
+    /// One role as a process of its own, not yet started.
+    pub fn role(&self, role: &str, name: &str) -> Command {
+        let log = std::fs::File::options().create(true).append(true).open(self.path("up.log")).expect("a log");
+        let mut program = Command::new(HGFLEET);
+        program.args([role, "--name", name, "--config"]).arg(self.path("data/hgfleet.toml"));
+        program.env("HOME", self.path("home")).envs(self.environment.iter().cloned()).stdin(Stdio::null());
+        program.stdout(log.try_clone().expect("a second handle")).stderr(log);
+        program
     }
 
     /// `status --json`, or null where it can't be had yet.
@@ -268,7 +308,14 @@ impl Fleet {
     /// Sends a signal to the supervisor: one that is stopped starts nothing again.
     #[track_caller]
     pub fn signal_supervisor(&self, signal: &str) {
-        kill(signal, u64::from(self.process.as_ref().expect("it runs").id()));
+        kill(signal, u64::from(self.supervisor().expect("it runs")));
+    }
+
+    /// The same, where it may have gone.
+    pub fn signal_supervisor_if_any(&self, signal: &str) {
+        if let Some(process) = self.supervisor() {
+            kill(signal, u64::from(process));
+        }
     }
 
     /// The copies of a repository: the master's and each mirror's.
