@@ -310,7 +310,6 @@ impl<'a> Injector<'a> {
     fn alter_store(&mut self) -> String {
         let server = *self.chance.pick(&MIRRORS);
         let ledger = self.chance.pick(&self.world.ledgers);
-        let stored = ledger.known().stored.len();
         let file = format!("data/{server}/repos/{}/.hg/store/00manifest.i", ledger.repository);
         let path = self.world.fleet.path(&file);
         let Ok(manifest) = File::options().read(true).write(true).open(&path) else {
@@ -322,9 +321,13 @@ impl<'a> Injector<'a> {
         if manifest.read_exact_at(&mut byte, at).is_ok() {
             manifest.write_all_at(&[byte[0] ^ 4], at).expect("written");
         }
+        let altered = byte[0] ^ 4;
+        let mut is_altered =
+            || File::open(&path).is_ok_and(|now| now.read_exact_at(&mut byte, at).is_ok() && byte[0] == altered);
         let begun = Instant::now();
-        while ledger.known().stored.len() == stored {
-            assert!(begun.elapsed() < self.recovery_max, "byte {at} of {file} is another, and no push goes through");
+        // A push that is under way may be past the look that would notice it; the next one is not.
+        while is_altered() {
+            assert!(begun.elapsed() < self.recovery_max, "byte {at} of {file} is another, and nobody notices");
             sleep(Duration::from_millis(50));
         }
         // By then whoever is ailing has said so.

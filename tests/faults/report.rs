@@ -98,6 +98,7 @@ impl Report {
     }
 
     /// How many faults there were.
+    #[cfg(feature = "planted-faults")]
     pub fn faults(&self) -> usize {
         self.faults.len()
     }
