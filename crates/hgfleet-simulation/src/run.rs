@@ -34,6 +34,11 @@ const SERVERS: [(&str, Kind); 6] = [
 const REPOSITORIES: [&str; 2] = ["a", "b"];
 /// How soon a fleet must be whole again once nothing goes wrong any more.
 const WHOLE_WITHIN: Nanos = 90 * SECOND;
+/// So long after the lease's last renewal a mirror's membership may have run out.
+const MASTERLESS: Nanos = 2 * SECOND;
+/// How long after the last trouble doors are held to show what was answered: a mirror that was out of service has come back by then,
+/// and is known to be.
+const CALM_AFTER: Nanos = 8 * SECOND;
 /// A way to the log as it is when nothing goes wrong.
 const CALM: Duration = Duration::from_millis(3);
 
@@ -75,6 +80,7 @@ pub fn run(seed: u64, folder: &Path, kit: &Path) -> Outcome {
         drained: BTreeSet::new(),
         were_drained: BTreeSet::new(),
         undrained: 0,
+        renewed: (None, 0),
         only_masters: chance.per_mille(300),
         fleet,
         chance,
@@ -97,6 +103,8 @@ struct Run {
     /// Those that were drained at any time, and when they were last told to serve again.
     were_drained: BTreeSet<usize>,
     undrained: Nanos,
+    /// The lease's counter, and since when.
+    renewed: (Option<u64>, Nanos),
     /// Nothing goes wrong with others.
     only_masters: bool,
 }
@@ -163,6 +171,7 @@ impl Run {
     fn tend_for(&mut self, time: Nanos) {
         let end = world::now() + time;
         loop {
+            self.watch_lease();
             for server in 0..SERVERS.len() {
                 let runs = self.fleet.runs(server);
                 let due = self.restarts.get(&server).copied();
@@ -183,6 +192,18 @@ impl Run {
                 return;
             }
             sleep(Duration::from_nanos((end - now).min(50 * MS)));
+        }
+    }
+
+    /// Where nobody is master for longer than a membership lasts, no mirror counts itself in service, and any of them is taken.
+    fn watch_lease(&mut self) {
+        let now = world::now();
+        let counter = self.fleet.log.store().lease.as_ref().map(|lease| lease.counter);
+        if now > self.renewed.1 + MASTERLESS {
+            self.checker.troubled_until(now + CALM_AFTER);
+        }
+        if counter != self.renewed.0 {
+            self.renewed = (counter, now);
         }
     }
 

@@ -4,14 +4,10 @@ use std::time::Duration;
 
 use hgfleet_master::client;
 
-use super::{Run, SERVERS};
+use super::{CALM_AFTER, Run, SERVERS};
 use crate::fleet::{Kind, say};
 use crate::log::LinkFaults;
 use crate::world::{self, MS, SECOND};
-
-/// How long after the last trouble with a mirror or balancer their doors are held to show what was answered: a mirror that was out
-/// of service has come back by then, and is known to be.
-const CALM_AFTER: u64 = 8 * SECOND;
 
 impl Run {
     fn note(&mut self, fault: &'static str, server: usize) {

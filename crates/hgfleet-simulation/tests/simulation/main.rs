@@ -67,7 +67,16 @@ fn nothing_that_is_promised_breaks() -> Result<(), String> {
 
 /// The faults of `hgfleet_log::planted` that can show here: not those of a machine that loses its power.
 #[cfg(feature = "planted-faults")]
-const PLANTED: &[&str] = &["told-before-append", "shown-before-visible", "floor-not-kept", "unknown-told-refused"];
+const PLANTED: &[&str] = &[
+    "told-before-append",
+    "unknown-told-refused",
+    "stale-append-taken",
+    "stale-view-taken",
+    "visible-before-staged",
+    "shown-before-visible",
+    "not-redone",
+    "floor-not-kept",
+];
 
 #[cfg(feature = "planted-faults")]
 fn each_planted_fault_is_found() -> Result<(), String> {
