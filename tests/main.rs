@@ -10,6 +10,7 @@ mod bad_input;
 mod doors;
 mod failover;
 mod faults;
+mod jetstream;
 mod kills;
 mod membership;
 mod one_picture;

@@ -5,7 +5,7 @@
 //! of a store looks like inside is opaque here. The **log** ([`Log`]) is the durable, totally ordered
 //! sequence of records, and it alone decides who may append: each append names the sequence that it
 //! expects to follow and the epoch under which it is made. [`EmbeddedLog`] keeps a log in SQLite, for one
-//! machine; [`LogLocation`] opens whichever a fleet has. A server reads a log through a [`Follower`], which checks that nothing is missing, doubled,
+//! machine, [`JetStreamLog`] in a NATS cluster; [`LogLocation`] opens whichever a fleet has. A server reads a log through a [`Follower`], which checks that nothing is missing, doubled,
 //! forged or out of order. [`membership`] says what the whole fleet shows its users, [`stream`] is how
 //! master and mirrors tell each other.
 //!
@@ -17,6 +17,7 @@ mod embedded;
 mod follower;
 pub mod holder;
 mod ids;
+mod jetstream;
 mod lease;
 mod location;
 mod log;
@@ -32,6 +33,7 @@ pub use clock::boot_time;
 pub use embedded::EmbeddedLog;
 pub use follower::{Divergence, Follower};
 pub use ids::{ChainHash, Epoch, Incarnation, LogId, NotHex, OutOfRange, RecordId, Sequence};
+pub use jetstream::{JetStreamLog, JetStreamOptions, TlsFiles};
 pub use lease::{LeaseHold, LeaseWatch};
 pub use location::{Access, LogLocation, OpenLog};
 pub use log::{AppendError, Draft, Lease, LeaseError, Log, LogError, Payload, Refusal, Tail, ViewError};

@@ -8,6 +8,7 @@ use async_trait::async_trait;
 use tokio::task::spawn_blocking;
 
 use crate::embedded::EmbeddedLog;
+use crate::jetstream::{JetStreamLog, JetStreamOptions};
 use crate::log::{Log, LogError};
 
 /// Where a fleet keeps its log: all that a server needs to open it, whatever engine keeps it.
@@ -15,6 +16,8 @@ use crate::log::{Log, LogError};
 pub enum LogLocation {
     /// In SQLite, in this folder of this machine.
     Embedded(PathBuf),
+    /// In a NATS cluster.
+    JetStream(Box<JetStreamOptions>),
     /// Where whoever made this knows: how a simulated log is reached.
     Other(Arc<dyn OpenLog>),
 }
@@ -59,6 +62,9 @@ impl LogLocation {
                     Err(panicked) => std::panic::resume_unwind(panicked.into_panic()),
                 }
             }
+            LogLocation::JetStream(options) => {
+                Ok(Arc::new(JetStreamLog::open(JetStreamOptions::clone(options), access).await?))
+            }
             LogLocation::Other(log) => log.open(access).await,
         }
     }
@@ -68,6 +74,7 @@ impl fmt::Display for LogLocation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             LogLocation::Embedded(folder) => folder.display().fmt(f),
+            LogLocation::JetStream(options) => options.fmt(f),
             LogLocation::Other(log) => log.fmt(f),
         }
     }

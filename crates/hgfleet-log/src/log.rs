@@ -1,6 +1,7 @@
 //! What every backend of the log does.
 
 mod error;
+pub(crate) mod rules;
 
 use std::fs::File;
 use std::time::Duration;

@@ -1,7 +1,7 @@
 //! The configuration: one TOML file that every role and every tool reads.
 
 use anyhow::{Context, bail};
-use hgfleet_log::LogLocation;
+use hgfleet_log::{JetStreamOptions, LogLocation, TlsFiles};
 use hgfleet_resync::{ResyncOptions, ScrubOptions};
 use serde::Deserialize;
 use std::net::SocketAddr;
@@ -19,7 +19,7 @@ const SEARCHED: [&str; 2] = ["hgfleet.toml", "hgfleet-data/hgfleet.toml"];
 
 /// The sections and their keys, for a message that names the nearest one to what was misspelt.
 const KNOWN: [(&str, &[&str]); 11] = [
-    ("log", &["backend", "path"]),
+    ("log", &["backend", "path", "servers", "stream", "replicas", "credentials", "nkey", "tls", "monitoring"]),
     ("ssh", &["listen", "host_key", "login_grace_seconds"]),
     ("http", &["listen", "listen_https", "certificate", "key"]),
     ("directory", &["ldif"]),
@@ -95,6 +95,32 @@ pub struct LogSection {
     pub backend: LogBackend,
     /// Folder of the embedded log
     pub path: PathBuf,
+    /// The NATS servers, as `nats://host:4222`
+    pub servers: Vec<String>,
+    /// Name of the stream of records; the other streams' names begin with it
+    pub stream: String,
+    /// How many NATS servers keep each record
+    pub replicas: u8,
+    /// File with a NATS user's JWT and key
+    pub credentials: Option<PathBuf>,
+    /// File with a NATS user's nkey seed
+    pub nkey: Option<PathBuf>,
+    /// Certificates, where the connection to NATS is encrypted
+    pub tls: Option<LogTlsSection>,
+    /// Monitoring ports of the NATS servers, as `http://host:8222`, asked whether records are on disk
+    pub monitoring: Vec<String>,
+}
+
+/// `tls` in `[log]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LogTlsSection {
+    /// The authority of the servers' certificates, PEM [default: the system's]
+    pub ca: Option<PathBuf>,
+    /// This server's own certificate, PEM
+    pub certificate: Option<PathBuf>,
+    /// Its private key, PEM
+    pub key: Option<PathBuf>,
 }
 
 /// The engines that can keep the log.
@@ -103,6 +129,8 @@ pub struct LogSection {
 pub enum LogBackend {
     /// SQLite, one machine
     Embedded,
+    /// A NATS cluster
+    JetStream,
 }
 
 /// `[ssh]`
@@ -234,7 +262,17 @@ pub struct MirrorSection {
 
 impl Default for LogSection {
     fn default() -> Self {
-        LogSection { backend: LogBackend::Embedded, path: "log".into() }
+        LogSection {
+            backend: LogBackend::Embedded,
+            path: "log".into(),
+            servers: Vec::new(),
+            stream: "hgfleet".to_owned(),
+            replicas: 3,
+            credentials: None,
+            nkey: None,
+            tls: None,
+            monitoring: Vec::new(),
+        }
     }
 }
 
@@ -378,6 +416,22 @@ impl Config {
     pub fn log_location(&self) -> LogLocation {
         match self.log.backend {
             LogBackend::Embedded => LogLocation::Embedded(self.path(&self.log.path)),
+            LogBackend::JetStream => {
+                let path = |path: &Option<PathBuf>| path.as_ref().map(|path| self.path(path));
+                LogLocation::JetStream(Box::new(JetStreamOptions {
+                    servers: self.log.servers.clone(),
+                    stream: self.log.stream.clone(),
+                    replicas: self.log.replicas,
+                    credentials: path(&self.log.credentials),
+                    nkey: path(&self.log.nkey),
+                    tls: self.log.tls.as_ref().map(|tls| TlsFiles {
+                        ca: path(&tls.ca),
+                        certificate: path(&tls.certificate),
+                        key: path(&tls.key),
+                    }),
+                    monitoring: self.log.monitoring.clone(),
+                }))
+            }
         }
     }
 
@@ -489,8 +543,10 @@ pub fn template(ssh: SocketAddr, http: SocketAddr, https: SocketAddr) -> String 
         r#"# hgfleet: one file for the whole fleet. Paths are relative to the folder that this file lies in.
 
 [log]
-backend = "embedded"                  # SQLite, one machine
+backend = "embedded"                  # SQLite, one machine; or "jetstream": a NATS cluster
 path = "log"
+# servers = ["nats://n1:4222", "nats://n2:4222", "nats://n3:4222"]
+# replicas = 3
 
 [ssh]
 listen = "{ssh}"              # where people push
@@ -545,6 +601,19 @@ mod tests {
 
     fn parse(text: &str) -> anyhow::Result<Config> {
         Config::parse(text, PathBuf::from("/data"))
+    }
+
+    #[test]
+    fn a_log_in_jetstream_is_read_with_its_paths_and_misspelt_keys_are_named() {
+        let text = "[log]\nbackend = 'jetstream'\nservers = ['nats://n1:4222']\nreplicas = 1\n\
+                    nkey = 'keys/nats.seed'\ntls = { ca = 'nats.ca' }";
+        let LogLocation::JetStream(options) = parse(text).expect("parses").log_location() else { panic!("embedded") };
+        assert_eq!(options.nkey.as_deref(), Some(Path::new("/data/keys/nats.seed")));
+        assert_eq!(options.tls.expect("tls").ca.as_deref(), Some(Path::new("/data/nats.ca")));
+        assert_eq!((options.stream.as_str(), options.replicas), ("hgfleet", 1));
+        let misspelt = parse("[log]\nserver = ['nats://n1:4222']").expect_err("unknown");
+        assert!(misspelt.to_string().contains("servers"), "{misspelt}");
+        assert!(parse("[log]\ntls = { cert = 'x' }").is_err());
     }
 
     #[test]

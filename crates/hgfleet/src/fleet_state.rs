@@ -1,6 +1,6 @@
 //! The fleet at a glance, read from the log: it needs no server of the fleet to answer.
 
-use crate::config::Config;
+use crate::config::{Config, LogBackend};
 use anyhow::Context;
 use hgfleet_log::membership::{Member, Role, SILENT_MS, ServerState};
 use hgfleet_log::{Access, Log};
@@ -98,8 +98,10 @@ impl FleetState {
         let tail = log.end().await?;
         let view = log.view().await?;
         let lease = log.lease().await?;
+        // The servers of an embedded log are all on this machine.
+        let nearby = config.log.backend == LogBackend::Embedded;
         let mut servers: Vec<Server> =
-            log.members().await?.into_iter().map(|member| Server::of(member, now_ms)).collect();
+            log.members().await?.into_iter().map(|member| Server::of(member, now_ms, nearby)).collect();
         for (name, role) in expected(config) {
             if !servers.iter().any(|server| server.name == name) {
                 servers.push(Server::silent(name, role));
@@ -184,11 +186,11 @@ impl Server {
         }
     }
 
-    fn of(member: Member, now_ms: u64) -> Server {
+    fn of(member: Member, now_ms: u64, nearby: bool) -> Server {
         let silent_ms = member.silent_ms(now_ms);
         let (state, reason) = if silent_ms > SILENT_MS {
             (ServerState::Out, format!("not heard of for {} seconds", silent_ms / 1000))
-        } else if !runs(member.pid) {
+        } else if nearby && !runs(member.pid) {
             (ServerState::Out, format!("process {} has ended", member.pid))
         } else {
             (member.state, member.reason)
@@ -213,7 +215,7 @@ impl Server {
     }
 }
 
-/// Whether there is such a process. The embedded log's servers are all on this machine.
+/// Whether there is such a process on this machine.
 fn runs(pid: u32) -> bool {
     i32::try_from(pid)
         .ok()

@@ -10,16 +10,9 @@ use rusqlite::{Connection, OptionalExtension, Row, TransactionBehavior};
 use super::files::{MEMBERS, Place, open_or_make};
 use super::values::Count;
 use crate::ids::{Epoch, Incarnation};
+use crate::log::rules::{FORGET_AFTER_MS, MEMBERS_MAX, check_holder, check_member};
 use crate::log::{Lease, LeaseError, LogError};
-use crate::membership::{DiskUse, Member, Role, SERVER_NAME_BYTES_MAX, ServerState};
-use crate::record::limits::HOLDER_BYTES_MAX;
-
-/// Most servers that one look returns.
-const MEMBERS_MAX: usize = 4096;
-/// Longest address and longest reason, in bytes.
-const TEXT_BYTES_MAX: usize = 4096;
-/// A server that was silent for longer is forgotten, in milliseconds.
-const FORGET_AFTER_MS: u64 = 24 * 60 * 60 * 1000;
+use crate::membership::{DiskUse, Member, Role, ServerState};
 
 /// The open file.
 #[derive(Debug)]
@@ -69,9 +62,7 @@ impl Members {
         epoch: Option<Epoch>,
         counter: Option<u64>,
     ) -> Result<Lease, LeaseError> {
-        if holder.len() > HOLDER_BYTES_MAX {
-            return Err(LogError::Value("the holder's name is too long".to_owned()).into());
-        }
+        check_holder(holder)?;
         let failed = self.place.sqlite("write");
         let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(&failed)?;
         let current = lease(&transaction).map_err(&failed)?;
@@ -90,12 +81,7 @@ impl Members {
     }
 
     pub(super) fn put(&self, member: &Member) -> Result<(), LogError> {
-        if member.name.len() > SERVER_NAME_BYTES_MAX
-            || member.address.len() > TEXT_BYTES_MAX
-            || member.reason.len() > TEXT_BYTES_MAX
-        {
-            return Err(LogError::Value("a heartbeat with a text that is too long".to_owned()));
-        }
+        check_member(member)?;
         self.connection
             .prepare_cached(
                 "INSERT OR REPLACE INTO members (name, role, state, address, pid, incarnation, staged_position, \

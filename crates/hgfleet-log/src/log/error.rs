@@ -103,6 +103,28 @@ pub enum LogError {
         /// Why not.
         source: rusqlite::Error,
     },
+    /// The servers that keep the log did not do what was asked of them.
+    #[error("{what} of the log's servers: {why}")]
+    Server {
+        /// What was asked.
+        what: &'static str,
+        /// Why not.
+        why: String,
+    },
+    /// The stream that keeps the log has a setting under which records could be lost.
+    #[error("stream {stream} has {setting} {found}, and the log needs {needed}: {remedy}")]
+    Setting {
+        /// Which stream.
+        stream: String,
+        /// Which setting, by its name in the stream's configuration.
+        setting: &'static str,
+        /// Its value.
+        found: String,
+        /// What it must be.
+        needed: String,
+        /// What to do.
+        remedy: &'static str,
+    },
     /// There is no log.
     #[error("{} is not there; the master makes it", .0.display())]
     Absent(PathBuf),

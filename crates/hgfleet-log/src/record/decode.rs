@@ -60,6 +60,34 @@ impl Record {
         let hash = ChainHash::from_bytes(hash);
         Ok(Record { log, sequence, epoch, previous, id, time_ms, body, hash })
     }
+
+    /// Returns how long the record is that these bytes begin with: not longer than they are, and not believed further.
+    ///
+    /// # Errors
+    /// Where they don't begin as a record of this version does, or end before it.
+    pub(crate) fn encoded_length(bytes: &[u8]) -> Result<usize, RecordError> {
+        let need = HEADER_BYTES + DIGEST_BYTES;
+        if bytes.len() < need {
+            return Err(RecordError::Short { have: bytes.len(), need });
+        }
+        let mut head = Fields(bytes);
+        if head.array()? != MAGIC {
+            return Err(RecordError::Magic);
+        }
+        let version = head.u16()?;
+        if version != VERSION {
+            return Err(RecordError::Version(version));
+        }
+        let _kind = head.u16()?;
+        let length = head.u32()? as usize;
+        if length < need || length > RECORD_BYTES_MAX {
+            return Err(RecordError::Field("length"));
+        }
+        if length > bytes.len() {
+            return Err(RecordError::Short { have: bytes.len(), need: length });
+        }
+        Ok(length)
+    }
 }
 
 fn decode_store(fields: &mut Fields<'_>) -> Result<StoreRecord, RecordError> {

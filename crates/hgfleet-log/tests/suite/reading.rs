@@ -14,9 +14,9 @@ pub async fn reads_are_bounded_and_end_at_the_end(backend: &dyn Backend) {
     let numbers = |records: Vec<Record>| records.iter().map(|record| record.sequence.get()).collect::<Vec<_>>();
     assert_eq!(numbers(log.read(sequence(4), 3).await.expect("read")), [4, 5, 6]);
     assert_eq!(numbers(log.read(sequence(9), 100).await.expect("read")), [9, 10]);
-    assert_eq!(numbers(log.read(sequence(11), 100).await.expect("read")), []);
-    assert_eq!(numbers(log.read(Sequence::new(i64::MAX as u64).expect("last"), 100).await.expect("read")), []);
-    assert_eq!(numbers(log.read(Sequence::FIRST, 0).await.expect("read")), []);
+    assert_eq!(numbers(log.read(sequence(11), 100).await.expect("read")), [0; 0]);
+    assert_eq!(numbers(log.read(Sequence::new(i64::MAX as u64).expect("last"), 100).await.expect("read")), [0; 0]);
+    assert_eq!(numbers(log.read(Sequence::FIRST, 0).await.expect("read")), [0; 0]);
     assert_eq!(numbers(log.read(Sequence::FIRST, usize::MAX).await.expect("read")).len(), 10);
 }
 

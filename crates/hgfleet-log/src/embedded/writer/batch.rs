@@ -9,11 +9,11 @@ use super::{Append, Job};
 use crate::embedded::Shared;
 use crate::embedded::rows::{PART_BYTES, Rows};
 use crate::embedded::values::Count;
-use crate::ids::{ChainHash, Epoch, Sequence};
-use crate::log::{AppendError, LogError, Payload, Refusal, Tail, ViewError};
-use crate::membership::{MIRRORS_MAX, SERVER_NAME_BYTES_MAX, View};
+use crate::ids::Sequence;
+use crate::log::rules::{may_follow, view_may_follow};
+use crate::log::{AppendError, LogError, Payload, Refusal, ViewError};
+use crate::membership::View;
 use crate::planted;
-use crate::record::{Body, Record};
 
 /// Bytes that stay free on the log's disk, so that a full disk is met before SQLite meets it.
 const RESERVE_BYTES: u64 = 16 << 20;
@@ -176,7 +176,7 @@ fn append_one(shared: &Shared, connection: &Connection, append: &Append) -> Done
         Err(error) => return Ok(Err(Refusal::Closed(error.to_string()).into())),
     };
     let anything = planted::is("stale-append-taken");
-    if let Err(refusal) = check(tail.as_ref(), &append.record)
+    if let Err(refusal) = may_follow(tail.as_ref(), &append.record)
         && !anything
     {
         return Ok(Err(refusal.into()));
@@ -202,31 +202,6 @@ fn append_one(shared: &Shared, connection: &Connection, append: &Append) -> Done
         .prepare_cached("INSERT INTO records (sequence, id, repository, record, change) VALUES (?1, ?2, ?3, ?4, ?5)")?
         .execute((sequence, id.as_bytes(), repository, &append.encoded, change.as_deref()))?;
     Ok(Ok(()))
-}
-
-/// Whether this record may follow on that end.
-fn check(tail: Option<&Tail>, record: &Record) -> Result<(), Refusal> {
-    let newest = tail.map(|tail| tail.epoch);
-    let due = match record.body {
-        Body::Epoch { .. } => Epoch::after(newest),
-        Body::Empty | Body::Store(_) => newest,
-    };
-    if let Some(newest) = newest
-        && Some(record.epoch) < due
-    {
-        return Err(Refusal::Fenced { newest });
-    }
-    let last = tail.map(|tail| tail.sequence);
-    if last != record.sequence.previous() {
-        return Err(Refusal::WrongLastSequence { last });
-    }
-    if due != Some(record.epoch) {
-        return Err(Refusal::EpochNotBegun(record.epoch));
-    }
-    if record.previous != tail.map_or(ChainHash::NONE, |tail| tail.hash) {
-        return Err(Refusal::BrokenChain);
-    }
-    Ok(())
 }
 
 /// Stores a long change in parts, or returns a short one, which goes into the record's row. `Err`: it isn't what the record names.
@@ -278,7 +253,7 @@ fn set_view(shared: &Shared, connection: &Connection, expected: Option<u64>, vie
         Err(LogError::Sqlite { source, .. }) => return Err(source),
         Err(error) => return Ok(Err(error.into())),
     };
-    if let Err(error) = check_view(tail.as_ref(), current, expected, view)
+    if let Err(error) = view_may_follow(tail.as_ref(), current, expected, view)
         && !planted::is("stale-view-taken")
     {
         return Ok(Err(error));
@@ -292,40 +267,6 @@ fn set_view(shared: &Shared, connection: &Connection, expected: Option<u64>, vie
         insert.execute((&mirror.name, mirror.incarnation.to_string()))?;
     }
     Ok(Ok(()))
-}
-
-fn check_view(tail: Option<&Tail>, current: Option<View>, expected: Option<u64>, view: &View) -> Result<(), ViewError> {
-    let Some(tail) = tail else { return Err(ViewError::Invalid("the log has no epoch yet")) };
-    if view.epoch < tail.epoch {
-        return Err(ViewError::Fenced { newest: tail.epoch });
-    }
-    if view.epoch > tail.epoch {
-        return Err(ViewError::Invalid("its epoch has not begun"));
-    }
-    if current.as_ref().map(|current| current.version) != expected {
-        return Err(ViewError::Conflict { current });
-    }
-    if view.version != expected.unwrap_or(0) + 1 || view.version > i64::MAX as u64 {
-        return Err(ViewError::Invalid("its version is not the next"));
-    }
-    if view.visible < current.and_then(|current| current.visible) {
-        return Err(ViewError::Invalid("its position lies below the one that is shown"));
-    }
-    if view.visible > Some(tail.sequence) {
-        return Err(ViewError::Invalid("its position lies beyond the log's end"));
-    }
-    if view.mirrors.len() > MIRRORS_MAX {
-        return Err(ViewError::Invalid("it has too many mirrors"));
-    }
-    if view.mirrors.iter().any(|mirror| mirror.name.is_empty() || mirror.name.len() > SERVER_NAME_BYTES_MAX) {
-        return Err(ViewError::Invalid("a mirror's name is empty or too long"));
-    }
-    let mut names: Vec<_> = view.mirrors.iter().collect();
-    names.sort();
-    if names.windows(2).any(|pair| pair[0] == pair[1]) {
-        return Err(ViewError::Invalid("a mirror is in it twice"));
-    }
-    Ok(())
 }
 
 fn trim(shared: &Shared, connection: &Connection, checkpoint: Sequence) -> Done<LogError> {
