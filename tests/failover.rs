@@ -2,7 +2,7 @@
 
 use crate::support::fleet::{Fleet, WorkingCopy, kill};
 use crate::support::steps::TAKEOVER_STEPS;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 /// Short, so that the tests are.
@@ -32,10 +32,13 @@ struct Tried {
 ///
 /// Panics where a push brings more than what was not acknowledged before: then an acknowledged one was lost.
 fn push_on(work: &WorkingCopy<'_>, name: &str, done: &AtomicBool) -> Vec<Tried> {
+    static WRITTEN: AtomicU64 = AtomicU64::new(0);
     let mut all = Vec::new();
     let mut open = 0;
     while !done.load(Ordering::Relaxed) {
-        work.commit("a", format!("{}\n", all.len()), &all.len().to_string());
+        // Never what the file has already, which `hg` would not commit.
+        let written = WRITTEN.fetch_add(1, Ordering::Relaxed).to_string();
+        work.commit("a", format!("{written}\n"), &written);
         open += 1;
         let begun = Instant::now();
         let said = work.push(name);

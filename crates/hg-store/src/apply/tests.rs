@@ -273,18 +273,23 @@ fn the_lock_is_mercurials(stores: &Stores) {
     let to = stores.copy_before("locked");
     let dot_hg = to.join(".hg");
     let lock = StoreLock::acquire(&dot_hg, LockScope::All, Duration::ZERO).unwrap();
-    let refused = hg(&["phase", "--public", "."], &to);
+    let refused = hg(&["phase", "--public", "tip"], &to);
     assert!(String::from_utf8_lossy(&refused.stderr).contains("lock"), "{refused:?}");
     // Within this process too.
     let again = StoreLock::acquire(&dot_hg, LockScope::Store, Duration::from_millis(5));
     assert!(matches!(again, Err(ApplyError::Locked { .. })));
     drop(lock);
     assert_eq!(leftovers(&dot_hg), Vec::<String>::new());
-    hg_ok(&["phase", "--public", "."], &to);
+    hg_ok(&["phase", "--public", "tip"], &to);
 
     // What hg holds, this side waits for.
+    let seen = stores.path("seen");
+    let hook = format!(
+        "hooks.pretxnclose=for i in $(seq 600); do test -e '{}' && exit 0; sleep 0.05; done; exit 1",
+        seen.display()
+    );
     let mut child = Command::new("hg")
-        .args(["--config", "hooks.pretxnclose=sleep 2", "phase", "--draft", "--force", "."])
+        .args(["--config", &hook, "phase", "--draft", "--force", "tip"])
         .current_dir(&to)
         .env("HGRCPATH", "/dev/null")
         .spawn()
@@ -295,8 +300,9 @@ fn the_lock_is_mercurials(stores: &Stores) {
     }
     let held = StoreLock::acquire(&dot_hg, LockScope::Store, Duration::ZERO);
     assert!(matches!(held, Err(ApplyError::Locked { .. })), "{held:?}");
+    fs::write(&seen, "").unwrap();
     StoreLock::acquire(&dot_hg, LockScope::Store, Duration::from_secs(30)).unwrap();
-    child.wait().unwrap();
+    assert!(child.wait().unwrap().success());
 }
 
 #[test]

@@ -124,7 +124,7 @@ async fn two_hundred_megabytes_come_back() {
         let output = tokio::task::spawn_blocking(move || ssh.output().unwrap()).await.unwrap();
         assert!(output.status.success(), "{output:.200?}");
         assert!(told(&output.stdout).1 == input, "the bytes differ");
-        assert!(started.elapsed() < Duration::from_secs(60));
+        assert!(started.elapsed() < Duration::from_secs(240));
     }
 }
 
