@@ -363,8 +363,11 @@ impl Taking<'_> {
             std::thread::sleep(Duration::from_millis(20));
         }
         let held = self.host.hold(name);
+        // Records of others in between may be gone from the log, and are not needed.
+        let last = self.host.last_of(name)?.map(|record| record.sequence);
+        let end = last.map_or(held.end, |last| held.end.min(Some(last)));
         let mut next = copied.sequence().next();
-        while let Some(sequence) = next.filter(|next| Some(*next) <= held.end) {
+        while let Some(sequence) = next.filter(|next| Some(*next) <= end) {
             next = sequence.next();
             let Some(record) = self.host.record(sequence)? else { return Ok(None) };
             let Some(store) = record.store().filter(|store| store.repository == *name) else { continue };
