@@ -12,6 +12,7 @@ mod failover;
 mod faults;
 mod jetstream;
 mod kills;
+mod log;
 mod membership;
 mod one_picture;
 mod push_and_read;

@@ -13,8 +13,10 @@ mod frame;
 mod options;
 mod protocol;
 pub mod session;
+mod summary;
 
-pub use options::{MasterError, MasterOptions, SessionLimits, SshLimits, StoreFormatName};
+pub use options::{MasterError, MasterOptions, Retention, SessionLimits, SshLimits, StoreFormatName};
+pub use summary::{PushSummary, decode_summary};
 
 use std::future::Future;
 

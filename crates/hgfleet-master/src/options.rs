@@ -52,6 +52,8 @@ pub struct MasterOptions {
     pub lag_max: Duration,
     /// So is one that lacks more records than this. Default 10,000.
     pub lag_records_max: u64,
+    /// What the log keeps.
+    pub retention: Retention,
     /// How it takes copies from mirrors, and scrubs its stores.
     pub resync: ResyncOptions,
     /// Largest push, in bytes of its bundle and of its change. Default 4 GiB.
@@ -66,6 +68,24 @@ pub enum StoreFormatName {
     Current,
     /// Read by any Mercurial since 4.9.
     Since49,
+}
+
+/// What the log keeps beyond what its servers still need.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Retention {
+    /// The newest records, so many, are never trimmed. Default 100,000.
+    pub records_min: u64,
+    /// A server that has said nothing for longer is not waited for: it takes copies when it comes back. Default 1 day.
+    pub silent_max: Duration,
+    /// How often it is looked whether there is something to trim, and how old a record is at least that goes. Default 10 minutes: a
+    /// client whose push was left open asks the log for its outcome much sooner.
+    pub every: Duration,
+}
+
+impl Default for Retention {
+    fn default() -> Self {
+        Retention { records_min: 100_000, silent_max: Duration::from_secs(86_400), every: Duration::from_secs(600) }
+    }
 }
 
 /// Limits of the SSH door.

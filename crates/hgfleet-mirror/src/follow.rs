@@ -8,11 +8,10 @@ use std::time::Duration;
 use hgfleet_log::holder::NewestEpoch;
 use hgfleet_log::{Access, Divergence, Follower, Log, LogError, LogId, LogLocation, Record, Sequence, Tail, stop_at};
 use hgfleet_replica::Replica;
-use hgfleet_resync::Resync;
+use hgfleet_resync::{GapError, Resync, tail_before};
 use tokio::task::spawn_blocking;
 use tokio::time::{Instant, sleep};
 
-use crate::jump::tail_before;
 use crate::show::Showing;
 use crate::staging::{INLINE_BYTES_MAX, Incoming, Staging, StagingError};
 
@@ -36,8 +35,8 @@ pub(crate) enum Trouble {
     Staging(#[from] StagingError),
     #[error("the next record can't be staged: {0}. It goes on by itself once there is room")]
     Holding(std::io::Error),
-    #[error("the log begins at record {first}, and what is needed before it can't be had: {why}")]
-    Gap { first: Sequence, why: String },
+    #[error(transparent)]
+    Gap(#[from] GapError),
     #[error("{0}")]
     Replica(#[from] hgfleet_replica::ReplicaError),
 }

@@ -14,6 +14,7 @@
 
 mod body;
 mod door;
+mod gap;
 mod host;
 mod pace;
 mod peer;
@@ -23,6 +24,7 @@ mod scrub;
 mod take;
 mod wire;
 
+pub use gap::{GapError, Stock, stock_at, tail_before};
 pub use host::{Held, Host};
 pub use peer::{Peer, PeerError, peers};
 pub use progress::Progress;

@@ -6,6 +6,8 @@ use hgfleet_log::{
     AppendError, Body, Draft, Epoch, Follower, LogError, Payload, Record, RecordId, Refusal, Sequence, Tail, boot_time,
 };
 
+use hgfleet_resync::{GapError, Stock, stock_at, tail_before};
+
 use super::server::Server;
 use crate::clock::unix_ms;
 use crate::options::MasterError;
@@ -53,6 +55,15 @@ impl From<LogError> for Trouble {
         match error {
             // After a failed fsync only the next process may believe what it reads.
             LogError::Closed(why) => Trouble::Fatal(MasterError::Log(why)),
+            error => Trouble::Passing(error.to_string()),
+        }
+    }
+}
+
+impl From<GapError> for Trouble {
+    fn from(error: GapError) -> Trouble {
+        match error {
+            GapError::Log(error) => error.into(),
             error => Trouble::Passing(error.to_string()),
         }
     }
@@ -112,25 +123,32 @@ pub(crate) async fn start(server: &Server) -> Result<Follower, Trouble> {
     }
     let first = log.first().await?;
     let Some((seen, hash)) = replica.seen() else {
-        if first > Sequence::FIRST {
-            return Err(Trouble::Passing(format!(
-                "the log begins at {first}, and this server has nothing: it needs a copy from another server"
-            )));
-        }
-        return Ok(Follower::new(log_id, None));
+        return if first > Sequence::FIRST { jump(server, first).await } else { Ok(Follower::new(log_id, None)) };
     };
-    let records = match log.read(seen, 1).await {
-        Ok(records) => records,
-        Err(LogError::Trimmed { .. }) => {
-            return Err(Trouble::Passing(format!("the log begins at {first}, and this server ends at {seen}")));
+    let found = match log.read(seen, 1).await {
+        Ok(records) => records.first().map(Tail::of),
+        Err(LogError::Trimmed { .. }) if first.previous() == Some(seen) => {
+            Some(tail_before(log.as_ref(), first).await?)
         }
+        Err(LogError::Trimmed { .. }) => return jump(server, first).await,
         Err(error) => return Err(error.into()),
     };
-    match records.first() {
-        Some(record) if record.chain_hash() == hash => Ok(Follower::new(log_id, Some(Tail::of(record)))),
+    match found {
+        Some(tail) if tail.hash == hash => Ok(Follower::new(log_id, Some(tail))),
         Some(_) => Err(lost(format!("record {seen} is not the one that this server has seen"))),
         None => Err(lost(format!("this server has seen record {seen}, and the log ends before it"))),
     }
+}
+
+/// Goes on from the first record that can be read: what this server lacks before it is copied from another one.
+async fn jump(server: &Server, first: Sequence) -> Result<Follower, Trouble> {
+    let log = server.log.as_ref();
+    let to = tail_before(log, first).await?;
+    let stock = stock_at(log, server.log_id, &server.options.run, server.name(), &server.replica, to.sequence).await?;
+    let Stock { by, theirs, later } = stock;
+    let lacking = server.jump(to, theirs, later).await?;
+    tracing::warn!(to = %to.sequence, lacking, by, "going on from a later record; what is lacking is copied");
+    Ok(Follower::new(server.log_id, Some(to)))
 }
 
 /// Reads some records and checks that they follow; none at the log's end.

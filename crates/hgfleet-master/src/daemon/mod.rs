@@ -26,6 +26,7 @@ mod standby;
 mod term;
 #[cfg(test)]
 mod tests;
+mod trim;
 mod view;
 
 pub(crate) use peers::{Client, Peers};

@@ -1,12 +1,13 @@
 //! What one server keeps while its role changes: log, stores, door.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use hgfleet_directory::{Directory, LdifDirectory};
-use hgfleet_log::{Access, DiskUse, Log, LogId, Member, Record, Role, Sequence, ServerState};
-use hgfleet_replica::Replica;
+use hgfleet_log::{Access, DiskUse, Log, LogId, Member, Record, RepositoryName, Role, Sequence, ServerState, Tail};
+use hgfleet_replica::{Replica, Theirs};
 use hgfleet_resync::{Resync, StopOnDrop};
 use tokio::runtime::Handle;
 use tokio::task::JoinSet;
@@ -130,6 +131,25 @@ impl Server {
             self.apply(records).await?;
         }
         Ok(())
+    }
+
+    /// Goes on behind `to`, with what another server has there; see [`Replica::jump`]. Returns how many repositories have to be
+    /// copied.
+    pub(crate) async fn jump(
+        &self,
+        to: Tail,
+        theirs: Vec<Theirs>,
+        later: BTreeSet<RepositoryName>,
+    ) -> Result<usize, MasterError> {
+        let (replica, log) = (self.replica.clone(), self.log_id);
+        let _applying = self.applying.clone().lock_owned().await;
+        let lacking = blocking(move || {
+            replica.sync().map_err(stores)?;
+            replica.jump(log, to, &theirs, &|name| later.contains(name)).map_err(stores)
+        });
+        let lacking = lacking.await?;
+        self.resync.wake();
+        Ok(lacking)
     }
 
     /// Brings the stores to disk, at an orderly end.

@@ -18,7 +18,7 @@ use super::listen::{accept, accept_tcp, bind, bind_tcp};
 use super::locks::Locks;
 use super::master::Master;
 use super::server::Server;
-use super::{master_socket, mirrors, session_socket, view};
+use super::{master_socket, mirrors, session_socket, trim, view};
 use crate::door::{FromBalancer, Peer};
 use crate::options::MasterError;
 use crate::protocol::{MASTER_SOCKET, SESSION_SOCKET};
@@ -144,6 +144,7 @@ async fn begin(
         push_bytes_max: options.push_bytes_max,
     });
     listen(server, &master, tasks).await?;
+    tasks.spawn(trim::keep(server.clone()));
     tracing::info!(milliseconds = started.elapsed().as_millis() as u64, "master ready");
     Ok(master)
 }

@@ -13,7 +13,7 @@ use tokio::sync::oneshot;
 
 use super::*;
 use crate::client::{self, ClientError};
-use crate::options::{SessionLimits, SshLimits, StoreFormatName};
+use crate::options::{Retention, SessionLimits, SshLimits, StoreFormatName};
 use crate::protocol::{AppendRequest, Grant, PushEnd, SessionReply, SessionRequest, SessionTimes, Settled, Token};
 use crate::session::daemon::{Address, Daemon};
 
@@ -28,6 +28,7 @@ struct Fleet {
 fn options(folder: &Path) -> MasterOptions {
     MasterOptions {
         name: "master".to_owned(),
+        retention: Retention::default(),
         resync: hgfleet_resync::ResyncOptions::new(folder.join("run")),
         data: folder.join("master"),
         log: LogLocation::Embedded(folder.join("log")),

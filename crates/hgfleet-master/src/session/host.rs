@@ -6,13 +6,14 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use hg_store::prepare::{PrepareLimits, PreparedChange, PushSummary};
+use hg_store::prepare::{PrepareLimits, PreparedChange};
 use hg_store::{Repository, Snapshot, StoreError};
 use hg_wire::{CommitError, Host, HostError, Push, PushLimits};
-use hgfleet_log::{RecordId, RepositoryName, limits, planted, stop_at};
+use hgfleet_log::{RecordId, RepositoryName, planted, stop_at};
 
 use super::daemon::{Address, Daemon, unexpected};
 use crate::protocol::{AppendRequest, Grant, PushEnd, SessionReply, SessionRequest, SessionTimes, Settled, Token};
+use crate::summary::encode_summary;
 
 /// How long a session waits for a master, where there is none for a moment.
 const MASTER_WAIT: Duration = Duration::from_secs(20);
@@ -269,21 +270,6 @@ fn hand_over(
             SessionReply::Ended(end) => return Ok(end),
             SessionReply::Refused(text) | SessionReply::Failed(text) => return Ok(PushEnd::Refused(text)),
             _ => return Err(unexpected()),
-        }
-    }
-}
-
-/// Encodes a summary so that it fits into a record: of a very large push the first changesets and phases are named.
-fn encode_summary(mut summary: PushSummary) -> Vec<u8> {
-    loop {
-        match postcard::to_stdvec(&summary) {
-            Ok(bytes) if bytes.len() <= limits::SUMMARY_BYTES_MAX => return bytes,
-            Ok(_) => {
-                summary.changesets.truncate(summary.changesets.len() / 2);
-                summary.phases.truncate(summary.phases.len() / 2);
-                summary.bookmarks.truncate(summary.bookmarks.len() / 2);
-            }
-            Err(_) => return Vec::new(),
         }
     }
 }

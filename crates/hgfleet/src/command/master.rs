@@ -51,6 +51,7 @@ pub fn run(options: cli::Role) -> anyhow::Result<ExitCode> {
         lease: config.master.lease(),
         lag_max: Duration::from_secs(config.master.lag_seconds_max),
         lag_records_max: config.master.lag_records_max,
+        retention: config.retention(),
         resync: config.resync_options(),
         push_bytes_max: config.master.push_bytes_max,
     };
