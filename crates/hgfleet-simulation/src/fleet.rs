@@ -256,6 +256,7 @@ fn master_options(
         name,
         data,
         log,
+        retention: hgfleet_master::Retention::default(),
         resync: ResyncOptions::new(run.clone()),
         run,
         directory: kit.join("directory.ldif"),

@@ -2,6 +2,7 @@
 
 use clap::{Args, Parser, Subcommand};
 use std::net::SocketAddr;
+use std::num::NonZeroU64;
 use std::path::PathBuf;
 
 /// A fleet of Mercurial servers that looks like one
@@ -24,6 +25,10 @@ pub enum Command {
     Mirror(Role),
     /// Run the balancer: the front door for HTTP, HTTPS and SSH
     Balancer(Role),
+    /// Carry the sockets of this machine's servers to the other machines of the fleet, over TLS
+    Tunnel(Tunnel),
+    /// Make a certificate and a key by which a machine of the fleet knows the others
+    MachineKeys(MachineKeys),
     /// Serve repositories read-only over HTTP, without a fleet
     Web(Web),
     /// Speak the wire protocol for one repository on standard input and output, without a fleet
@@ -34,6 +39,9 @@ pub enum Command {
     /// Create, import, list, verify and delete repositories
     #[command(subcommand)]
     Repo(Repo),
+    /// Print the log's records
+    #[command(subcommand)]
+    Log(Log),
     /// The embedded directory's accounts
     #[command(subcommand)]
     Account(Account),
@@ -55,7 +63,12 @@ impl Command {
     pub fn is_a_server(&self) -> bool {
         matches!(
             self,
-            Command::Up(_) | Command::Master(_) | Command::Mirror(_) | Command::Balancer(_) | Command::Web(_)
+            Command::Up(_)
+                | Command::Master(_)
+                | Command::Mirror(_)
+                | Command::Balancer(_)
+                | Command::Tunnel(_)
+                | Command::Web(_)
         )
     }
 }
@@ -110,6 +123,29 @@ pub struct PublicAddresses {
     /// Address of the HTTPS door
     #[arg(long, value_name = "ADDR", hide = true)]
     pub https: Option<SocketAddr>,
+}
+
+/// `hgfleet tunnel`
+#[derive(Debug, Args)]
+pub struct Tunnel {
+    /// Which [[machine]] of the configuration this one is
+    #[arg(long, value_name = "NAME")]
+    pub machine: String,
+    #[command(flatten)]
+    pub config: ConfigFile,
+}
+
+/// `hgfleet machine-keys`
+#[derive(Debug, Args)]
+pub struct MachineKeys {
+    /// The machine's name, as in [[machine]]
+    #[arg(value_name = "MACHINE")]
+    pub machine: String,
+    /// Folder for them, to be carried to that machine's `keys` [default: `keys` of this one]
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+    #[command(flatten)]
+    pub config: ConfigFile,
 }
 
 /// `hgfleet web`
@@ -202,6 +238,44 @@ pub enum Repo {
     },
 }
 
+/// `hgfleet log`
+#[derive(Debug, Subcommand)]
+pub enum Log {
+    /// Print the last records, or those from a sequence on, one a line
+    List {
+        /// The first record to print [default: so many before the end]
+        #[arg(long, value_name = "SEQUENCE")]
+        from: Option<NonZeroU64>,
+        /// Most records to print
+        #[arg(long, value_name = "COUNT", default_value_t = 50)]
+        limit: u64,
+        #[command(flatten)]
+        form: LogForm,
+    },
+    /// Print all that one record says
+    Show {
+        /// The record, as in `stored as 1234`
+        sequence: NonZeroU64,
+        #[command(flatten)]
+        form: LogForm,
+    },
+    /// Print the last ten records, and each that comes, until it is told to stop
+    Tail {
+        #[command(flatten)]
+        form: LogForm,
+    },
+}
+
+/// How records are printed
+#[derive(Debug, Args)]
+pub struct LogForm {
+    /// Print each as a JSON object on a line of its own
+    #[arg(long)]
+    pub json: bool,
+    #[command(flatten)]
+    pub config: ConfigFile,
+}
+
 /// `hgfleet account`
 #[derive(Debug, Subcommand)]
 pub enum Account {
@@ -251,7 +325,7 @@ pub struct Failover {
 pub struct Wait {
     /// The record, as in `stored as 1234`
     #[arg(value_name = "SEQUENCE")]
-    pub sequence: std::num::NonZeroU64,
+    pub sequence: NonZeroU64,
     /// How long to wait, in seconds
     #[arg(long, value_name = "S", default_value_t = 10)]
     pub timeout: u64,

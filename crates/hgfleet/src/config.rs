@@ -1,7 +1,12 @@
 //! The configuration: one TOML file that every role and every tool reads.
 
+mod machine;
+
+pub use machine::MachineSection;
+
 use anyhow::{Context, bail};
 use hgfleet_log::{JetStreamOptions, LogLocation, TlsFiles};
+use hgfleet_master::Retention;
 use hgfleet_resync::{ResyncOptions, ScrubOptions};
 use serde::Deserialize;
 use std::net::SocketAddr;
@@ -18,8 +23,24 @@ const FILE_BYTES_MAX: u64 = 1 << 20;
 const SEARCHED: [&str; 2] = ["hgfleet.toml", "hgfleet-data/hgfleet.toml"];
 
 /// The sections and their keys, for a message that names the nearest one to what was misspelt.
-const KNOWN: [(&str, &[&str]); 11] = [
-    ("log", &["backend", "path", "servers", "stream", "replicas", "credentials", "nkey", "tls", "monitoring"]),
+const KNOWN: [(&str, &[&str]); 12] = [
+    (
+        "log",
+        &[
+            "backend",
+            "path",
+            "servers",
+            "stream",
+            "replicas",
+            "credentials",
+            "nkey",
+            "tls",
+            "monitoring",
+            "retain_records",
+            "retain_seconds",
+            "trim_every_seconds",
+        ],
+    ),
     ("ssh", &["listen", "host_key", "login_grace_seconds"]),
     ("http", &["listen", "listen_https", "certificate", "key"]),
     ("directory", &["ldif"]),
@@ -43,6 +64,7 @@ const KNOWN: [(&str, &[&str]); 11] = [
     ("resync", &["bytes_per_second"]),
     ("scrub", &["bytes_per_second", "every_seconds"]),
     ("mirror", &["name", "data", "listen"]),
+    ("machine", &["name", "address", "servers"]),
 ];
 
 /// The whole file.
@@ -70,9 +92,9 @@ pub struct Config {
     /// What new repositories are like
     #[serde(default)]
     pub repositories: RepositoriesSection,
-    /// The balancer
-    #[serde(default)]
-    pub balancer: BalancerSection,
+    /// The balancers
+    #[serde(default = "only_balancer", deserialize_with = "one_or_many")]
+    pub balancer: Vec<BalancerSection>,
     /// The servers that can become master
     #[serde(default)]
     pub standby: Vec<StandbySection>,
@@ -85,6 +107,9 @@ pub struct Config {
     /// The mirrors
     #[serde(default)]
     pub mirror: Vec<MirrorSection>,
+    /// The machines, where there are several
+    #[serde(default)]
+    pub machine: Vec<MachineSection>,
 }
 
 /// `[log]`
@@ -109,6 +134,12 @@ pub struct LogSection {
     pub tls: Option<LogTlsSection>,
     /// Monitoring ports of the NATS servers, as `http://host:8222`, asked whether records are on disk
     pub monitoring: Vec<String>,
+    /// The newest records, so many, are never trimmed
+    pub retain_records: u64,
+    /// How long a server may be silent and still find all records that it needs, in seconds
+    pub retain_seconds: u64,
+    /// How often it is looked whether something can be trimmed, and how old a record is at least that goes, in seconds
+    pub trim_every_seconds: u64,
 }
 
 /// `tls` in `[log]`
@@ -210,7 +241,7 @@ pub enum RepositoryFormat {
     Plain,
 }
 
-/// `[balancer]`
+/// `[balancer]`, or `[[balancer]]`
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct BalancerSection {
@@ -272,6 +303,9 @@ impl Default for LogSection {
             nkey: None,
             tls: None,
             monitoring: Vec::new(),
+            retain_records: 100_000,
+            retain_seconds: 86_400,
+            trim_every_seconds: 600,
         }
     }
 }
@@ -393,7 +427,8 @@ impl Config {
         let mut config: Config =
             table.try_into().map_err(|error: toml::de::Error| anyhow::anyhow!("{}", error.message()))?;
         config.folder = folder;
-        let mut names = vec![config.master.name.as_str(), config.balancer.name.as_str()];
+        let mut names = vec![config.master.name.as_str()];
+        names.extend(config.balancer.iter().map(|balancer| balancer.name.as_str()));
         names.extend(config.standby.iter().map(|standby| standby.name.as_str()));
         names.extend(config.mirror.iter().map(|mirror| mirror.name.as_str()));
         for (at, name) in names.iter().enumerate() {
@@ -435,6 +470,20 @@ impl Config {
         }
     }
 
+    /// Folder of private keys and certificates; mode 0700.
+    pub fn keys_folder(&self) -> PathBuf {
+        self.folder.join("keys")
+    }
+
+    /// What the log keeps beyond what the servers still need.
+    pub fn retention(&self) -> Retention {
+        Retention {
+            records_min: self.log.retain_records,
+            silent_max: Duration::from_secs(self.log.retain_seconds),
+            every: Duration::from_secs(self.log.trim_every_seconds.max(1)),
+        }
+    }
+
     /// Folder of sockets and of pushes being received; mode 0700.
     pub fn run_folder(&self) -> PathBuf {
         self.folder.join("run")
@@ -467,6 +516,23 @@ impl Config {
         }
     }
 
+    /// The balancer called `name`; the only one where `name` is absent.
+    ///
+    /// # Errors
+    ///
+    /// No such entry, or several and no name.
+    pub fn balancer_named(&self, name: Option<&str>) -> anyhow::Result<&BalancerSection> {
+        let known = || self.balancer.iter().map(|balancer| balancer.name.as_str()).collect::<Vec<_>>().join(", ");
+        match (name, self.balancer.as_slice()) {
+            (None, [only]) => Ok(only),
+            (None, _) => bail!("there are several balancers; choose one with --name: {}", known()),
+            (Some(name), balancers) => balancers
+                .iter()
+                .find(|balancer| balancer.name == name)
+                .with_context(|| format!("no [[balancer]] is called {name}; there are: {}", known())),
+        }
+    }
+
     /// The mirror called `name`; the only one where `name` is absent.
     ///
     /// # Errors
@@ -483,6 +549,23 @@ impl Config {
             (None, mirrors) => bail!("there are several mirrors; choose one with --name: {}", names(mirrors)),
         }
     }
+}
+
+fn only_balancer() -> Vec<BalancerSection> {
+    vec![BalancerSection::default()]
+}
+
+fn one_or_many<'de, D: serde::Deserializer<'de>>(input: D) -> Result<Vec<BalancerSection>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Given {
+        One(BalancerSection),
+        Many(Vec<BalancerSection>),
+    }
+    Ok(match Given::deserialize(input)? {
+        Given::One(one) => vec![one],
+        Given::Many(many) => many,
+    })
 }
 
 impl MasterSection {
@@ -547,6 +630,8 @@ backend = "embedded"                  # SQLite, one machine; or "jetstream": a N
 path = "log"
 # servers = ["nats://n1:4222", "nats://n2:4222", "nats://n3:4222"]
 # replicas = 3
+retain_records = 100000               # the newest records, so many, are kept in any case
+retain_seconds = 86400                # a server that was away for longer takes copies of what it lacks
 
 [ssh]
 listen = "{ssh}"              # where people push
@@ -599,7 +684,7 @@ data = "mirror-2"
 mod tests {
     use super::*;
 
-    fn parse(text: &str) -> anyhow::Result<Config> {
+    pub(super) fn parse(text: &str) -> anyhow::Result<Config> {
         Config::parse(text, PathBuf::from("/data"))
     }
 

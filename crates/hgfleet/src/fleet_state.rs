@@ -163,9 +163,13 @@ pub async fn open_log(config: &Config) -> anyhow::Result<Arc<dyn Log>> {
 /// The servers that the configuration names.
 fn expected(config: &Config) -> Vec<(&str, Role)> {
     let mirrors = config.mirror.iter().map(|mirror| (mirror.name.as_str(), Role::Mirror));
-    let others = [(config.master.name.as_str(), Role::Master), (config.balancer.name.as_str(), Role::Balancer)];
+    let balancers = config.balancer.iter().map(|balancer| (balancer.name.as_str(), Role::Balancer));
     let standbys = config.standby.iter().map(|standby| (standby.name.as_str(), Role::Standby));
-    mirrors.chain(standbys).chain(others).collect()
+    std::iter::once((config.master.name.as_str(), Role::Master))
+        .chain(mirrors)
+        .chain(standbys)
+        .chain(balancers)
+        .collect()
 }
 
 impl Server {

@@ -4,6 +4,7 @@ mod account;
 mod drain;
 mod failover;
 mod import;
+mod log;
 mod master;
 mod repo;
 mod resync;
@@ -11,6 +12,7 @@ mod roles;
 mod serve;
 mod session;
 mod status;
+mod tunnel;
 pub mod up;
 mod wait;
 mod web;
@@ -30,6 +32,9 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Balancer(options) => roles::balancer(options),
         Command::Account(command) => account::run(command),
         Command::Failover(options) => failover::run(options),
+        Command::Tunnel(options) => tunnel::run(options),
+        Command::MachineKeys(options) => tunnel::make_keys(options),
+        Command::Log(command) => log::run(command),
         Command::Wait(options) => wait::run(options),
         Command::Drain(options) => drain::run(options, true),
         Command::Undrain(options) => drain::run(options, false),

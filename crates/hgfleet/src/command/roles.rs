@@ -46,7 +46,7 @@ pub fn balancer(options: cli::Role) -> anyhow::Result<ExitCode> {
     let http = options.addresses.http.unwrap_or(config.http.listen);
     let https = options.addresses.https.unwrap_or(config.http.listen_https);
     let options = BalancerOptions {
-        name: options.name.unwrap_or_else(|| config.balancer.name.clone()),
+        name: config.balancer_named(options.name.as_deref())?.name.clone(),
         log: config.log_location(),
         run: config.run_folder(),
         http: Some(passed.take_or_bind("http", "listen in [http]", http)?),

@@ -145,7 +145,7 @@ fn roles(
     let mut roles = vec![role("master", &config.master.name, Vec::new())];
     roles.extend(config.standby.iter().map(|standby| role("master", &standby.name, Vec::new())));
     roles.extend(config.mirror.iter().map(|mirror| role("mirror", &mirror.name, Vec::new())));
-    roles.push(role("balancer", &config.balancer.name, sockets));
+    roles.push(role("balancer", &config.balancer_named(None)?.name, sockets));
     Ok(roles)
 }
 
