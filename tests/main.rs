@@ -13,6 +13,7 @@ mod faults;
 mod jetstream;
 mod kills;
 mod log;
+mod machines;
 mod membership;
 mod one_picture;
 mod push_and_read;

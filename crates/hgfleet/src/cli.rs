@@ -19,6 +19,8 @@ pub struct Cli {
 pub enum Command {
     /// Run the whole fleet on this machine: a master, two mirrors and a balancer; makes what is missing
     Up(Up),
+    /// Make a data folder's configuration, keys and directory, and start nothing
+    Init(Init),
     /// Run the master, or with the name of a [[standby]] a server that takes over when the master is gone
     Master(Role),
     /// Run one mirror: follows the log, serves reads over HTTP
@@ -96,6 +98,14 @@ pub struct Up {
     /// Address of the HTTPS door [default: 127.0.0.1:8443]
     #[arg(long, value_name = "ADDR")]
     pub https: Option<SocketAddr>,
+}
+
+/// `hgfleet init`
+#[derive(Debug, Args)]
+pub struct Init {
+    /// Folder that holds everything
+    #[arg(long, value_name = "DIR", default_value = "hgfleet-data")]
+    pub data: PathBuf,
 }
 
 /// `hgfleet master`, `mirror`, `balancer`

@@ -56,8 +56,8 @@ pub fn in_folder(folder: &DataFolder, addresses: &Addresses) -> anyhow::Result<M
     }
     let mut files = AuthorityFiles::below(path);
     files.server = Identity { certificate: config.path(&config.http.certificate), key: config.path(&config.http.key) };
-    let names: Vec<String> =
-        [addresses.ssh, addresses.http, addresses.https].iter().map(|address| address.ip().to_string()).collect();
+    let addresses = [addresses.ssh, addresses.http, addresses.https].map(|address| address.ip().to_string());
+    let names: Vec<String> = config.http.host.iter().cloned().chain(addresses).collect();
     authority::ensure(&files, &names).context("cannot make the certificates")?;
     let ldif = config.path(&config.directory.ldif);
     let mut made = Made::default();

@@ -4,6 +4,7 @@ mod account;
 mod drain;
 mod failover;
 mod import;
+mod init;
 mod log;
 mod master;
 mod repo;
@@ -32,6 +33,7 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Balancer(options) => roles::balancer(options),
         Command::Account(command) => account::run(command),
         Command::Failover(options) => failover::run(options),
+        Command::Init(options) => init::run(options),
         Command::Tunnel(options) => tunnel::run(options),
         Command::MachineKeys(options) => tunnel::make_keys(options),
         Command::Log(command) => log::run(command),

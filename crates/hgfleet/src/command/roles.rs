@@ -56,7 +56,11 @@ pub fn balancer(options: cli::Role) -> anyhow::Result<ExitCode> {
             certificate: config.path(&config.http.certificate),
             key: config.path(&config.http.key),
         }),
-        host: if https.ip().is_loopback() { "localhost".to_owned() } else { https.ip().to_string() },
+        host: match &config.http.host {
+            Some(host) => host.clone(),
+            None if https.ip().is_loopback() => "localhost".to_owned(),
+            None => https.ip().to_string(),
+        },
         hosts: vec![https.ip().to_string(), http.ip().to_string()],
         https_port: https.port(),
         masters: Vec::new(),

@@ -6,7 +6,7 @@ use crate::listeners;
 use crate::make_missing::{self, Made};
 use crate::supervise::{Role, keep_running};
 use crate::{cli, ready};
-use anyhow::Context;
+use anyhow::{Context, bail};
 use std::ffi::OsString;
 use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
@@ -31,6 +31,12 @@ pub fn run(options: cli::Up) -> anyhow::Result<ExitCode> {
     let file = options.data.join(config::FILE_NAME);
     // Everything that can refuse comes before anything is made.
     let existing = if file.exists() { Some(Config::read(&file)?) } else { None };
+    if existing.as_ref().is_some_and(|config| !config.machine.is_empty()) {
+        bail!(
+            "{} has several machines: start this one's servers one by one, and its tunnel (docs/several-machines.md)",
+            file.display()
+        );
+    }
     let folder = if options.data.exists() { Some(DataFolder::open(&options.data)?) } else { None };
     let doors = if folder.is_some() {
         Doors::bind_patiently(&options, existing.as_ref())?
