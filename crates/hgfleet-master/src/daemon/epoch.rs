@@ -82,16 +82,16 @@ pub(crate) async fn take(
         let epoch = Epoch::after(tail.map(|tail| tail.epoch))
             .ok_or_else(|| Trouble::Passing("the log's epochs are used up".to_owned()))?;
         let id = RecordId::random().map_err(|error| Trouble::Passing(error.to_string()))?;
-        tried.push(id);
         let body = Body::Epoch { holder: server.name().to_owned() };
         let draft = Draft::following(tail.as_ref(), epoch, id, unix_ms(), body);
         let since = boot_time();
+        tried.push((id, since));
         match log.append(draft, Payload::Empty).await {
             Ok(record) => return Ok(Some(Taken { epoch, tail: Tail::of(&record), counter, since })),
             Err(AppendError::Refused(Refusal::WrongLastSequence { .. } | Refusal::Fenced { .. })) => {
                 // What came between may be an epoch record of ours whose outcome was unknown.
                 read_on(server, follower).await?;
-                for id in tried {
+                for (id, since) in tried {
                     let Some(record) = log.find(&id).await? else { continue };
                     if follower.at().is_some_and(|at| at.sequence == record.sequence) {
                         let (epoch, tail) = (record.epoch, Tail::of(&record));

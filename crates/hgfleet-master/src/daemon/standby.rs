@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use hgfleet_log::{Epoch, LeaseWatch, Role, ServerState, boot_time, stop_at};
+use hgfleet_log::{Epoch, LeaseWatch, Role, ServerState, Tail, boot_time, stop_at};
 use tokio::net::UnixStream;
 use tokio::task::JoinSet;
 
@@ -90,6 +90,7 @@ async fn follow(
     if let Some(at) = follower.at() {
         server.apply_through(at.sequence).await?;
     }
+    let mut epoch = follower.at().map(|tail| tail.epoch);
     loop {
         // Read before the lease: a process that is stopped in between must not take an old counter for one that stands still.
         let now = boot_time();
@@ -100,6 +101,7 @@ async fn follow(
         if watch.has_lapsed(now) || names_us || nobody {
             epoch::read_on(server, &mut follower).await?;
             let tail = follower.at();
+            heed(&mut epoch, tail, watch);
             // A lease of an epoch that has ended says nothing of the one that followed.
             let ours = names_us && lease.as_ref().is_some_and(|lease| lease.epoch == tail.map(|tail| tail.epoch));
             if watch.has_lapsed(now) || ours || (nobody && tail.is_none()) {
@@ -117,6 +119,7 @@ async fn follow(
         }
         let records = epoch::read_some(server, &mut follower).await?;
         let at = follower.at().copied();
+        heed(&mut epoch, at.as_ref(), watch);
         if records.is_empty() {
             standing.with(|state| {
                 state.trouble = None;
@@ -128,6 +131,15 @@ async fn follow(
             standing.with(|state| state.is_whole = false);
             server.apply(records).await?;
         }
+    }
+}
+
+/// A new epoch is a sign of life as well: its holder has a lease time from there, whether or not it has renewed the lease yet.
+fn heed(epoch: &mut Option<Epoch>, tail: Option<&Tail>, watch: &mut LeaseWatch) {
+    let newest = tail.map(|tail| tail.epoch);
+    if newest > *epoch {
+        *epoch = newest;
+        watch.wait_again(boot_time());
     }
 }
 
