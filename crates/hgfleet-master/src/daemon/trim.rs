@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use hgfleet_log::{LogError, Member, Role, Sequence};
+use hgfleet_replica::Replica;
 
 use super::server::Server;
 use crate::clock::unix_ms;
@@ -34,7 +35,7 @@ async fn trim(server: &Server, aging: &mut Aging) -> Result<Option<Sequence>, Lo
     let old = aging.old(end, Instant::now(), retention);
     let visible = log.view().await?.and_then(|view| view.visible);
     let needed = least_needed(&log.members().await?, unix_ms(), retention);
-    let ours = server.replica.durable_position();
+    let ours = kept_here(&server.replica);
     let floor = Sequence::new(end.get().saturating_sub(retention.records_min));
     let Some(checkpoint) = [old, visible, needed, ours, floor].into_iter().min().flatten() else { return Ok(None) };
     let began = log.first().await?;
@@ -47,6 +48,13 @@ async fn trim(server: &Server, aging: &mut Aging) -> Result<Option<Sequence>, Lo
         first = next;
     }
     Ok((first > began).then_some(first))
+}
+
+/// Up to where this server has the log on disk. What it has in quarantine may be nowhere else: the log keeps what that lacks until it was
+/// repaired, though it counts in no position.
+fn kept_here(replica: &Replica) -> Option<Sequence> {
+    let quarantined = replica.quarantined().into_iter().map(|(name, _)| replica.position_of(&name));
+    quarantined.chain([replica.durable_position()]).min().flatten()
 }
 
 /// Up to where each server with stores has the log on its own disk; none: one has nothing yet, or there is no server.
