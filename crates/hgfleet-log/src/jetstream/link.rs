@@ -149,7 +149,8 @@ impl Link {
 
     /// Says on the connection that there is that the log has grown. Nothing depends on it.
     pub(super) async fn hint(&self, sequence: Sequence) {
-        if let Ok(session) = self.session().await {
+        let current = self.session.try_lock().ok().and_then(|current| current.clone());
+        if let Some(session) = current.filter(|session| session.is_usable()) {
             let number = Bytes::from(sequence.to_string());
             if let Err(error) = session.client.publish(self.hints_subject.clone(), number).await {
                 tracing::debug!(%error, "followers were not told of an append");

@@ -243,7 +243,11 @@ impl JetStreamLog {
         let state = state.map_err(Trouble::of("looking at the stream of records"))?;
         match Sequence::new(state.first) {
             Some(first) if from < first => Err(LogError::Trimmed { from, first }),
-            _ if from.get() > state.last => Ok(Vec::new()),
+            _ if from.get() > state.last => {
+                // Whoever said that there is more was wrong. A true word that this takes back comes again with the next look.
+                self.link.hints().send_replace(Sequence::new(state.last));
+                Ok(Vec::new())
+            }
             _ => Err(LogError::Damaged { sequence: from, why: "missing in the stream".to_owned() }),
         }
     }
