@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use rustix::net::sockopt;
 use rustls_pki_types::ServerName;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional_with_sizes};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
@@ -109,7 +110,7 @@ impl Destination {
         let name = ServerName::try_from(self.machine.name.clone()).map_err(io::Error::other)?;
         let greet = async {
             let stream = TcpStream::connect(&self.machine.address).await?;
-            stream.set_nodelay(true)?;
+            stay_alive(&stream)?;
             let mut far = self.client.connect(name, stream).await?;
             far.write_all(format!("{}\n", self.path).as_bytes()).await?;
             Ok::<_, io::Error>(far)
@@ -148,7 +149,7 @@ async fn receive(
     ours: &HashMap<String, PathBuf>,
     _permit: OwnedSemaphorePermit,
 ) -> io::Result<()> {
-    stream.set_nodelay(true)?;
+    stay_alive(&stream)?;
     let greet = async {
         let mut far = tls.accept(stream).await?;
         let path = read_line(&mut far).await?;
@@ -159,6 +160,17 @@ async fn receive(
     };
     let (mut far, mut near) = within(greet).await?;
     copy_bidirectional_with_sizes(&mut far, &mut near, BUFFER_BYTES, BUFFER_BYTES).await.map(drop)
+}
+
+/// Small messages go at once, and a machine that vanished without a word is noticed within a minute.
+fn stay_alive(stream: &TcpStream) -> io::Result<()> {
+    stream.set_nodelay(true)?;
+    sockopt::set_socket_keepalive(stream, true)?;
+    sockopt::set_tcp_keepidle(stream, Duration::from_secs(20))?;
+    sockopt::set_tcp_keepintvl(stream, Duration::from_secs(10))?;
+    sockopt::set_tcp_keepcnt(stream, 4)?;
+    // For what was sent and is not acknowledged, in milliseconds.
+    Ok(sockopt::set_tcp_user_timeout(stream, 60_000)?)
 }
 
 /// Reads the line with which a connection begins, and nothing behind it.
