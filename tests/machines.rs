@@ -172,8 +172,9 @@ fn two_machines_are_one_fleet_outlive_a_cut_between_them_and_hand_over() {
     machines.commit("while they are cut off");
     let said = machines.push(0).ok();
     assert!(said.out.contains("visible on 1 of 1 mirrors"), "{said:#?}");
-    assert_eq!(machines.tip(1), before, "what it had");
     assert_ne!(machines.tip(0), before);
+    // What it had, or what it has read in the log meanwhile.
+    assert!([before, machines.tip(0)].contains(&machines.tip(1)));
     let _tunnel = machines.start("m2", &["tunnel", "--machine", "m2"]);
     machines.wait_until_whole();
     assert_eq!(machines.tip(1), machines.tip(0));

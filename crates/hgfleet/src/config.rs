@@ -13,7 +13,6 @@ use hgfleet_log::{JetStreamOptions, LogLocation, TlsFiles};
 use hgfleet_master::Retention;
 use hgfleet_resync::{ResyncOptions, ScrubOptions};
 use serde::Deserialize;
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -324,6 +323,7 @@ fn nearest<'a>(word: &str, known: impl Iterator<Item = &'a str>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::net::SocketAddr;
 
     pub(super) fn parse(text: &str) -> anyhow::Result<Config> {
         Config::parse(text, PathBuf::from("/data"))
