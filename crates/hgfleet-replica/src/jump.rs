@@ -3,12 +3,10 @@
 use std::collections::BTreeMap;
 use std::sync::PoisonError;
 
-use hg_store::apply::StoreStat;
 use hgfleet_log::{LogId, RepositoryName, Sequence, Tail};
 
 use crate::ReplicaError;
-use crate::replica::{Inner, Replica};
-use crate::state::Advance;
+use crate::replica::Replica;
 
 /// A repository as another server has it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -67,7 +65,7 @@ impl Replica {
                     lacking += usize::from(entry.current().quarantine.is_some());
                 }
                 None => {
-                    inner.expect_copy(theirs, reason())?;
+                    inner.enter_absent(&theirs.name, theirs.created, reason())?;
                     lacking += 1;
                 }
             }
@@ -85,24 +83,5 @@ impl Replica {
         }
         inner.sync()?;
         Ok(lacking)
-    }
-}
-
-impl Inner {
-    /// Keeps that there is a repository, of which nothing is here.
-    fn expect_copy(&self, theirs: &Theirs, reason: String) -> Result<(), ReplicaError> {
-        let nothing = Advance {
-            id: 0,
-            sequence: theirs.created,
-            digest: [0; 32],
-            state: &Default::default(),
-            stat: &StoreStat::default(),
-            bytes: 0,
-            nodes: None,
-            afresh: false,
-        };
-        let id = self.state.create(&theirs.name, theirs.created, None, &nothing, Some(&reason))?;
-        self.enter(&theirs.name, theirs.created, Advance { id, ..nothing }, None, Some(reason));
-        Ok(())
     }
 }

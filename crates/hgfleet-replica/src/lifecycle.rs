@@ -132,9 +132,20 @@ impl Inner {
         reason: String,
     ) -> Result<Outcome, ReplicaError> {
         tracing::error!(repository = name.as_str(), reason, "repository put into quarantine");
+        self.enter_absent(name, sequence, reason.clone())?;
+        Ok(Outcome::Quarantined(reason))
+    }
+
+    /// Keeps, in quarantine, that there is a repository of which nothing is here.
+    pub(crate) fn enter_absent(
+        &self,
+        name: &RepositoryName,
+        created: Sequence,
+        reason: String,
+    ) -> Result<(), ReplicaError> {
         let nothing = Advance {
             id: 0,
-            sequence,
+            sequence: created,
             digest: [0; 32],
             state: &Default::default(),
             stat: &StoreStat::default(),
@@ -142,9 +153,9 @@ impl Inner {
             nodes: None,
             afresh: false,
         };
-        let id = self.state.create(name, sequence, None, &nothing, Some(&reason))?;
-        self.enter(name, sequence, Advance { id, ..nothing }, None, Some(reason.clone()));
-        Ok(Outcome::Quarantined(reason))
+        let id = self.state.create(name, created, None, &nothing, Some(&reason))?;
+        self.enter(name, created, Advance { id, ..nothing }, None, Some(reason));
+        Ok(())
     }
 
     /// Deletes a repository, whatever state it is in: this also ends a quarantine.
