@@ -14,22 +14,8 @@ impl Record {
     /// Where they are not exactly what [`Record::encode`] writes: cut, longer, altered, of an unknown
     /// version or kind.
     pub fn decode(bytes: &[u8]) -> Result<Record, RecordError> {
-        let need = HEADER_BYTES + DIGEST_BYTES;
-        if bytes.len() < need {
-            return Err(RecordError::Short { have: bytes.len(), need });
-        }
         bound("record", bytes.len() as u64, RECORD_BYTES_MAX as u64)?;
-        let mut head = Fields(bytes);
-        if head.array()? != MAGIC {
-            return Err(RecordError::Magic);
-        }
-        // Magic, version and kind stay where they are in every version, so that a newer record is named as such.
-        let version = head.u16()?;
-        if version != VERSION {
-            return Err(RecordError::Version(version));
-        }
-        let kind = head.u16()?;
-        let length = head.u32()? as usize;
+        let (kind, length) = kind_and_length(bytes)?;
         if length > bytes.len() {
             return Err(RecordError::Short { have: bytes.len(), need: length });
         }
@@ -66,21 +52,8 @@ impl Record {
     /// # Errors
     /// Where they don't begin as a record of this version does, or end before it.
     pub(crate) fn encoded_length(bytes: &[u8]) -> Result<usize, RecordError> {
-        let need = HEADER_BYTES + DIGEST_BYTES;
-        if bytes.len() < need {
-            return Err(RecordError::Short { have: bytes.len(), need });
-        }
-        let mut head = Fields(bytes);
-        if head.array()? != MAGIC {
-            return Err(RecordError::Magic);
-        }
-        let version = head.u16()?;
-        if version != VERSION {
-            return Err(RecordError::Version(version));
-        }
-        let _kind = head.u16()?;
-        let length = head.u32()? as usize;
-        if length < need || length > RECORD_BYTES_MAX {
+        let (_, length) = kind_and_length(bytes)?;
+        if !(HEADER_BYTES + DIGEST_BYTES..=RECORD_BYTES_MAX).contains(&length) {
             return Err(RecordError::Field("length"));
         }
         if length > bytes.len() {
@@ -88,6 +61,24 @@ impl Record {
         }
         Ok(length)
     }
+}
+
+/// Reads the head of what is long enough to be a record, of this version. The length is what it says, not more.
+fn kind_and_length(bytes: &[u8]) -> Result<(u16, usize), RecordError> {
+    let need = HEADER_BYTES + DIGEST_BYTES;
+    if bytes.len() < need {
+        return Err(RecordError::Short { have: bytes.len(), need });
+    }
+    let mut head = Fields(bytes);
+    if head.array()? != MAGIC {
+        return Err(RecordError::Magic);
+    }
+    // Magic, version and kind stay where they are in every version, so that a newer record is named as such.
+    let version = head.u16()?;
+    if version != VERSION {
+        return Err(RecordError::Version(version));
+    }
+    Ok((head.u16()?, head.u32()? as usize))
 }
 
 fn decode_store(fields: &mut Fields<'_>) -> Result<StoreRecord, RecordError> {
