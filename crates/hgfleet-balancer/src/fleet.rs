@@ -75,6 +75,11 @@ impl Fleet {
         self.learn(&names, |_| false);
     }
 
+    /// Whether any mirror was ever heard of.
+    pub(crate) fn knows_any(&self) -> bool {
+        !self.known().is_empty()
+    }
+
     fn learn(&self, names: &[&str], in_view: impl Fn(&str) -> bool) {
         let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
         let mut next: Vec<Known> = known.to_vec();

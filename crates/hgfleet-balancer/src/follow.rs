@@ -16,7 +16,7 @@ use crate::mirror::Health;
 
 /// How often the log's view is read while the master tells of each new one.
 const POLL_TOLD: Duration = Duration::from_millis(500);
-/// How long the view may be unreadable before sockets are looked for.
+/// How long the view may be unreadable, or name nobody, before sockets are looked for.
 const VIEW_PATIENCE: Duration = Duration::from_secs(1);
 /// The pauses between attempts to reach the master.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
@@ -40,28 +40,28 @@ pub(crate) struct Following {
 }
 
 impl Following {
-    /// Reads the view from the log, for ever, and says there how this balancer is. Where it can't be read, the mirrors' sockets tell at
-    /// least who is there.
+    /// Reads the view from the log, for ever, and says there how this balancer is. Where it can't be read, or no mirror was ever in it (a master
+    /// outlived them, and a new one has not begun), the mirrors' sockets tell at least who is there.
     pub(crate) async fn read_views(&self) {
         let mut log = None;
-        let mut unread_since = Instant::now();
+        let mut unknown_since = Instant::now();
         let mut reported: Option<Instant> = None;
         loop {
             let read = self.read_view(&mut log).await;
             self.masters.set_log(log.clone());
+            let is_read = read.is_ok();
             match read {
-                Ok(()) => {
-                    unread_since = Instant::now();
-                    self.asked.send_replace(true);
-                }
+                Ok(()) => drop(self.asked.send_replace(true)),
                 Err(error) => {
                     tracing::debug!(%error, "the view can't be read");
                     log = None;
-                    if unread_since.elapsed() > VIEW_PATIENCE {
-                        self.fleet.discover();
-                        unread_since = Instant::now();
-                    }
                 }
+            }
+            if is_read && self.fleet.knows_any() {
+                unknown_since = Instant::now();
+            } else if unknown_since.elapsed() > VIEW_PATIENCE {
+                self.fleet.discover();
+                unknown_since = Instant::now();
             }
             if reported.is_none_or(|at| at.elapsed() >= self.heartbeat) {
                 self.report(log.as_deref()).await;
