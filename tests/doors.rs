@@ -10,7 +10,7 @@ fn no_terminal_no_forwarding_no_files() {
     let with = |options: &[&str], rest: &[&str]| run(fleet.ssh_command().args(options).args(rest));
     let sftp = run(Command::new("ssh")
         .args(["-p", &fleet.ssh_port.to_string(), "-s"])
-        .args(crate::support::fleet::ssh_options())
+        .args(crate::support::clients::ssh_options())
         .arg("-i")
         .arg(fleet.path("home/.ssh/id_ed25519"))
         .args(["hg@127.0.0.1", "sftp"]));

@@ -1,6 +1,7 @@
 //! A master that dies, is stopped, or is asked to hand over is followed by a standby, and nothing is lost.
 
-use crate::support::fleet::{Fleet, WorkingCopy, kill};
+use crate::support::clients::WorkingCopy;
+use crate::support::fleet::{Fleet, kill};
 use crate::support::steps::TAKEOVER_STEPS;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};

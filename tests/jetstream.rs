@@ -1,6 +1,7 @@
 //! The same fleet with its log in a NATS server.
 
-use crate::support::fleet::{Fleet, history};
+use crate::support::clients::history;
+use crate::support::fleet::Fleet;
 use crate::support::nats::Server;
 
 #[test]

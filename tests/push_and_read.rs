@@ -1,6 +1,7 @@
 //! A push over SSH is stored as the same bytes on every server, and comes out of a clone over HTTPS.
 
-use crate::support::fleet::{Fleet, history};
+use crate::support::clients::history;
+use crate::support::fleet::Fleet;
 
 #[test]
 fn a_push_is_stored_everywhere_and_comes_out_of_every_door() {

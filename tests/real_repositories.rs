@@ -2,7 +2,8 @@
 //!
 //! The bundles are looked for where `HGFLEET_BENCH_DATA` says, default `../shared/data` beside the checkout.
 
-use crate::support::fleet::{Fleet, WorkingCopy};
+use crate::support::clients::WorkingCopy;
+use crate::support::fleet::Fleet;
 use std::path::{Path, PathBuf};
 
 /// How many pushes carry a repository in pieces.

@@ -1,6 +1,7 @@
 //! What is wrong gets one clear error that names the thing and the remedy; the rest goes on, and nothing is lost.
 
-use crate::support::fleet::{Fleet, HGFLEET, free_port, ssh_options};
+use crate::support::clients::ssh_options;
+use crate::support::fleet::{Fleet, HGFLEET, free_port};
 use crate::support::run::{run, run_with};
 use std::process::Command;
 use std::time::Duration;

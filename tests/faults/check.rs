@@ -1,21 +1,16 @@
 //! What must hold after the dust has settled.
 
-use super::injector::is_whole;
 use super::pusher::{BOOKMARK, Ledger};
-use crate::support::fleet::Fleet;
+use crate::support::clients::Clients;
 use std::collections::BTreeSet;
+use std::path::Path;
 
-/// What does not hold of one repository: nothing, if all is well.
-///
-/// Panics where the servers don't come to hold the same bytes, or `hg verify` finds something.
-pub fn violations(fleet: &Fleet, ledger: &Ledger) -> Vec<String> {
+/// What does not hold of one repository, of which this is a copy: nothing, if all is well.
+pub fn violations(clients: &Clients, copy: &Path, ledger: &Ledger) -> Vec<String> {
     let repository = ledger.repository;
-    fleet.wait_until("nothing ails any server", is_whole);
-    fleet.assert_one_store(repository);
-    let copy = &fleet.copies(repository)[0];
     let copy = copy.to_str().expect("UTF-8");
     let ask = |revisions: &str| {
-        let nodes = fleet.hg(&["log", "-R", copy, "-r", revisions, "-T", "{node}\n"]).ok().out;
+        let nodes = clients.hg(&["log", "-R", copy, "-r", revisions, "-T", "{node}\n"]).ok().out;
         nodes.lines().map(str::to_owned).collect::<BTreeSet<String>>()
     };
     let (nodes, public) = (ask("all()"), ask("public()"));

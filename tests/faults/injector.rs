@@ -5,11 +5,10 @@ use super::machine::DISKS;
 use super::power;
 use super::world::World;
 use crate::support::fleet::Fleet;
-use crate::support::steps::{MASTER_STEPS, MIRROR_STEPS, SESSION_STEPS, TAKEOVER_STEPS};
+use crate::support::steps::{MASTER_STEPS, MIRROR_STEPS, SESSION_STEPS, TAKEOVER_STEPS, reach};
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::process::Command;
-use std::sync::atomic::Ordering;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -90,8 +89,8 @@ const SEES_ALL: bool = cfg!(any(feature = "soak", feature = "planted-faults"));
 /// One fault and what followed.
 #[derive(Debug, Clone)]
 pub struct Fault {
-    /// Its kind.
-    pub kind: Kind,
+    /// Its kind's name.
+    pub kind: String,
     /// What was done, to which server.
     pub what: String,
     /// From the end of the fault until every server was in service.
@@ -151,7 +150,7 @@ impl<'a> Injector<'a> {
         }
         let recovery = begun.elapsed();
         self.look_for_quarantines(kind, &what);
-        Fault { kind, what, recovery }
+        Fault { kind: format!("{kind:?}"), what, recovery }
     }
 
     /// A repository is in quarantine because somebody altered it or a disk was full, never because of a crash: that it is healed
@@ -162,7 +161,7 @@ impl<'a> Injector<'a> {
         let new: Vec<&str> = new.collect();
         self.quarantines += new.len();
         if !matches!(kind, Kind::AlterStore | Kind::FullDisk) {
-            new.iter().for_each(|line| self.world.found.add(format!("after {what}: {line}")));
+            new.iter().for_each(|line| self.world.shared.found.add(format!("after {what}: {line}")));
         }
     }
 
@@ -239,7 +238,7 @@ impl<'a> Injector<'a> {
         // The master's steps are named after the server that is master now.
         let steps = [&SESSION_STEPS[..], &MASTER_STEPS, &MIRROR_STEPS, &OTHER_MIRROR_STEPS].concat();
         let step = self.chance.pick(&steps).replacen("master.apply", &format!("{}.apply", self.master()), 1);
-        self.reach(&step, "KILL");
+        reach(&self.world.steps, &step, "KILL", self.recovery_max);
         format!("die at {step}")
     }
 
@@ -249,23 +248,10 @@ impl<'a> Injector<'a> {
             true => self.chance.between(Duration::from_millis(100), Duration::from_secs(4)),
             false => self.chance.between(Duration::from_secs(6), STOPPED_MAX),
         };
-        self.reach(step, "STOP");
+        reach(&self.world.steps, step, "STOP", self.recovery_max);
         sleep(pause);
         self.world.machine.wake();
         format!("pause at {step} for {:.1} s", pause.as_secs_f64())
-    }
-
-    /// Has a process get there.
-    fn reach(&self, step: &str, how: &str) {
-        let armed = self.world.steps.join(step);
-        std::fs::write(&armed, how).expect("armed");
-        let begun = Instant::now();
-        while armed.exists() && begun.elapsed() < self.recovery_max {
-            sleep(Duration::from_millis(20));
-        }
-        let reached = !armed.exists();
-        let _ = std::fs::remove_file(&armed);
-        assert!(reached, "{step} was not reached within {:?}: no push goes through", self.recovery_max);
     }
 
     /// One mirror was stopped for so long that it was left out, its disk is slow, and the only other one dies as it wakes up.
@@ -309,7 +295,7 @@ impl<'a> Injector<'a> {
     /// for an operator.)
     fn alter_store(&mut self) -> String {
         let server = *self.chance.pick(&MIRRORS);
-        let ledger = self.chance.pick(&self.world.ledgers);
+        let ledger = self.chance.pick(&self.world.shared.ledgers);
         let file = format!("data/{server}/repos/{}/.hg/store/00manifest.i", ledger.repository);
         let path = self.world.fleet.path(&file);
         let Ok(manifest) = File::options().read(true).write(true).open(&path) else {
@@ -372,7 +358,6 @@ impl Drop for Injector<'_> {
             let _ = std::fs::remove_file(step.path());
         }
         self.world.machine.wake();
-        self.world.stop_pushing.store(true, Ordering::Relaxed);
     }
 }
 

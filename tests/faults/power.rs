@@ -37,7 +37,7 @@ fn ask_each_mirror_alone(world: &World) {
     let names: Vec<&str> = view.mirrors.iter().map(|mirror| mirror.name.as_str()).collect();
     let mut running: Vec<Child> =
         names.iter().map(|name| fleet.role("mirror", name).spawn().expect("it starts")).collect();
-    for ledger in &world.ledgers {
+    for ledger in &world.shared.ledgers {
         let nodes = ledger.known().visible;
         for name in &names {
             for nodes in nodes.rchunks(60).take(1) {
@@ -45,12 +45,14 @@ fn ask_each_mirror_alone(world: &World) {
                 let what = format!("after a power cut, alone, {name}");
                 match ask(world, name, ledger.repository, &query, visible.get()) {
                     Ok(known) if known.len() == nodes.len() && known.bytes().all(|known| known == b'1') => {}
-                    Ok(known) => {
-                        world.found.add(format!("{what} lacks what was visible of {}: {known}", ledger.repository))
-                    }
-                    Err(why) => {
-                        world.found.add(format!("{what} does not show {} at {visible}: {why}", ledger.repository))
-                    }
+                    Ok(known) => world
+                        .shared
+                        .found
+                        .add(format!("{what} lacks what was visible of {}: {known}", ledger.repository)),
+                    Err(why) => world
+                        .shared
+                        .found
+                        .add(format!("{what} does not show {} at {visible}: {why}", ledger.repository)),
                 }
             }
         }

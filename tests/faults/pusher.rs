@@ -1,9 +1,10 @@
 //! A client that commits and pushes on and on, and what it knows of its pushes.
 
 use super::chance::Chance;
-use super::world::World;
-use crate::support::fleet::{Fleet, WorkingCopy};
+use super::world::Shared;
+use crate::support::clients::{Clients, WorkingCopy};
 use crate::support::run::{Said, run_with};
+use std::process::Command;
 use std::sync::Mutex;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -84,8 +85,8 @@ impl Told {
 }
 
 /// Whether the master has a changeset; none: it does not say.
-pub fn there(fleet: &Fleet, repository: &str, node: &str) -> Option<bool> {
-    let mut hg = fleet.hg_command(&["identify", "--id", "-r", node, &fleet.ssh_url(repository)]);
+pub fn there(clients: &Clients, repository: &str, node: &str) -> Option<bool> {
+    let mut hg = clients.hg_command(&["identify", "--id", "-r", node, &clients.ssh_url(repository)]);
     let said = run_with(&mut hg, b"", PUSH_LIMIT);
     match said.status {
         0 => Some(true),
@@ -96,19 +97,27 @@ pub fn there(fleet: &Fleet, repository: &str, node: &str) -> Option<bool> {
 
 /// One developer with one working copy.
 pub struct Pusher<'a> {
-    world: &'a World,
+    shared: &'a Shared,
     ledger: &'a Ledger,
     work: WorkingCopy<'a>,
-    url: String,
+    doors: &'a [Clients],
     chance: Chance,
     commits: usize,
 }
 
 impl<'a> Pusher<'a> {
-    /// Makes the working copy.
-    pub fn new(world: &'a World, ledger: &'a Ledger, name: &str, chance: Chance) -> Pusher<'a> {
-        let url = world.fleet.ssh_url(ledger.repository);
-        Pusher { world, ledger, work: world.fleet.init(name), url, chance, commits: 0 }
+    /// Makes the working copy. Each push goes by any of the doors.
+    pub fn new(shared: &'a Shared, ledger: &'a Ledger, doors: &'a [Clients], name: &str, chance: Chance) -> Pusher<'a> {
+        Pusher { shared, ledger, work: doors[0].init(name), doors, chance, commits: 0 }
+    }
+
+    /// The client in the working copy, not yet started, which goes by any door; `arguments` are given where one pushes to.
+    fn client(&mut self, arguments: impl FnOnce(String) -> Vec<String>) -> Command {
+        let door = self.chance.pick(self.doors);
+        let arguments = arguments(door.ssh_url(self.ledger.repository));
+        let mut hg = door.hg_command(&arguments.iter().map(String::as_str).collect::<Vec<_>>());
+        hg.current_dir(&self.work.path);
+        hg
     }
 
     /// Pushes until it is told to stop, and then until all is pushed.
@@ -124,12 +133,12 @@ impl<'a> Pusher<'a> {
     }
 
     fn stopped(&self) -> bool {
-        self.world.stop_pushing.load(Ordering::Relaxed)
+        self.shared.stop_pushing.load(Ordering::Relaxed)
     }
 
     /// Something was found, and nobody waits for the rest.
     fn given_up(&self) -> bool {
-        self.stopped() && !self.world.found.is_empty()
+        self.stopped() && !self.shared.found.is_empty()
     }
 
     /// Commits on the tip, or on any changeset that is stored: a new head.
@@ -198,15 +207,15 @@ impl<'a> Pusher<'a> {
     }
 
     /// What was acknowledged, and then the connection was lost, is there: before anything else is pushed, which would bring it.
-    fn look_for(&self, node: &str) {
+    fn look_for(&mut self, node: &str) {
         let begun = Instant::now();
         while begun.elapsed() < SAID_MAX && !self.given_up() {
-            match there(&self.world.fleet, self.ledger.repository, node) {
+            match there(self.chance.pick(self.doors), self.ledger.repository, node) {
                 Some(true) => return,
                 Some(false) => {
                     let repository = self.ledger.repository;
                     return self
-                        .world
+                        .shared
                         .found
                         .add(format!("{repository}: {node} was told to be stored, and is not there"));
                 }
@@ -223,19 +232,20 @@ impl<'a> Pusher<'a> {
         }
         let node = self.chance.pick(&stored).clone();
         self.work.hg(&["phase", "-q", "--public", "-r", &node]).ok();
-        let said = run_with(&mut self.work.command(&["push", "-f", "-r", &node, &self.url]), b"", PUSH_LIMIT);
+        let mut push = self.client(|url| vec!["push".into(), "-f".into(), "-r".into(), node.clone(), url]);
+        let said = run_with(&mut push, b"", PUSH_LIMIT);
         if matches!(Told::of(&said), Told::Visible | Told::Stored) {
             self.ledger.change(|known| known.public.push(node));
         }
     }
 
-    fn push(&self, mark: bool) -> Told {
-        let mut arguments = vec!["push", "-f", "-r", "."];
-        if mark {
-            arguments.extend(["-B", BOOKMARK]);
-        }
-        arguments.push(&self.url);
-        let said = run_with(&mut self.work.command(&arguments), b"", PUSH_LIMIT);
+    fn push(&mut self, mark: bool) -> Told {
+        let mut push = self.client(|url| {
+            let mark = if mark { &["-B", BOOKMARK][..] } else { &[] };
+            let arguments = ["push", "-f", "-r", "."].iter().chain(mark).map(|word| (*word).to_owned());
+            arguments.chain([url]).collect()
+        });
+        let said = run_with(&mut push, b"", PUSH_LIMIT);
         match Told::of(&said) {
             // Nothing was left to push: an earlier try had brought it.
             Told::Nothing if said.status == 1 && said.out.contains("no changes found") => Told::Stored,

@@ -2,13 +2,13 @@
 
 use super::chance::Chance;
 use super::pusher::{Ledger, there};
-use super::world::World;
+use super::world::Shared;
+use crate::support::clients::Clients;
 use crate::support::run::run_with;
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-const PAUSE: Duration = Duration::from_millis(40);
 /// Between two readings over SSH, each of which is a process of `hg` and one of `ssh`.
 const SSH_PAUSE: Duration = Duration::from_millis(1500);
 /// How many changesets are asked for in one request.
@@ -30,10 +30,12 @@ impl Reads {
     }
 }
 
-/// One reader of one repository, through the balancer.
+/// One reader of one repository, by one door.
 pub struct Reader<'a> {
-    world: &'a World,
+    shared: &'a Shared,
     ledger: &'a Ledger,
+    door: &'a Clients,
+    pause: Duration,
     shown: BTreeSet<String>,
     /// The last ones that it was shown or that were acknowledged, newest last
     asked: Vec<String>,
@@ -41,15 +43,15 @@ pub struct Reader<'a> {
 
 impl<'a> Reader<'a> {
     /// It was shown nothing yet.
-    pub fn new(world: &'a World, ledger: &'a Ledger) -> Reader<'a> {
-        Reader { world, ledger, shown: BTreeSet::new(), asked: Vec::new() }
+    pub fn new(shared: &'a Shared, ledger: &'a Ledger, door: &'a Clients, pause: Duration) -> Reader<'a> {
+        Reader { shared, ledger, door, pause, shown: BTreeSet::new(), asked: Vec::new() }
     }
 
     /// Reads until it is told to stop.
     pub fn run(mut self) {
-        while !self.world.stop_reading.load(Ordering::Relaxed) {
+        while self.shared.is_read() {
             self.look();
-            std::thread::sleep(PAUSE);
+            std::thread::sleep(self.pause);
         }
     }
 
@@ -62,19 +64,34 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Asks for what it was shown before, and what is visible as its author was told; then for the heads.
+    /// Asks for what it was shown before, and what is visible as its author was told, unless this door may be cut off; then for
+    /// the heads.
     fn look(&mut self) {
-        self.ledger.known().visible.into_iter().for_each(|node| self.add(node));
-        let asked = self.asked.clone();
+        let mut asked = self.asked.clone();
+        if !self.is_cut_off() {
+            let visible = self.ledger.known().visible;
+            let new = visible.into_iter().rev().take(ASKED_MAX).filter(|node| !self.shown.contains(node));
+            asked.extend(new);
+        }
         if !asked.is_empty()
             && let Some(known) = self.get(&format!("cmd=known&nodes={}", asked.join("+")))
         {
-            let missing: Vec<_> =
-                asked.iter().zip(known.chars()).filter(|(_, known)| *known != '1').map(|(node, _)| node).collect();
-            if known.len() != asked.len() || !missing.is_empty() {
-                let what = format!("{}: shown before, and then not: {missing:?}", self.ledger.repository);
-                self.world.found.add(what);
+            if known.len() != asked.len() {
+                self.shared.found.add(format!("{}: an answer of another length: {known}", self.ledger.repository));
             }
+            let (there, missing): (Vec<_>, Vec<_>) =
+                asked.into_iter().zip(known.chars()).partition(|(_, known)| *known == '1');
+            let cut_off = self.is_cut_off();
+            let missing: Vec<_> = missing
+                .into_iter()
+                .map(|(node, _)| node)
+                .filter(|node| !cut_off || self.shown.contains(node))
+                .collect();
+            if !missing.is_empty() {
+                let what = format!("{}: shown before, and then not: {missing:?}", self.ledger.repository);
+                self.shared.found.add(what);
+            }
+            there.into_iter().for_each(|(node, _)| self.add(node));
         }
         if let Some(heads) = self.get("cmd=heads") {
             let heads = heads.split_whitespace().filter(|head| head.bytes().any(|digit| digit != b'0'));
@@ -82,28 +99,31 @@ impl<'a> Reader<'a> {
         }
     }
 
+    fn is_cut_off(&self) -> bool {
+        self.shared.cut_off.load(Ordering::SeqCst)
+    }
+
     fn get(&mut self, query: &str) -> Option<String> {
-        let fleet = &self.world.fleet;
-        let url = format!("{}?{query}", fleet.https_url(self.ledger.repository));
-        let said = run_with(fleet.curl().args(["-f", "--max-time", "20"]).arg(url), b"", Duration::from_secs(30));
-        self.world.reads.count(said.status == 0);
+        let url = format!("{}?{query}", self.door.https_url(self.ledger.repository));
+        let said = run_with(self.door.curl().args(["-f", "--max-time", "20"]).arg(url), b"", Duration::from_secs(30));
+        self.shared.reads.count(said.status == 0);
         (said.status == 0).then(|| said.out.trim().to_owned())
     }
 }
 
 /// Asks over SSH for changesets that were acknowledged, of all repositories, until it is told to stop.
-pub fn read_over_ssh(world: &World, mut chance: Chance) {
-    while !world.stop_reading.load(Ordering::Relaxed) {
-        let ledger = chance.pick(&world.ledgers);
+pub fn read_over_ssh(shared: &Shared, doors: &[Clients], mut chance: Chance) {
+    while shared.is_read() {
+        let ledger = chance.pick(&shared.ledgers);
         let stored = ledger.known().stored;
         if !stored.is_empty() {
             // Mostly one of the newest.
             let newest = stored.len() - stored.len().min(1 + chance.below(8));
             let node = &stored[newest];
-            let there = there(&world.fleet, ledger.repository, node);
-            world.reads.count(there.is_some());
+            let there = there(chance.pick(doors), ledger.repository, node);
+            shared.reads.count(there.is_some());
             if there == Some(false) {
-                world.found.add(format!("{}: {node} was acknowledged, and is not there over SSH", ledger.repository));
+                shared.found.add(format!("{}: {node} was acknowledged, and is not there over SSH", ledger.repository));
             }
         }
         std::thread::sleep(SSH_PAUSE);

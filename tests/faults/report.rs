@@ -2,7 +2,7 @@
 
 use super::injector::Fault;
 use super::pusher::Ledger;
-use super::world::World;
+use super::world::Shared;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::atomic::Ordering;
@@ -34,18 +34,23 @@ impl Report {
     }
 
     /// Takes what was pushed and read so far.
-    pub fn look_at(&mut self, world: &World) {
-        let known: Vec<_> = world.ledgers.iter().map(Ledger::known).collect();
+    pub fn look_at(&mut self, shared: &Shared) {
+        let known: Vec<_> = shared.ledgers.iter().map(Ledger::known).collect();
         self.stored = known.iter().map(|known| known.stored.len()).sum();
         self.refused = known.iter().map(|known| known.refused.len()).sum();
         self.unknown = known.iter().map(|known| known.unknown).sum();
-        self.answered = world.reads.answered.load(Ordering::Relaxed);
-        self.failed = world.reads.failed.load(Ordering::Relaxed);
+        self.answered = shared.reads.answered.load(Ordering::Relaxed);
+        self.failed = shared.reads.failed.load(Ordering::Relaxed);
     }
 
     /// Adds what does not hold.
     pub fn violated(&mut self, violations: Vec<String>) {
         self.violations.extend(violations);
+    }
+
+    /// What does not hold.
+    pub fn violations(&self) -> &[String] {
+        &self.violations
     }
 
     /// Panics where anything was violated, and where too little went on to mean anything.
@@ -102,11 +107,6 @@ impl Report {
     pub fn faults(&self) -> usize {
         self.faults.len()
     }
-
-    /// What does not hold.
-    pub fn violations(&self) -> &[String] {
-        &self.violations
-    }
 }
 
 impl fmt::Display for Report {
@@ -118,9 +118,9 @@ impl fmt::Display for Report {
         writeln!(f, "{}", self.row())?;
         let mut kinds = BTreeMap::new();
         for fault in &self.faults {
-            *kinds.entry(fault.kind).or_insert(0) += 1;
+            *kinds.entry(fault.kind.as_str()).or_insert(0) += 1;
         }
-        let kinds: Vec<String> = kinds.into_iter().map(|(kind, times)| format!("{kind:?} {times}")).collect();
+        let kinds: Vec<String> = kinds.into_iter().map(|(kind, times)| format!("{kind} {times}")).collect();
         writeln!(f, "by kind: {}", kinds.join(", "))?;
         self.violations.iter().try_for_each(|violation| writeln!(f, "VIOLATED {violation}"))?;
         for fault in &self.faults {

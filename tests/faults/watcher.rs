@@ -22,7 +22,7 @@ pub fn run(world: &World) {
     let mut last: Option<View> = None;
     let mut epoch = None;
     let mut power_cuts = 0;
-    while !world.stop_reading.load(Ordering::Relaxed) {
+    while world.shared.is_read() {
         let looked = world.log_in_use.read().ok().and_then(|_in_use| look(&world.fleet));
         // The lease is no promise of the disk's: after a power cut an older one may be there.
         let cuts = world.power_cuts.load(Ordering::Relaxed);
@@ -33,10 +33,10 @@ pub fn run(world: &World) {
             if let Some(last) = &last
                 && (view.epoch < last.epoch || view.version < last.version || view.visible < last.visible)
             {
-                world.found.add(format!("the view went back, from {last:?} to {view:?}"));
+                world.shared.found.add(format!("the view went back, from {last:?} to {view:?}"));
             }
             if lease.epoch < epoch {
-                world.found.add(format!("the lease went back, from {epoch:?} to {:?}", lease.epoch));
+                world.shared.found.add(format!("the lease went back, from {epoch:?} to {:?}", lease.epoch));
             }
             (last, epoch) = (Some(view), epoch.max(lease.epoch));
         }

@@ -1,10 +1,10 @@
 //! A fleet in a folder of its own, on ports of its own.
 
+use super::clients::Clients;
 use super::run::{Said, run};
 use super::store;
 use std::net::TcpListener;
-use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -26,12 +26,18 @@ pub struct Fleet {
     servers: Vec<String>,
     /// Folders below the data folder that are disks of their own, with their sizes in MiB.
     disks: Vec<(&'static str, u32)>,
-    /// Port of the SSH door
-    pub ssh_port: u16,
+    clients: Clients,
     /// Port that redirects
     pub http_port: u16,
-    /// Port of the HTTPS door
-    pub https_port: u16,
+}
+
+/// A fleet on one machine has one door, and its clients are whoever comes.
+impl std::ops::Deref for Fleet {
+    type Target = Clients;
+
+    fn deref(&self) -> &Clients {
+        &self.clients
+    }
 }
 
 impl Fleet {
@@ -65,24 +71,18 @@ impl Fleet {
 
     fn prepare(standbys: &[&str]) -> Fleet {
         let folder = tempfile::Builder::new().prefix("hgfleet-test-").tempdir().expect("a folder");
-        let ssh = folder.path().join("home/.ssh");
-        std::fs::create_dir_all(&ssh).expect("made");
-        std::fs::set_permissions(&ssh, std::fs::Permissions::from_mode(0o700)).expect("ours");
-        run(Command::new("ssh-keygen").args(["-q", "-t", "ed25519", "-N", "", "-f"]).arg(ssh.join("id_ed25519"))).ok();
         let servers =
             ["master", "mirror-1", "mirror-2"].iter().chain(standbys).map(|name| (*name).to_owned()).collect();
-        let fleet = Fleet {
+        let clients = Clients::on_this_machine(folder.path(), free_port(), free_port());
+        Fleet {
             folder,
             process: Mutex::default(),
             environment: Vec::new(),
             servers,
             disks: Vec::new(),
-            ssh_port: free_port(),
+            clients,
             http_port: free_port(),
-            https_port: free_port(),
-        };
-        std::fs::write(fleet.path("hgrc"), fleet.hgrc("id_ed25519")).expect("written");
-        fleet
+        }
     }
 
     fn configure(&self, standbys: &[&str], sections: &str) {
@@ -241,62 +241,6 @@ impl Fleet {
         servers.into_iter().find(|server| server["name"] == name).unwrap_or_else(|| panic!("no {name} in {status}"))
     }
 
-    /// Runs the stock client.
-    #[track_caller]
-    pub fn hg(&self, arguments: &[&str]) -> Said {
-        run(&mut self.hg_command(arguments))
-    }
-
-    /// The stock client, not yet started, in the test's folder.
-    pub fn hg_command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new("hg");
-        command
-            .args(arguments)
-            .current_dir(self.folder.path())
-            .env("HGRCPATH", self.path("hgrc"))
-            .env("HGPLAIN", "1")
-            .env("HGENCODING", "UTF-8")
-            .env("HOME", self.path("home"));
-        command
-    }
-
-    /// Runs OpenSSH's client with the account's key and this command line.
-    #[track_caller]
-    pub fn ssh(&self, command: &str) -> Said {
-        run(self.ssh_command().arg(command))
-    }
-
-    /// OpenSSH's client with the account's key, without a command.
-    pub fn ssh_command(&self) -> Command {
-        let mut ssh = Command::new("ssh");
-        ssh.args(["-p", &self.ssh_port.to_string()])
-            .args(ssh_options())
-            .arg("-i")
-            .arg(self.path("home/.ssh/id_ed25519"))
-            .arg("hg@127.0.0.1");
-        ssh
-    }
-
-    /// A configuration for the client, with a key from the home folder.
-    pub fn hgrc(&self, key: &str) -> String {
-        format!(
-            "[ui]\nusername = Test <test@example.org>\nssh = ssh {} -i {}\n[web]\ncacerts = {}\n[devel]\ndefault-date = 1700000000 0\n",
-            ssh_options().join(" "),
-            self.path("home/.ssh").join(key).display(),
-            self.data().join("ca.pem").display(),
-        )
-    }
-
-    /// Where one pushes.
-    pub fn ssh_url(&self, name: &str) -> String {
-        format!("ssh://hg@127.0.0.1:{}/{name}", self.ssh_port)
-    }
-
-    /// Where one pulls.
-    pub fn https_url(&self, name: &str) -> String {
-        format!("https://localhost:{}/{name}", self.https_port)
-    }
-
     /// Sends a signal to a server's process, and returns its number.
     #[track_caller]
     pub fn signal(&self, server: &str, signal: &str) -> u64 {
@@ -361,13 +305,6 @@ impl Fleet {
         self.wait_until("every server is in service", |fleet| fleet.is_whole(servers));
     }
 
-    /// `curl` that trusts the fleet's authority, not yet started.
-    pub fn curl(&self) -> Command {
-        let mut curl = Command::new("curl");
-        curl.args(["-s", "--cacert"]).arg(self.data().join("ca.pem"));
-        curl
-    }
-
     /// Waits, up to [`SOON`].
     #[track_caller]
     pub fn wait_until(&self, what: &str, mut holds: impl FnMut(&Fleet) -> bool) {
@@ -382,17 +319,6 @@ impl Fleet {
             std::thread::sleep(Duration::from_millis(20));
         }
     }
-
-    /// A working copy of a fresh local repository in the test's folder.
-    pub fn init(&self, name: &str) -> WorkingCopy<'_> {
-        self.hg(&["init", name]).ok();
-        WorkingCopy { fleet: self, path: self.path(name) }
-    }
-
-    /// A working copy that is there already.
-    pub fn working_copy(&self, name: &str) -> WorkingCopy<'_> {
-        WorkingCopy { fleet: self, path: self.path(name) }
-    }
 }
 
 impl Drop for Fleet {
@@ -402,82 +328,6 @@ impl Drop for Fleet {
             eprintln!("the fleet's log:\n{}", self.log());
         }
     }
-}
-
-/// A local repository that a developer works in.
-pub struct WorkingCopy<'f> {
-    fleet: &'f Fleet,
-    /// Its folder
-    pub path: PathBuf,
-}
-
-impl WorkingCopy<'_> {
-    /// Runs the stock client in it.
-    #[track_caller]
-    pub fn hg(&self, arguments: &[&str]) -> Said {
-        run(&mut self.command(arguments))
-    }
-
-    /// The stock client, not yet started, in it.
-    pub fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = self.fleet.hg_command(arguments);
-        command.current_dir(&self.path);
-        command
-    }
-
-    /// Writes a file and commits everything.
-    #[track_caller]
-    pub fn commit(&self, file: &str, content: impl AsRef<[u8]>, message: &str) {
-        write(&self.path.join(file), content.as_ref());
-        self.hg(&["commit", "-q", "-A", "-m", message]).ok();
-    }
-
-    /// Pushes everything over SSH.
-    #[track_caller]
-    pub fn push(&self, name: &str) -> Said {
-        self.hg(&["push", &self.fleet.ssh_url(name)])
-    }
-
-    /// Every changeset as `hg log --debug` shows it, by node and not by number.
-    pub fn log(&self) -> String {
-        history(self.fleet, &self.path)
-    }
-}
-
-/// Every changeset of a repository with all that a clone should carry over, sorted, free of revision numbers.
-pub fn history(fleet: &Fleet, repository: &Path) -> String {
-    let template = "{node} {p1node} {p2node} {manifest} {phase} {branch} {extras} {author} {date|hgdate} {files} {tags} {bookmarks} {desc|json}\n";
-    let said = fleet.hg(&["log", "-R", repository.to_str().expect("UTF-8"), "--debug", "-T", template]).ok();
-    let mut lines: Vec<String> = said
-        .out
-        .lines()
-        .map(|line| {
-            line.split(' ')
-                .map(|word| {
-                    word.split_once(':').filter(|(rev, _)| rev.parse::<i64>().is_ok()).map_or(word, |(_, node)| node)
-                })
-                .collect::<Vec<_>>()
-                .join(" ")
-        })
-        .collect();
-    lines.sort();
-    lines.join("\n")
-}
-
-fn write(path: &Path, content: &[u8]) {
-    std::fs::create_dir_all(path.parent().expect("in a folder")).expect("made");
-    std::fs::write(path, content).expect("written");
-}
-
-/// Options that make OpenSSH's client neither ask nor remember.
-pub fn ssh_options() -> Vec<&'static str> {
-    vec![
-        "-oStrictHostKeyChecking=no",
-        "-oUserKnownHostsFile=/dev/null",
-        "-oLogLevel=ERROR",
-        "-oIdentitiesOnly=yes",
-        "-oBatchMode=yes",
-    ]
 }
 
 /// Sends a signal to a process.

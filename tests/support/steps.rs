@@ -1,5 +1,9 @@
 //! Where a process may be made to die: names of `HGFLEET_STOP_AT`.
 
+use std::path::Path;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
 /// Of a session: nothing is in the log yet, but for the last, where the daemon owns the change.
 pub const SESSION_STEPS: [&str; 4] = ["session.received", "session.locked", "session.prepared", "session.handed-over"];
 
@@ -27,3 +31,17 @@ pub const MIRROR_STEPS: [&str; 6] = [
 
 /// Of a server that takes over, behind its name.
 pub const TAKEOVER_STEPS: [&str; 4] = ["lapsed", "epoch", "view", "applied"];
+
+/// Has a process get there, and be killed or stopped (`how`: `KILL`, `STOP`).
+#[track_caller]
+pub fn reach(folder: &Path, step: &str, how: &str, within: Duration) {
+    let armed = folder.join(step);
+    std::fs::write(&armed, how).expect("armed");
+    let begun = Instant::now();
+    while armed.exists() && begun.elapsed() < within {
+        sleep(Duration::from_millis(20));
+    }
+    let reached = !armed.exists();
+    let _ = std::fs::remove_file(&armed);
+    assert!(reached, "{step} was not reached within {within:?}: no push goes through");
+}

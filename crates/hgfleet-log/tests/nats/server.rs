@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 /// Finds the server in PATH or where `make client` puts it.
-fn program() -> PathBuf {
+pub fn program() -> PathBuf {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let made = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../.venv/bin");
     let found =
