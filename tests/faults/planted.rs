@@ -13,13 +13,15 @@ const FAULTS: usize = 8;
 const FLEETS: u64 = 12;
 
 /// What is planted, and with which faults it is looked for.
-const PLANTED: [(&str, &[(Kind, usize)]); 11] = [
+const PLANTED: [(&str, &[(Kind, usize)]); 12] = [
     // A mirror says that it has staged what is not on its disk.
     ("staged-not-synced", &[(PowerCut, 1)]),
     // The log says that it has what is not on its disk.
     ("log-not-synced", &[(PowerCut, 1)]),
     // A server counts a store's files as durable that are not.
     ("stores-not-synced", &[(PowerCut, 1)]),
+    // A mirror applies what it may not know to be visible after a power cut.
+    ("told-not-synced", &[(PowerCut, 1)]),
     // Neither epoch nor place is compared at an append.
     ("stale-append-taken", &[(PauseAtAStep, 1)]),
     // The same of the view.

@@ -22,6 +22,7 @@ mod recover;
 mod serve;
 mod show;
 mod staging;
+mod told;
 
 use std::fs::{self, Permissions};
 use std::future::Future;
@@ -52,6 +53,7 @@ use crate::recover::Records;
 use crate::serve::{Door, Site};
 use crate::show::Showing;
 use crate::staging::Staging;
+use crate::told::Told;
 
 /// How often staged records are looked at for removal.
 const REMOVE_EVERY: Duration = Duration::from_secs(1);
@@ -192,15 +194,11 @@ async fn open(options: &MirrorOptions) -> Result<(Arc<Staging>, Arc<Replica>, Ar
         let staging = Staging::open(&data.join("staged"), replica.durable_position());
         let staging = Arc::new(staging.map_err(MirrorError::staging(&name))?);
         let records = Records::open(staging.clone(), &log, runtime);
-        let told = data.join("told");
-        let kept = Showing::kept_position(&told).map_err(|source| MirrorError::Io {
-            name: name.clone(),
-            what: "read",
-            path: told.clone(),
-            source,
-        })?;
-        // Nothing that isn't staged was ever begun.
-        let visible = kept.max(records.visible());
+        let path = data.join("told");
+        let told =
+            Told::open(&path).map_err(|source| MirrorError::Io { name: name.clone(), what: "open", path, source })?;
+        // Nothing that was not told, or isn't staged, was ever begun.
+        let visible = told.position().max(records.visible());
         let end = match staging.tail() {
             Some((_, tail)) => visible.min(Some(tail.sequence)),
             None => visible,
@@ -210,12 +208,7 @@ async fn open(options: &MirrorOptions) -> Result<(Arc<Staging>, Arc<Replica>, Ar
         if recovery.redone > 0 || !recovery.quarantined.is_empty() {
             tracing::info!(redone = recovery.redone, quarantined = recovery.quarantined.len(), "recovered the stores");
         }
-        let showing = Showing::new(replica.clone(), staging.clone(), &told).map_err(|source| MirrorError::Io {
-            name,
-            what: "open",
-            path: told,
-            source,
-        })?;
+        let showing = Showing::new(replica.clone(), staging.clone(), told);
         showing.hear(visible);
         Ok((staging, replica, showing))
     });

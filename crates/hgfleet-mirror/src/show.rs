@@ -11,11 +11,7 @@
 //!   repositories are applied side by side, so that each repository has a queue of its own.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
-use std::fs::{File, OpenOptions};
-use std::io;
-use std::os::unix::fs::FileExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::Path;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -26,6 +22,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::staging::Staging;
+use crate::told::{NotKept, Told};
 
 /// The pause after a record could not be applied for a reason that concerns the whole server.
 const FAULT_PAUSE: Duration = Duration::from_millis(500);
@@ -66,7 +63,7 @@ pub(crate) struct Showing {
     staging: Arc<Staging>,
     state: Mutex<State>,
     /// Where *heard* is kept.
-    told: File,
+    told: Told,
     changed: watch::Sender<()>,
     /// A queue is no longer worked on.
     idle: Condvar,
@@ -101,12 +98,7 @@ impl Showing {
     /// Takes over what is staged: everything above the replica's position waits to be applied.
     ///
     /// Must be called within a runtime.
-    ///
-    /// # Errors
-    ///
-    /// The file that keeps the highest position can't be used.
-    pub(crate) fn new(replica: Arc<Replica>, staging: Arc<Staging>, told: &Path) -> io::Result<Arc<Self>> {
-        let told = open_told(told)?;
+    pub(crate) fn new(replica: Arc<Replica>, staging: Arc<Staging>, told: Told) -> Arc<Self> {
         let mut state = State::default();
         let applied = replica.position();
         let after = match applied {
@@ -119,9 +111,9 @@ impl Showing {
             }
         }
         state.staged = staging.tail().map(|(_, tail)| tail.sequence).max(applied);
-        state.heard = read_told(&told)?.max(applied);
+        state.heard = told.position().max(applied);
         let staged = watch::channel(state.staged).0;
-        Ok(Arc::new(Self {
+        Arc::new(Self {
             replica,
             staging,
             state: Mutex::new(state),
@@ -132,20 +124,7 @@ impl Showing {
             workers_max: std::thread::available_parallelism().map_or(1, usize::from).max(WORKERS_MIN),
             staged,
             fatal: watch::channel(None).0,
-        }))
-    }
-
-    /// Reads the position that a mirror with this file had shown before.
-    ///
-    /// # Errors
-    ///
-    /// The file can't be read. That there is none is no error.
-    pub(crate) fn kept_position(told: &Path) -> io::Result<Option<Sequence>> {
-        match File::open(told) {
-            Ok(file) => read_told(&file),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(error),
-        }
+        })
     }
 
     /// Follows the staged position.
@@ -213,10 +192,10 @@ impl Showing {
             return;
         }
         state.heard = visible;
-        // Under the lock, so that a lower one never lands on a higher one. Not synced: it survives
-        // the process, and after a power cut the view or a balancer's tag names it again.
-        let number = visible.map_or(0, Sequence::get);
-        if let Err(error) = self.told.write_all_at(&number.to_be_bytes(), 0) {
+        // A restart answers no request below it either, also where nothing of it was applied yet.
+        if let Some(visible) = visible
+            && let Err(error) = self.told.keep(visible)
+        {
             tracing::warn!(%error, "the told position could not be kept");
         }
         drop(state);
@@ -350,6 +329,10 @@ impl Showing {
     }
 
     fn apply(&self, sequence: Sequence) -> Result<(), Fault> {
+        self.told.keep_durably(sequence).map_err(|error| match error {
+            NotKept::Written(error) => Fault::passing(format!("the told position can't be kept: {error}")),
+            NotKept::Synced(error) => Fault::Fatal(ReplicaError::NotDurable(error.to_string())),
+        })?;
         let staged = self.staging.get(sequence).map_err(Fault::passing)?;
         let (record, change) = staged.ok_or_else(|| Fault::passing("the staged record is gone"))?;
         // A record that breaks the applier must not end the queue's thread without a word.
@@ -422,19 +405,5 @@ impl Drop for Hold {
     fn drop(&mut self) {
         self.showing.lock().held.remove(&self.queue);
         self.showing.start_ready();
-    }
-}
-
-fn open_told(path: &Path) -> io::Result<File> {
-    OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)
-}
-
-/// Reads the kept position; anything that is none counts as none.
-fn read_told(file: &File) -> io::Result<Option<Sequence>> {
-    let mut bytes = [0; 8];
-    match file.read_exact_at(&mut bytes, 0) {
-        Ok(()) => Ok(Sequence::new(u64::from_be_bytes(bytes))),
-        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(None),
-        Err(error) => Err(error),
     }
 }
