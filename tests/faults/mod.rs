@@ -41,7 +41,7 @@ const DRAFTS: &str = "drafts";
 const REPOSITORIES: [&str; 3] = ["team/first", "team/second", DRAFTS];
 
 /// Between two readings of a client, for each door.
-const READ_PAUSE: Duration = Duration::from_millis(40);
+const READ_PAUSE: Duration = Duration::from_millis(100);
 
 /// Clients that push and read while faults are injected.
 struct Scene<'a> {
