@@ -39,6 +39,15 @@ impl Input {
         }
         path
     }
+
+    /// A fresh home folder, and the key pair in it.
+    pub fn home_with_key(&self, name: &str) -> (PathBuf, PathBuf) {
+        let home = self.scratch(name);
+        std::fs::create_dir_all(home.join(".ssh")).expect("made");
+        let key = home.join(".ssh/id_ed25519");
+        stock("ssh-keygen", &["-q", "-t", "ed25519", "-N", "", "-f", text(&key)]);
+        (home, key)
+    }
 }
 
 /// A path as an argument.

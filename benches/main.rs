@@ -5,10 +5,13 @@
 
 mod clone;
 mod input;
+mod many;
 mod measure;
 mod prepare;
 mod push;
+mod replicate;
 mod start;
+mod takeover;
 
 use input::Input;
 
@@ -16,8 +19,15 @@ use input::Input;
 type Benchmark = (&'static str, fn(&Input));
 
 /// All of them.
-const BENCHMARKS: [Benchmark; 4] =
-    [("start", start::run), ("clone", clone::run), ("prepare", prepare::run), ("push", push::run)];
+const BENCHMARKS: [Benchmark; 7] = [
+    ("start", start::run),
+    ("clone", clone::run),
+    ("prepare", prepare::run),
+    ("push", push::run),
+    ("replicate", replicate::run),
+    ("takeover", takeover::run),
+    ("many", many::run),
+];
 
 fn main() {
     let asked: Vec<String> = std::env::args().skip(1).filter(|argument| !argument.starts_with("--")).collect();

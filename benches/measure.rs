@@ -1,5 +1,6 @@
 //! Clocks, medians, and the programs that are measured.
 
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
@@ -56,4 +57,17 @@ pub fn report(what: &str, ours: &[f64], peer: &[f64]) {
         median(&ratios),
         ours.len()
     );
+}
+
+/// What the master's log says of a stage of pushes, in milliseconds, of the lines with this word.
+pub fn stages(log: &str, word: &str, stage: &str) -> Vec<f64> {
+    let lines = log.lines().filter(|line| line.contains("hgfleet_master::ledger") && line.contains(word));
+    let figure = |line: &str| line.split(&format!("{stage}=")).nth(1)?.split_whitespace().next()?.parse().ok();
+    lines.filter_map(figure).collect()
+}
+
+/// Where a program is.
+pub fn on_path(program: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path).map(|folder| folder.join(program)).find(|file| file.exists())
 }

@@ -1,10 +1,10 @@
 //! A push of one changeset onto a repository of 24,000, against stock through OpenSSH.
 
 use crate::input::{Input, text};
-use crate::measure::{HG, HGFLEET, command, median, milliseconds, report, stock};
+use crate::measure::{HG, HGFLEET, command, median, milliseconds, on_path, report, stages, stock};
 use crate::start::Fleet;
 use std::net::{TcpListener, TcpStream};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
@@ -12,13 +12,15 @@ const RUNS: usize = 15;
 const SSHD: &str = "/usr/sbin/sshd";
 
 /// OpenSSH's server on a free port, for one key.
-struct Sshd {
+pub struct Sshd {
     process: Child,
-    port: u16,
+    /// Its port
+    pub port: u16,
 }
 
 impl Sshd {
-    fn start(input: &Input, key: &Path) -> Option<Sshd> {
+    /// Starts it; none, with the reason printed, where it can't be.
+    pub fn start(input: &Input, key: &Path) -> Option<Sshd> {
         if !Path::new(SSHD).exists() {
             println!("stock is left out: {SSHD} is not there (Debian package openssh-server)");
             return None;
@@ -62,7 +64,8 @@ impl Drop for Sshd {
     }
 }
 
-fn ssh(key: &Path) -> String {
+/// `hg`'s configuration for this key.
+pub fn ssh(key: &Path) -> String {
     format!(
         "ui.ssh=ssh -oStrictHostKeyChecking=no -oUserKnownHostsFile=/dev/null -oLogLevel=ERROR -oIdentitiesOnly=yes -i {}",
         key.display()
@@ -71,10 +74,7 @@ fn ssh(key: &Path) -> String {
 
 /// Measures whole `hg push` runs in turns, and prints the ledger of what the fleet itself took.
 pub fn run(input: &Input) {
-    let home = input.scratch("home-push");
-    std::fs::create_dir_all(home.join(".ssh")).expect("made");
-    let key = home.join(".ssh/id_ed25519");
-    stock("ssh-keygen", &["-q", "-t", "ed25519", "-N", "", "-f", text(&key)]);
+    let (home, key) = input.home_with_key("home-push");
     let data = input.scratch("push-data");
     let fleet = Fleet::start(&data, &home);
     let cargo = input.repository("cargo");
@@ -86,7 +86,7 @@ pub fn run(input: &Input) {
     }
     stock(HG, &["-R", text(&work), "update", "-q", "-r", &base(&work)]);
     let sshd = Sshd::start(input, &key);
-    let hg = real_hg();
+    let hg = on_path(HG).expect("hg is on the PATH");
     let (mut ours, mut stock_times) = (Vec::new(), Vec::new());
     for n in 0..RUNS {
         std::fs::write(work.join("a-file-of-the-bench"), format!("{n}\n")).expect("written");
@@ -152,19 +152,10 @@ fn base(repository: &Path) -> String {
 /// The medians of each stage, from the master's log.
 fn ledger(log: &Path) {
     let log = std::fs::read_to_string(log).expect("readable");
-    let lines: Vec<&str> = log.lines().filter(|line| line.contains("hgfleet_master::ledger")).collect();
     for stage in ["receive_ms", "lock_ms", "prepare_ms", "append_ms", "applied_ms", "told_ms", "total_ms"] {
-        let figures: Vec<f64> = lines
-            .iter()
-            .filter_map(|line| line.split(&format!("{stage}=")).nth(1)?.split_whitespace().next()?.parse().ok())
-            .collect();
+        let figures = stages(&log, "", stage);
         if !figures.is_empty() {
             println!("ledger {stage}: {:.2} (median of {})", median(&figures), figures.len());
         }
     }
-}
-
-fn real_hg() -> PathBuf {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    std::env::split_paths(&path).map(|folder| folder.join(HG)).find(|hg| hg.exists()).expect("hg is on the PATH")
 }

@@ -17,6 +17,15 @@ pub struct Fleet {
 impl Fleet {
     /// Starts it, and returns when it says that it is ready.
     pub fn start(data: &std::path::Path, home: &std::path::Path) -> Fleet {
+        Fleet::start_with(data, home, "")
+    }
+
+    /// The same, with these sections in the configuration of a folder that is made.
+    pub fn start_with(data: &std::path::Path, home: &std::path::Path, sections: &str) -> Fleet {
+        if !sections.is_empty() {
+            std::fs::create_dir_all(data).expect("made");
+            std::fs::write(data.join("hgfleet.toml"), sections).expect("written");
+        }
         let mut process = command(HGFLEET)
             .args([
                 "up",
@@ -71,4 +80,11 @@ pub fn run(input: &Input) {
             .collect();
         println!("{what} to ready: {:.0} ms (median of {RUNS})", median(&times));
     }
+}
+
+/// `status --json` of a fleet, or null where it can't be had yet.
+pub fn status(data: &std::path::Path) -> serde_json::Value {
+    let config = data.join("hgfleet.toml");
+    let said = command(HGFLEET).args(["status", "--json", "--config", text(&config)]).output().expect("hgfleet runs");
+    serde_json::from_slice(&said.stdout).unwrap_or_default()
 }

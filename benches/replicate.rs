@@ -1,0 +1,217 @@
+//! What a push takes with 2 and with 8 mirrors, with the log in a file and in three NATS servers; and how many pushes a fleet takes, against
+//! a master that has each of its mirrors pull over SSH.
+
+use crate::input::{Input, text};
+use crate::measure::{HG, HGFLEET, command, median, on_path, stages, stock};
+use crate::push::Sshd;
+use crate::start::Fleet;
+use std::io::{Read, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// Pushes of which the median is taken.
+const PUSHES: usize = 30;
+/// Repositories that are pushed to at the same time, and pushes to each.
+const REPOSITORIES: usize = 8;
+const PUSHES_EACH: usize = 12;
+/// Mirrors of the fleet and of the peer.
+const MIRRORS: usize = 2;
+
+/// Three NATS servers of one cluster.
+struct Cluster {
+    servers: Vec<Child>,
+    urls: Vec<String>,
+}
+
+impl Cluster {
+    fn start(folder: &Path) -> Option<Cluster> {
+        let Some(program) = on_path("nats-server") else {
+            println!("NATS is left out: no nats-server on the PATH (`make client` gets it)");
+            return None;
+        };
+        let port =
+            || std::net::TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).expect("a free port").port();
+        let (clients, routes): (Vec<u16>, Vec<u16>) = (0..3).map(|_| (port(), port())).unzip();
+        let others: Vec<String> = routes.iter().map(|port| format!("\"nats://127.0.0.1:{port}\"")).collect();
+        let start = |n: usize| {
+            let own = folder.join(format!("nats-{n}"));
+            std::fs::create_dir_all(&own).expect("made");
+            let config = format!(
+                "server_name: n{n}\nlisten: \"127.0.0.1:{}\"\njetstream {{ store_dir: {:?}, sync_interval: always }}\n\
+                 cluster {{ name: bench, listen: \"127.0.0.1:{}\", routes: [{}] }}\n",
+                clients[n],
+                own.join("store"),
+                routes[n],
+                others.join(", ")
+            );
+            std::fs::write(own.join("nats.conf"), config).expect("written");
+            Command::new(&program)
+                .arg("-c")
+                .arg(own.join("nats.conf"))
+                .stderr(Stdio::null())
+                .spawn()
+                .expect("it starts")
+        };
+        let servers = (0..3).map(start).collect();
+        Some(Cluster { servers, urls: clients.iter().map(|port| format!("'nats://127.0.0.1:{port}'")).collect() })
+    }
+
+    /// The section of the configuration that has the log there.
+    fn section(&self) -> String {
+        format!("[log]\nbackend = 'jetstream'\nservers = [{}]\nreplicas = 3\n", self.urls.join(", "))
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        for server in &mut self.servers {
+            let _ = server.kill();
+            let _ = server.wait();
+        }
+    }
+}
+
+fn mirrors(count: usize) -> String {
+    (1..=count).map(|n| format!("[[mirror]]\nname = 'mirror-{n}'\n")).collect()
+}
+
+/// The bundles of a line of changesets, each with the one that it adds.
+fn bundles(input: &Input, name: &str, count: usize) -> Vec<PathBuf> {
+    let work = input.scratch(name);
+    stock(HG, &["init", text(&work)]);
+    stock(HG, &["-R", text(&work), "debugbuilddag", "--new-file", &format!("+{count}")]);
+    let make = |n: usize| {
+        let bundle = work.join(format!("{n}.hg"));
+        let base = if n == 0 { "null".to_owned() } else { (n - 1).to_string() };
+        stock(HG, &["-R", text(&work), "bundle", "-q", "--base", &base, "-r", &n.to_string(), text(&bundle)]);
+        bundle
+    };
+    (0..count).map(make).collect()
+}
+
+/// Pushes a bundle as a client does: one SSH connection, one command.
+fn push(ssh: &[String], remote: &str, bundle: &Path) {
+    let mut child = Command::new("ssh")
+        .args(ssh)
+        .arg(remote)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("ssh starts");
+    let bytes = std::fs::read(bundle).expect("readable");
+    let mut input = child.stdin.take().expect("piped");
+    input.write_all(b"unbundle\nheads 10\n666f726365").expect("sent");
+    writeln!(input, "{}", bytes.len()).expect("sent");
+    input.write_all(&bytes).expect("sent");
+    input.write_all(b"0\n").expect("sent");
+    drop(input);
+    let (mut said, mut errors) = (Vec::new(), String::new());
+    child.stdout.take().expect("piped").read_to_end(&mut said).expect("read");
+    child.stderr.take().expect("piped").read_to_string(&mut errors).expect("text");
+    let ended = child.wait().expect("ended");
+    let is_stored = said.windows(15).any(|words| words == b"reply:changegro" || words == b"REPLY:CHANGEGRO");
+    assert!(ended.success() && is_stored, "{remote}: {ended}, {errors}{}", String::from_utf8_lossy(&said));
+}
+
+fn ssh(key: &Path, port: u16, user: &str) -> Vec<String> {
+    let options = ["StrictHostKeyChecking=no", "UserKnownHostsFile=/dev/null", "LogLevel=ERROR", "IdentitiesOnly=yes"];
+    let options = options.iter().flat_map(|option| ["-o".to_owned(), (*option).to_owned()]);
+    let port = port.to_string();
+    options.chain(["-p", &port, "-i", text(key), &format!("{user}@127.0.0.1")].map(str::to_owned)).collect()
+}
+
+fn hgfleet(data: &Path, arguments: &[&str]) {
+    stock(HGFLEET, &[arguments, &["--config", text(&data.join("hgfleet.toml"))]].concat());
+}
+
+/// One push after the other; the ledger's medians.
+fn one_by_one(input: &Input, name: &str, key: &Path, home: &Path, sections: &str, bundles: &[PathBuf]) {
+    let data = input.scratch(name);
+    let fleet = Fleet::start_with(&data, home, sections);
+    hgfleet(&data, &["repo", "create", "one"]);
+    let ssh = ssh(key, fleet.ssh_port, "hg");
+    bundles.iter().for_each(|bundle| push(&ssh, "hg -R one serve --stdio", bundle));
+    let log = std::fs::read_to_string(data.with_extension("log")).expect("readable");
+    let of = |stage: &str| median(&stages(&log, "repository=one", stage));
+    println!(
+        "{name}: bundle received to reply {:.1} ms, of it append {:.1} ms, told {:.1} ms (medians of {})",
+        of("total_ms"),
+        of("append_ms"),
+        of("told_ms"),
+        bundles.len()
+    );
+}
+
+/// How many pushes a second, with one client for each repository.
+fn at_once(ssh: &[String], remote: impl Fn(usize) -> String + Sync, bundles: &[Vec<PathBuf>]) -> f64 {
+    let begun = Instant::now();
+    std::thread::scope(|scope| {
+        for (n, bundles) in bundles.iter().enumerate() {
+            let remote = &remote;
+            scope.spawn(move || bundles.iter().for_each(|bundle| push(ssh, &remote(n), bundle)));
+        }
+    });
+    (bundles.len() * PUSHES_EACH) as f64 / begun.elapsed().as_secs_f64()
+}
+
+/// Stock behind OpenSSH; a hook has each mirror pull over SSH, all at once, before the push is answered.
+fn peer(input: &Input, sshd: &Sshd, key: &Path, bundles: &[Vec<PathBuf>]) -> f64 {
+    let user = std::env::var("USER").unwrap_or_else(|_| "root".to_owned());
+    let ssh = ssh(key, sshd.port, &user);
+    let hg = on_path(HG).expect("hg is on the PATH");
+    let shell = format!("ssh {}", ssh.join(" "));
+    for n in 0..bundles.len() {
+        let of = |place: usize| input.scratch(&format!("peer-{n}-{place}"));
+        (0..=MIRRORS).for_each(|place| stock(HG, &["init", text(&of(place))]));
+        let pull = |place: usize| {
+            let remote = format!("{} -R {} pull -q {}", hg.display(), of(place).display(), of(0).display());
+            format!("{shell} '{remote}' &")
+        };
+        let hook = of(0).join("replicate.sh");
+        let pulls: Vec<String> = (1..=MIRRORS).map(pull).collect();
+        std::fs::write(&hook, format!("{}\nwait\n", pulls.join("\n"))).expect("written");
+        let hgrc = format!("[hooks]\nchangegroup.replicate = sh {}\n", hook.display());
+        std::fs::write(of(0).join(".hg/hgrc"), hgrc).expect("written");
+    }
+    std::thread::sleep(Duration::from_millis(100));
+    let remote = |n: usize| {
+        let repository = input.scratch(&format!("peer-{n}-0"));
+        format!("HGRCPATH= {} -R {} serve --stdio", hg.display(), repository.display())
+    };
+    let rate = at_once(&ssh, remote, bundles);
+    for n in 0..bundles.len() {
+        let mirror = input.scratch(&format!("peer-{n}-{MIRRORS}"));
+        let tip = command(HG).args(["-R", text(&mirror), "log", "-r", "tip", "-T", "{rev}"]).output().expect("hg runs");
+        let all = (PUSHES_EACH - 1).to_string();
+        assert_eq!(String::from_utf8_lossy(&tip.stdout), all, "the peer's mirrors have everything");
+    }
+    rate
+}
+
+/// Measures one push after the other, then many at once.
+pub fn run(input: &Input) {
+    let (home, key) = input.home_with_key("home-replicate");
+    let pushed = bundles(input, "bundles-one", PUSHES);
+    for count in [2, 8] {
+        one_by_one(input, &format!("embedded log, {count} mirrors"), &key, &home, &mirrors(count), &pushed);
+    }
+    for count in [2, 8] {
+        let name = format!("three NATS servers, {count} mirrors");
+        let Some(cluster) = Cluster::start(&input.scratch(&format!("cluster-{count}"))) else { break };
+        one_by_one(input, &name, &key, &home, &(cluster.section() + &mirrors(count)), &pushed);
+    }
+
+    let pushed: Vec<Vec<PathBuf>> =
+        (0..REPOSITORIES).map(|n| bundles(input, &format!("bundles-{n}"), PUSHES_EACH)).collect();
+    let data = input.scratch("at-once");
+    let fleet = Fleet::start_with(&data, &home, &mirrors(MIRRORS));
+    (0..REPOSITORIES).for_each(|n| hgfleet(&data, &["repo", "create", &format!("r{n}")]));
+    let ours = at_once(&ssh(&key, fleet.ssh_port, "hg"), |n| format!("hg -R r{n} serve --stdio"), &pushed);
+    drop(fleet);
+    println!("{REPOSITORIES} repositories at once, {MIRRORS} mirrors: {ours:.1} pushes a second");
+    let Some(sshd) = Sshd::start(input, &key) else { return };
+    let peer = peer(input, &sshd, &key, &pushed);
+    println!("stock, each mirror pulls over SSH: {peer:.1} pushes a second; hgfleet / stock {:.1}", ours / peer);
+}
