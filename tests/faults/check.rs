@@ -26,7 +26,7 @@ pub fn violations(clients: &Clients, copy: &Path, ledger: &Ledger) -> Vec<String
         violations.push(format!("{repository}: {node} was made public and is a draft"));
     }
     let bookmark = ask(&format!("bookmark('re:^{BOOKMARK}$')")).pop_first().unwrap_or_default();
-    if !known.bookmark.is_empty() && !known.bookmark.contains(&bookmark) {
+    if !known.bookmark.contains(&bookmark) {
         violations.push(format!("{repository}: the bookmark is at {bookmark:?}, not in {:?}", known.bookmark));
     }
     violations

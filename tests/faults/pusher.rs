@@ -38,14 +38,15 @@ pub struct Known {
     pub public: Vec<String>,
     /// How many pushes ended without a word on their outcome
     pub unknown: usize,
-    /// Where the bookmark may be: where the last acknowledged push put it, and where later ones tried to
+    /// Where the bookmark may be: where the last acknowledged push put it (nowhere, before one did), and where later ones tried to
     pub bookmark: Vec<String>,
 }
 
 impl Ledger {
     /// Nothing was pushed yet.
     pub fn new(repository: &'static str) -> Ledger {
-        Ledger { repository, known: Mutex::default() }
+        let known = Known { bookmark: vec![String::new()], ..Known::default() };
+        Ledger { repository, known: Mutex::new(known) }
     }
 
     /// As of now.
