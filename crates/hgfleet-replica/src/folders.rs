@@ -85,7 +85,9 @@ impl Folders {
         let hg = self.repository(name).join(".hg");
         for lock in ["wlock", "wlock.break", "store/lock", "store/lock.break"].map(|lock| hg.join(lock)) {
             match fs::remove_file(&lock) {
-                Err(error) if error.kind() != ErrorKind::NotFound => return Err(ReplicaError::io("remove", &lock)(error)),
+                Err(error) if error.kind() != ErrorKind::NotFound => {
+                    return Err(ReplicaError::io("remove", &lock)(error));
+                }
                 _ => {}
             }
         }

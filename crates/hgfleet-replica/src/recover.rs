@@ -220,7 +220,8 @@ impl Inner {
             *left = rest;
             return Ok(None);
         }
-        let reason = format!("it was written to as the last master's epoch ended, and is copied from the volume's tree e{tree}");
+        let reason =
+            format!("it was written to as the last master's epoch ended, and is copied from the volume's tree e{tree}");
         self.quarantine(&entry, reason.clone())?;
         Ok(Some(reason))
     }

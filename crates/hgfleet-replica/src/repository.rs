@@ -70,7 +70,9 @@ pub(crate) struct Opened {
 
 impl Entry {
     pub(crate) fn new(row: RepositoryRow) -> Self {
-        let RepositoryRow { id, name, created, sequence, intent, durable, digest, state, stat, quarantine, tree, .. } = row;
+        let RepositoryRow {
+            id, name, created, sequence, intent, durable, digest, state, stat, quarantine, tree, ..
+        } = row;
         let current = Current { sequence, digest, state, quarantine, bytes: row.bytes, opened: Opened::default() };
         Self {
             name,

@@ -97,15 +97,14 @@ impl Inner {
                 break;
             }
             if tries == TRIES_MAX {
-                let what = format!("what lies in the volume's tree e{tree} has another digest than its last record says");
+                let what =
+                    format!("what lies in the volume's tree e{tree} has another digest than its last record says");
                 return Err(ReplicaError::Copy { name: entry.name.clone(), what });
             }
         }
         self.stop("copied");
-        let stat = StoreStat::of(&hg).map_err(|error| ReplicaError::Copy {
-            name: entry.name.clone(),
-            what: error.to_string(),
-        })?;
+        let stat = StoreStat::of(&hg)
+            .map_err(|error| ReplicaError::Copy { name: entry.name.clone(), what: error.to_string() })?;
         // Its bytes and names are on disk, see `copy_here`; from here on this is where it lies.
         self.state.set_here(entry.id, &stat)?;
         writer.stat = stat;

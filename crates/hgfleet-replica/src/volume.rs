@@ -133,7 +133,8 @@ impl Volume {
         let mut trees = Vec::new();
         for entry in fs::read_dir(&self.dir).map_err(ReplicaError::io("read", &self.dir))? {
             let name = entry.map_err(ReplicaError::io("read", &self.dir))?.file_name();
-            let number = name.to_str().and_then(|name| name.strip_prefix('e')).and_then(|rest| rest.parse::<u64>().ok());
+            let number =
+                name.to_str().and_then(|name| name.strip_prefix('e')).and_then(|rest| rest.parse::<u64>().ok());
             trees.extend(number.filter(|number| name.to_str() == Some(&tree_name(*number))));
         }
         trees.sort_unstable();
