@@ -1,0 +1,175 @@
+//! Master and standby share a volume: one folder that both processes see.
+//!
+//! What a folder of one machine can't show about NFS: a dead host's kernel that writes its pages later, names and lengths that
+//! a client remembers for a while, locks that outlive their host, a volume that goes away. What stands for those: the unit tests
+//! of `hgfleet-replica` (a state that is older than the data, an owner that writes during the copy, a lock of another
+//! host), and `docs/decisions/2026-11-26-shared-volume.md`, which says what is relied on.
+
+use crate::support::fleet::{Fleet, kill};
+use crate::support::store;
+use std::path::Path;
+use std::process::{Child, Stdio};
+use std::time::{Duration, Instant};
+
+const SERVERS: [&str; 5] = ["master", "standby-1", "mirror-1", "mirror-2", "balancer"];
+
+fn holder(fleet: &Fleet) -> String {
+    fleet.status()["lease"]["holder"].as_str().unwrap_or_default().to_owned()
+}
+
+fn role(fleet: &Fleet, server: &str) -> String {
+    fleet.server(server)["role"].as_str().unwrap_or_default().to_owned()
+}
+
+/// The newest tree.
+fn newest(fleet: &Fleet) -> u64 {
+    *fleet.trees().last().expect("a tree")
+}
+
+/// Stops the master in the middle of applying a push, which is in the log by then. Returns its process, and the client's.
+fn stop_in_the_middle_of_an_apply(fleet: &Fleet, work: &str, name: &str) -> (u64, Child) {
+    let first = holder(fleet);
+    let pid = fleet.server(&first)["pid"].as_u64().expect("a process");
+    let step = fleet.path("stop-at").join(format!("{first}.apply.middle"));
+    std::fs::write(&step, "STOP").expect("armed");
+    let work = fleet.working_copy(work);
+    work.commit("a", format!("before {first} stopped\n"), "stopped");
+    work.commit("new/file", "new\n", "stopped");
+    let mut push = work.command(&["push", &fleet.ssh_url(name)]);
+    // It ends when the master's process does, or has gone on.
+    let push = push.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("pushes");
+    fleet.wait_until("the master stops in an apply", |_| !step.exists());
+    (pid, push)
+}
+
+#[test]
+fn what_a_master_leaves_in_the_volume_is_taken_over_and_what_it_writes_after_it_woke_up_harms_nothing() {
+    let fleet = Fleet::start_on_a_volume(&["standby-1"], |_| "lease_ms = 2000\nkeep_trees_seconds = 3\n".to_owned());
+    for name in ["busy", "team/idle"] {
+        fleet.hgfleet(&["repo", "create", name]).ok();
+        let work = fleet.init(name.rsplit('/').next().expect("a name"));
+        work.commit("a", format!("{name}\n"), "first");
+        work.push(name).ok();
+        fleet.assert_one_store(name);
+    }
+    let busy = fleet.working_copy("busy");
+    let first = newest(&fleet);
+    for server in ["master", "standby-1"] {
+        assert!(!fleet.data().join(server).join("repos").exists(), "{server} has stores of its own");
+    }
+
+    // Killed: the standby takes over what lies there, without copying it; a push copies what it is for.
+    fleet.signal_supervisor("STOP");
+    fleet.signal("master", "KILL");
+    let killed = Instant::now();
+    fleet.wait_until("the standby is master", |fleet| holder(fleet) == "standby-1");
+    busy.commit("a", "two\n", "after the master died");
+    busy.push("busy").ok();
+    println!("killed: a push was accepted after {:?}", killed.elapsed());
+    let second = newest(&fleet);
+    assert!(second > first);
+    assert!(fleet.in_tree(second, "busy").exists() && !fleet.in_tree(second, "team/idle").exists());
+    fleet.hg(&["clone", "-q", &fleet.ssh_url("team/idle"), "idle-clone"]).ok();
+    assert_eq!(fleet.working_copy("idle-clone").log(), fleet.working_copy("idle").log());
+    let reason = fleet.server("standby-1")["reason"].clone();
+    assert_eq!(reason, format!("shared volume, tree e{second}; repositories in older ones: 1"));
+    fleet.signal_supervisor("CONT");
+    fleet.wait_until("the old master is standby", |fleet| role(fleet, "master") == "standby");
+    fleet.wait_until_whole(&SERVERS);
+    ["busy", "team/idle"].iter().for_each(|name| fleet.assert_one_store(name));
+    // What was copied goes from the older tree once its writer is known to have ended, what was not stays.
+    fleet.wait_until("the old copy is gone", |fleet| !fleet.in_tree(first, "busy").exists());
+    assert!(fleet.in_tree(first, "team/idle").exists());
+
+    // Stopped in the middle of an apply; it goes on when the next one is at work, in its own tree.
+    let (pid, mut push) = stop_in_the_middle_of_an_apply(&fleet, "busy", "busy");
+    fleet.wait_until("the other is master", |fleet| holder(fleet) == "master");
+    let third = newest(&fleet);
+    assert!(third > second);
+    fleet.hg(&["clone", "-q", &fleet.ssh_url("busy"), "other"]).ok();
+    let other = fleet.working_copy("other");
+    assert!(other.log().contains("stopped"), "what the log has is there");
+    other.commit("a", "three\n", "on the new master");
+    other.push("busy").ok();
+    let torn = store::files(&fleet.in_tree(second, "busy").join(".hg"));
+    std::thread::sleep(Duration::from_secs(4));
+    assert!(fleet.in_tree(second, "busy").exists(), "removed while its writer may wake up");
+    kill("CONT", pid);
+    fleet.wait_until("the old one is standby", |fleet| role(fleet, "standby-1") == "standby");
+    push.wait().expect("it ends");
+    let late = fleet.in_tree(second, "busy").join(".hg");
+    assert!(!late.exists() || store::files(&late) != torn, "it wrote nothing more, so this test shows nothing");
+    other.commit("a", "four\n", "after it woke up");
+    other.push("busy").ok();
+    fleet.wait_until_whole(&SERVERS);
+    ["busy", "team/idle"].iter().for_each(|name| fleet.assert_one_store(name));
+
+    // A master that only restarts goes on in its tree.
+    let before = fleet.status()["lease"]["epoch"].as_u64();
+    let standby = fleet.signal("standby-1", "STOP");
+    fleet.signal("master", "KILL");
+    fleet.wait_until("it is master again", |fleet| fleet.status()["lease"]["epoch"].as_u64() > before);
+    kill("CONT", standby);
+    assert_eq!(holder(&fleet), "master");
+    other.commit("a", "five\n", "after a restart");
+    fleet.wait_until("pushes go through", |_| [0, 1].contains(&other.push("busy").status));
+    fleet.assert_one_store("busy");
+    assert_eq!(newest(&fleet), third);
+
+    // Deleted in the volume's newest tree, imported there.
+    fleet.hgfleet(&["repo", "delete", "team/idle"]).ok();
+    fleet.hgfleet(&["repo", "import", fleet.path("idle").to_str().expect("UTF-8"), "team/idle"]).ok();
+    fleet.assert_one_store("team/idle");
+    assert!(fleet.in_tree(third, "team/idle").exists());
+    fleet.wait_until("trees that nothing lies in go", |fleet| fleet.trees() == [third]);
+}
+
+#[test]
+fn without_a_fence_that_succeeds_no_epoch_is_taken_and_with_one_the_tree_is_gone_on_in() {
+    // What it is asked to fence off it writes down, and kills, once it may.
+    let script = |folder: &Path| {
+        let at = |name: &str| folder.join(name).display().to_string();
+        format!("echo $0 >> {}; test -e {} && kill -9 $(cat {})", at("fenced"), at("allowed"), at("pid"))
+    };
+    let fleet = Fleet::start_on_a_volume(&["standby-1"], |folder| {
+        format!("lease_ms = 1000\nfence_command = [\"sh\", \"-c\", \"{}\"]\n", script(folder))
+    });
+    fleet.hgfleet(&["repo", "create", "one"]).ok();
+    let work = fleet.init("one");
+    work.commit("a", "one\n", "first");
+    work.push("one").ok();
+    fleet.signal_supervisor("STOP");
+    let (pid, mut push) = stop_in_the_middle_of_an_apply(&fleet, "one", "one");
+    std::fs::write(fleet.path("pid"), pid.to_string()).expect("written");
+    fleet.wait_until("the standby says why it waits", |fleet| {
+        let reason = fleet.server("standby-1")["reason"].as_str().unwrap_or_default().to_owned();
+        reason.contains("the epoch of master has lapsed and is not taken: fence_command sh -c")
+    });
+    std::thread::sleep(Duration::from_secs(2));
+    assert_eq!(fleet.status()["lease"]["epoch"], 1);
+    assert!(fleet.log().contains("failed: exit status: 1"));
+
+    std::fs::write(fleet.path("allowed"), "").expect("written");
+    fleet.wait_until("the standby is master", |fleet| holder(fleet) == "standby-1");
+    std::fs::remove_file(fleet.path("allowed")).expect("removed");
+    push.wait().expect("it ends");
+    assert_eq!(fleet.trees(), [1], "the tree is gone on in");
+    work.commit("a", "two\n", "on the new master");
+    work.push("one").ok();
+    let fenced = || std::fs::read_to_string(fleet.path("fenced")).expect("readable");
+    assert!(fenced().lines().all(|line| line == "master"), "{}", fenced());
+    fleet.signal_supervisor("CONT");
+    fleet.wait_until("the old master is standby", |fleet| role(fleet, "master") == "standby");
+    fleet.wait_until_whole(&SERVERS);
+    fleet.assert_one_store("one");
+
+    // A hand-over fences nobody off.
+    let before = fenced();
+    fleet.hgfleet(&["failover"]).ok();
+    work.commit("a", "three\n", "after the hand-over");
+    work.push("one").ok();
+    fleet.wait_until_whole(&SERVERS);
+    fleet.assert_one_store("one");
+    assert_eq!(fenced(), before);
+    assert_eq!(fleet.trees(), [1, 3]);
+}
