@@ -2,6 +2,7 @@
 
 use crate::support::fleet::free_port;
 use crate::support::nats;
+use crate::support::networks::Networks;
 use crate::support::run::{Said, run};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -11,7 +12,7 @@ const HGFLEET: &str = env!("CARGO_BIN_EXE_hgfleet");
 const SERVERS: [&str; 6] = ["balancer-1", "balancer-2", "master", "mirror-1", "mirror-2", "standby-1"];
 
 /// A process of the fleet, which ends with the test.
-struct Running(Child);
+pub struct Running(Child);
 
 impl Drop for Running {
     fn drop(&mut self) {
@@ -20,8 +21,13 @@ impl Drop for Running {
     }
 }
 
-struct Machines {
+/// Two machines of one fleet.
+pub struct Machines {
     folder: tempfile::TempDir,
+    /// Their networks, where they have any of their own.
+    networks: Option<Networks>,
+    /// Their addresses.
+    hosts: [String; 2],
     /// Of each machine's balancer: SSH and HTTPS.
     ports: [(u16, u16); 2],
 }
@@ -29,23 +35,33 @@ struct Machines {
 impl Machines {
     /// Makes both machines' folders as the guide says; nothing runs yet.
     fn new(log: &str) -> Machines {
+        Machines::in_networks(log, None, |_| String::new())
+    }
+
+    /// The same with each in a network of its own, and with more in the section of the master, which gets the test's folder.
+    pub fn in_networks(log: &str, networks: Option<Networks>, more: impl FnOnce(&Path) -> String) -> Machines {
         let folder = tempfile::Builder::new().prefix("hgfleet-test-").tempdir().expect("a folder");
-        let machines = Machines { folder, ports: [(free_port(), free_port()), (free_port(), free_port())] };
+        let host = |machine| networks.as_ref().map_or_else(|| "127.0.0.1".to_owned(), |all| all.address(machine));
+        let hosts = [host(0), host(1)];
+        let ports = [(free_port(), free_port()), (free_port(), free_port())];
+        let more = more(folder.path());
+        let machines = Machines { folder, networks, hosts, ports };
+        let [first, second] = &machines.hosts;
         let ssh = machines.path("home/.ssh");
         std::fs::create_dir_all(&ssh).expect("made");
         run(Command::new("ssh-keygen").args(["-q", "-t", "ed25519", "-N", "", "-f"]).arg(ssh.join("id_ed25519"))).ok();
         let sections = format!(
-            "[log]\nbackend = 'jetstream'\nservers = ['{log}']\nreplicas = 1\n[master]\nlease_ms = 3000\n\
+            "[log]\nbackend = 'jetstream'\nservers = ['{log}']\nreplicas = 1\n[master]\nlease_ms = 3000\n{more}\
              [[standby]]\nname = 'standby-1'\n[[mirror]]\nname = 'mirror-1'\n[[mirror]]\nname = 'mirror-2'\n\
              [[balancer]]\nname = 'balancer-1'\n[[balancer]]\nname = 'balancer-2'\n\
-             [[machine]]\nname = 'm1'\naddress = '127.0.0.1:{}'\nservers = ['master', 'mirror-1', 'balancer-1']\n\
-             [[machine]]\nname = 'm2'\naddress = '127.0.0.1:{}'\nservers = ['standby-1', 'mirror-2', 'balancer-2']\n",
+             [[machine]]\nname = 'm1'\naddress = '{first}:{}'\nservers = ['master', 'mirror-1', 'balancer-1']\n\
+             [[machine]]\nname = 'm2'\naddress = '{second}:{}'\nservers = ['standby-1', 'mirror-2', 'balancer-2']\n",
             free_port(),
             free_port()
         );
-        for (machine, (ssh, https)) in ["m1", "m2"].into_iter().zip(machines.ports) {
+        for ((machine, (ssh, https)), host) in ["m1", "m2"].into_iter().zip(machines.ports).zip(&machines.hosts) {
             let doors = format!(
-                "[ssh]\nlisten = '127.0.0.1:{ssh}'\n[http]\nlisten = '127.0.0.1:{}'\nlisten_https = '127.0.0.1:{https}'\n",
+                "[ssh]\nlisten = '{host}:{ssh}'\n[http]\nlisten = '{host}:{}'\nlisten_https = '{host}:{https}'\n",
                 free_port()
             );
             std::fs::create_dir(machines.path(machine)).expect("made");
@@ -67,23 +83,29 @@ impl Machines {
         machines
     }
 
-    fn path(&self, path: &str) -> PathBuf {
+    /// A path in the test's folder, which has a folder of each machine.
+    pub fn path(&self, path: &str) -> PathBuf {
         self.folder.path().join(path)
     }
 
     /// Starts a role on a machine.
-    fn start(&self, machine: &str, arguments: &[&str]) -> Running {
+    pub fn start(&self, machine: &str, arguments: &[&str]) -> Running {
         let log = std::fs::File::options().create(true).append(true).open(self.path(&format!("{machine}.log")));
-        let mut command = Command::new(HGFLEET);
+        let mut command = match &self.networks {
+            Some(networks) => networks.command(usize::from(machine == "m2"), HGFLEET),
+            None => Command::new(HGFLEET),
+        };
         command.args(arguments).current_dir(self.path(machine)).stdin(Stdio::null()).stdout(Stdio::null());
         Running(command.stderr(log.expect("a log")).spawn().expect("hgfleet starts"))
     }
 
-    fn hgfleet(&self, machine: &str, arguments: &[&str]) -> Said {
+    /// Gives a command with a machine's configuration.
+    pub fn hgfleet(&self, machine: &str, arguments: &[&str]) -> Said {
         run(Command::new(HGFLEET).args(arguments).current_dir(self.path(machine)))
     }
 
-    fn hg(&self, arguments: &[&str]) -> Said {
+    /// Runs the stock client.
+    pub fn hg(&self, arguments: &[&str]) -> Said {
         let ssh = format!(
             "ui.ssh=ssh -i {} -oStrictHostKeyChecking=no -oUserKnownHostsFile=/dev/null -oLogLevel=ERROR",
             self.path("home/.ssh/id_ed25519").display()
@@ -94,14 +116,15 @@ impl Machines {
         run(command.env("HGRCPATH", "/dev/null").env("HGPLAIN", "1").current_dir(self.folder.path()))
     }
 
-    fn commit(&self, content: &str) {
+    /// Commits in the working copy `work`.
+    pub fn commit(&self, content: &str) {
         std::fs::write(self.path("work/file"), content).expect("written");
         self.hg(&["-R", "work", "commit", "-q", "-A", "-m", content, "work"]).ok();
     }
 
     /// Pushes through one machine's balancer.
-    fn push(&self, balancer: usize) -> Said {
-        self.hg(&["-R", "work", "push", &format!("ssh://hg@127.0.0.1:{}/one", self.ports[balancer].0)])
+    pub fn push(&self, balancer: usize) -> Said {
+        self.hg(&["-R", "work", "push", &format!("ssh://hg@{}:{}/one", self.hosts[balancer], self.ports[balancer].0)])
     }
 
     /// The tip as one machine's balancer shows it.
@@ -109,15 +132,36 @@ impl Machines {
         self.hg(&["identify", "--id", &format!("https://localhost:{}/one", self.ports[balancer].1)]).ok().out
     }
 
-    fn server(&self, name: &str) -> serde_json::Value {
+    /// A server's entry in `status --json`.
+    pub fn server(&self, name: &str) -> serde_json::Value {
         let said = self.hgfleet("m1", &["status", "--json"]);
         let status: serde_json::Value = serde_json::from_str(&said.out).unwrap_or_default();
         let servers = status["servers"].as_array().cloned().unwrap_or_default();
         servers.into_iter().find(|server| server["name"] == name).unwrap_or_default()
     }
 
+    /// The networks, where the machines have any of their own.
+    pub fn networks(&self) -> Option<&Networks> {
+        self.networks.as_ref()
+    }
+
+    /// Starts all that runs on a machine.
+    pub fn start_all(&self, machine: &str) -> Vec<Running> {
+        let number = if machine == "m1" { "1" } else { "2" };
+        let master = if machine == "m1" { "master" } else { "standby-1" };
+        let (mirror, balancer) = (format!("mirror-{number}"), format!("balancer-{number}"));
+        let roles = [
+            &["master", "--name", master][..],
+            &["mirror", "--name", &mirror],
+            &["balancer", "--name", &balancer],
+            &["tunnel", "--machine", machine],
+        ];
+        roles.map(|arguments| self.start(machine, arguments)).into()
+    }
+
+    /// Waits, up to 30 s.
     #[track_caller]
-    fn wait_until(&self, what: &str, mut holds: impl FnMut() -> bool) {
+    pub fn wait_until(&self, what: &str, mut holds: impl FnMut() -> bool) {
         let start = Instant::now();
         while !holds() {
             let log = |machine: &str| std::fs::read_to_string(self.path(&format!("{machine}.log"))).unwrap_or_default();
@@ -126,7 +170,8 @@ impl Machines {
         }
     }
 
-    fn wait_until_whole(&self) {
+    /// Waits until every server is in service.
+    pub fn wait_until_whole(&self) {
         self.wait_until("every server is in service", || {
             SERVERS.iter().all(|name| self.server(name)["state"] == "in-service")
         });
@@ -139,14 +184,7 @@ fn two_machines_are_one_fleet_outlive_a_cut_between_them_and_hand_over() {
     let machines = Machines::new(&log.url());
     let refused = machines.hgfleet("m1", &["up", "--data", "."]);
     assert!(refused.err.contains("several machines"), "{refused:#?}");
-    let mut one: Vec<Running> = [
-        &["master"][..],
-        &["mirror", "--name", "mirror-1"],
-        &["balancer", "--name", "balancer-1"],
-        &["tunnel", "--machine", "m1"],
-    ]
-    .map(|arguments| machines.start("m1", arguments))
-    .into();
+    let mut one = machines.start_all("m1");
     let _two = [
         &["master", "--name", "standby-1"][..],
         &["mirror", "--name", "mirror-2"],

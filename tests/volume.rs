@@ -1,11 +1,14 @@
-//! Master and standby share a volume: one folder that both processes see.
+//! Master and standby share a volume: one folder that both processes, or both machines of a test, see.
 //!
 //! What a folder of one machine can't show about NFS: a dead host's kernel that writes its pages later, names and lengths that
 //! a client remembers for a while, locks that outlive their host, a volume that goes away. What stands for those: the unit tests
 //! of `hgfleet-replica` (a state that is older than the data, an owner that writes during the copy, a lock of another
 //! host), and `docs/decisions/2026-11-26-shared-volume.md`, which says what is relied on.
 
-use crate::support::fleet::{Fleet, kill};
+use crate::machines::Machines;
+use crate::support::fleet::{Fleet, free_port, kill, trees_of};
+use crate::support::nats;
+use crate::support::networks::Networks;
 use crate::support::store;
 use std::path::Path;
 use std::process::{Child, Stdio};
@@ -172,4 +175,55 @@ fn without_a_fence_that_succeeds_no_epoch_is_taken_and_with_one_the_tree_is_gone
     fleet.assert_one_store("one");
     assert_eq!(fenced(), before);
     assert_eq!(fleet.trees(), [1, 3]);
+}
+
+/// Two machines in networks of their own, whose only common things are the log and the folder.
+#[test]
+fn a_master_that_is_cut_off_and_lives_on_is_followed_from_the_volume() {
+    let Some(networks) = Networks::new(2) else { return };
+    let (folder, port) = (tempfile::tempdir().expect("a folder"), free_port());
+    let address = format!("{}:{port}", networks.switch());
+    let _log = nats::Server::start(folder, port, "alone", &format!("listen: \"{address}\""));
+    let machines = Machines::in_networks(&format!("nats://{address}"), Some(networks), |folder| {
+        format!("append_wait_ms = 3000\nvolume = '{}'\n", folder.join("volume").display())
+    });
+    let networks = machines.networks().expect("they have some");
+    let volume = machines.path("volume");
+    std::fs::create_dir(&volume).expect("made");
+    let _one = machines.start_all("m1");
+    let mut two = machines.start_all("m2");
+    machines.wait_until_whole();
+    machines.hgfleet("m1", &["repo", "create", "one"]).ok();
+    machines.hg(&["init", "work"]).ok();
+    machines.commit("before");
+    machines.push(0).ok();
+
+    // The master lives, and does not hear of the other's epoch.
+    networks.cut(0);
+    machines.commit("while the first machine is cut off");
+    machines.wait_until("the other machine takes pushes", || [0, 1].contains(&machines.push(1).status));
+    assert_eq!(machines.server("standby-1")["role"], "master");
+    networks.join(0);
+    machines.wait_until("the old master is standby", || machines.server("master")["role"] == "standby");
+    machines.wait_until_whole();
+    machines.commit("whole again");
+    machines.push(0).ok();
+
+    // Now the second machine is gone.
+    two.clear();
+    machines.commit("alone");
+    machines.wait_until("the first machine takes pushes", || [0, 1].contains(&machines.push(0).status));
+    let newest = trees_of(&volume).last().map(|tree| volume.join(format!("e{tree}/repos/one"))).expect("a tree");
+    let mirror = machines.path("m1/mirror-1/repos/one");
+    machines.wait_until("the mirror has shown all", || {
+        let status = machines.hgfleet("m1", &["status", "--json"]).out;
+        let status: serde_json::Value = serde_json::from_str(&status).unwrap_or_default();
+        machines.server("mirror-1")["position"] == status["log"]["sequence"]
+    });
+    store::assert_equal(&newest.join(".hg"), &mirror.join(".hg"));
+    let said = machines.hg(&["-R", "work", "outgoing", "-q", mirror.to_str().expect("UTF-8")]);
+    assert_eq!(said.status, 1, "all that was pushed is there: {said:#?}");
+    for store in [newest, mirror] {
+        machines.hg(&["-R", store.to_str().expect("UTF-8"), "verify", "-q"]).ok();
+    }
 }

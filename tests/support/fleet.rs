@@ -67,11 +67,7 @@ impl Fleet {
 
     /// The trees of the volume, the oldest first.
     pub fn trees(&self) -> Vec<u64> {
-        let entries = std::fs::read_dir(self.path("volume")).expect("readable").map(|entry| entry.expect("readable"));
-        let number = |name: &str| name.strip_prefix('e').and_then(|number| number.parse().ok());
-        let mut trees: Vec<u64> = entries.filter_map(|entry| number(entry.file_name().to_str()?)).collect();
-        trees.sort_unstable();
-        trees
+        trees_of(&self.path("volume"))
     }
 
     /// Where a repository lies in a tree.
@@ -513,6 +509,15 @@ pub fn ssh_options() -> Vec<&'static str> {
         "-oIdentitiesOnly=yes",
         "-oBatchMode=yes",
     ]
+}
+
+/// The trees of a volume, the oldest first.
+pub fn trees_of(volume: &Path) -> Vec<u64> {
+    let entries = std::fs::read_dir(volume).expect("readable").map(|entry| entry.expect("readable"));
+    let number = |name: &str| name.strip_prefix('e').and_then(|number| number.parse().ok());
+    let mut trees: Vec<u64> = entries.filter_map(|entry| number(entry.file_name().to_str()?)).collect();
+    trees.sort_unstable();
+    trees
 }
 
 /// Sends a signal to a process.

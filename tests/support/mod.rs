@@ -4,6 +4,7 @@ pub mod beside_stock;
 pub mod fleet;
 #[path = "../../crates/hgfleet-log/tests/nats/server.rs"]
 pub mod nats;
+pub mod networks;
 pub mod run;
 pub mod steps;
 pub mod store;
