@@ -108,7 +108,7 @@ async fn follow(
             if watch.has_lapsed(now) || ours || (nobody && tail.is_none()) {
                 stop_at(&format!("{}.takeover.lapsed", server.name()));
                 let plan = match &server.options.volume {
-                    Some(options) => Some(volume::prepare(server, options, tail, lease.as_ref(), ours).await?),
+                    Some(options) => Some(volume::prepare(server, options, tail, ours).await?),
                     None => None,
                 };
                 let counter = lease.map(|lease| lease.counter);

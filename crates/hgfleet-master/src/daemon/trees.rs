@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use hgfleet_log::membership::SILENT_MS;
 use hgfleet_log::{Member, Role};
-use hgfleet_replica::{Replica, ReplicaError, Volume};
+use hgfleet_replica::{Replica, ReplicaError, TreeNote, Volume};
 
 use super::server::Server;
 use crate::clock::unix_ms;
@@ -75,7 +75,7 @@ impl Unused {
                 continue;
             }
             let Some(note) = volume.note(tree)? else { break };
-            if !has_ended(server, &note.holder, note.is_of(server.own.incarnation()), members) {
+            if !has_ended(server, &note, members) {
                 break;
             }
             let found = match used.get(&tree) {
@@ -114,12 +114,12 @@ impl Unused {
 }
 
 /// Whether the server that wrote to a tree knows that its epoch has ended: it says that it is standby, now. One that is silent
-/// may be stopped, and wake up. This server's own processes before this one have ended, if it was on this machine.
-fn has_ended(server: &Server, holder: &str, is_ours: bool, members: &[Member]) -> bool {
-    if holder == server.name() {
-        return is_ours;
+/// may be stopped, and wake up. This server's own processes before this one have ended, if they held the folder that it holds.
+fn has_ended(server: &Server, note: &TreeNote, members: &[Member]) -> bool {
+    if note.holder == server.name() {
+        return note.incarnation == server.own.incarnation();
     }
     let now = unix_ms();
     let is_standby = |member: &&Member| member.role == Role::Standby && member.silent_ms(now) <= SILENT_MS;
-    members.iter().filter(|member| member.name == holder).any(|member| is_standby(&member))
+    members.iter().filter(|member| member.name == note.holder).any(|member| is_standby(&member))
 }

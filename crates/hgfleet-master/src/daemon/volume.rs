@@ -7,7 +7,7 @@
 use std::process::Stdio;
 use std::sync::Arc;
 
-use hgfleet_log::{Body, Lease, Log, LogError, Sequence, Tail};
+use hgfleet_log::{ChainHash, Log, LogError, Sequence, Tail};
 use hgfleet_replica::{Replica, ReplicaError, TreeNote, Volume};
 use hgfleet_resync::{stock_at, tail_before};
 
@@ -46,7 +46,6 @@ pub(crate) async fn prepare(
     server: &Server,
     options: &VolumeOptions,
     tail: Option<&Tail>,
-    lease: Option<&Lease>,
     handed: bool,
 ) -> Result<Plan, Trouble> {
     let volume = Volume::new(options.path.clone());
@@ -66,22 +65,18 @@ pub(crate) async fn prepare(
     }
     let Some(note) = volume.note(newest)? else { return Ok(Plan::Own(Some(newest))) };
     check_note(server, &volume, newest, &note, tail).await?;
-    let is_last = note.epoch == tail.epoch;
-    if is_last && note.holder == server.name() {
+    // Where somebody has taken an epoch since and made no tree, nobody knows who else may still write to this one.
+    if note.epoch != tail.epoch {
+        return Ok(Plan::Own(Some(newest)));
+    }
+    if note.holder == server.name() {
         return Ok(match note.is_of(server.own.incarnation()) {
             true => Plan::GoOn { tree: newest, is_ours: true },
             false => Plan::Own(Some(newest)),
         });
     }
     let Some(fence) = options.fence.as_ref().filter(|_| !handed) else { return Ok(Plan::Own(Some(newest))) };
-    let holder = match lease {
-        _ if is_last => note.holder,
-        Some(lease) if lease.epoch == Some(tail.epoch) => lease.holder.clone(),
-        _ => holder_of(server.log.as_ref(), tail).await?,
-    };
-    if holder == server.name() {
-        return Ok(Plan::Own(Some(newest)));
-    }
+    let holder = note.holder;
     run(fence, &holder).await.map_err(|why| {
         Trouble::Passing(format!(
             "the epoch of {holder} has lapsed and is not taken: fence_command {} {why}",
@@ -114,7 +109,7 @@ async fn check_note(server: &Server, volume: &Volume, tree: u64, note: &TreeNote
 }
 
 /// Whether the log has this record, as far as it still has it.
-async fn is_in_log(log: &dyn Log, sequence: Sequence, hash: hgfleet_log::ChainHash) -> Result<bool, LogError> {
+async fn is_in_log(log: &dyn Log, sequence: Sequence, hash: ChainHash) -> Result<bool, LogError> {
     match log.read(sequence, 1).await {
         Ok(records) => Ok(records.first().is_some_and(|record| record.chain_hash() == hash)),
         Err(LogError::Trimmed { .. }) => Ok(true),
@@ -137,25 +132,6 @@ async fn is_empty(server: &Server, tail: Option<&Tail>) -> Result<bool, LogError
         from = records.last().and_then(|last| last.sequence.next());
     }
     Ok(true)
-}
-
-/// Finds who holds the newest epoch, where the lease does not say: it died soon after it had taken it.
-async fn holder_of(log: &dyn Log, tail: &Tail) -> Result<String, Trouble> {
-    let first = log.first().await?.get();
-    let mut end = tail.sequence.get();
-    while end >= first {
-        let begin = end.saturating_sub(READ_MAX as u64 - 1).max(first);
-        let Some(from) = Sequence::new(begin) else { break };
-        for record in log.read(from, READ_MAX).await? {
-            if let Body::Epoch { holder } = record.body
-                && record.epoch == tail.epoch
-            {
-                return Ok(holder);
-            }
-        }
-        end = begin - 1;
-    }
-    Err(Trouble::Passing(format!("nobody knows who holds epoch {}, so it can't be fenced off", tail.epoch)))
 }
 
 /// Runs the command with the server's name behind its arguments; `Err` says why it did not succeed.

@@ -247,3 +247,28 @@ fn a_takeover_of_ten_thousand_repositories_reads_none_of_them() {
     assert_eq!(second.in_older_trees()[&1].len(), 10_000);
     assert!(second.bring_here(&name("many/7")).is_err());
 }
+
+#[test]
+fn a_large_repository_that_was_being_written_to_keeps_nobody_waiting() {
+    let folder = TempDir::new().unwrap();
+    let volume = Volume::new(folder.path().to_owned());
+    let mut log = Log::new();
+    log.create("small");
+    log.create("large");
+    let large = change_of(|writer| writer.create(b"store/data/large.i", &vec![7; 65 << 20]).unwrap());
+    log.alter("large", large);
+    let first = take(&volume, 1, &log);
+    first.sync().unwrap();
+    drop(first);
+    log.push("small", 0);
+    log.push("large", 0);
+    let dir = volume.begin(2, Some(1), &note(&log, 2)).unwrap();
+    let second = Replica::open_tree(&dir, "master").unwrap();
+    let recovery = second.recover(log.end(), &mut log.source()).unwrap();
+    assert_eq!(recovery.quarantined.len(), 1, "{recovery:?}");
+    assert!(recovery.quarantined[0].1.contains("is copied from the volume's tree e1"), "{recovery:?}");
+    assert_eq!((lies_in(&second, "small"), second.position()), ("e2".to_owned(), log.end()));
+    assert!(second.snapshot(&name("large")).is_err());
+    assert_eq!(second.retry(&name("large"), log.end(), &mut log.source()).unwrap(), Outcome::Applied);
+    assert_as_the_log_says(&second, &log);
+}
