@@ -29,8 +29,13 @@ fn newest(fleet: &Fleet) -> u64 {
     *fleet.trees().last().expect("a tree")
 }
 
-/// Stops the master in the middle of applying a push, which is in the log by then. Returns its process, and the client's.
-fn stop_in_the_middle_of_an_apply(fleet: &Fleet, work: &str, name: &str) -> (u64, Child) {
+/// The server that is master where the given one is not.
+fn other(server: &str) -> &'static str {
+    if server == "master" { "standby-1" } else { "master" }
+}
+
+/// Stops the master in the middle of applying a push, which is in the log by then. Returns its name and process, and the client.
+fn stop_in_the_middle_of_an_apply(fleet: &Fleet, work: &str, name: &str) -> (String, u64, Child) {
     let first = holder(fleet);
     let pid = fleet.server(&first)["pid"].as_u64().expect("a process");
     let step = fleet.path("stop-at").join(format!("{first}.apply.middle"));
@@ -42,12 +47,12 @@ fn stop_in_the_middle_of_an_apply(fleet: &Fleet, work: &str, name: &str) -> (u64
     // It ends when the master's process does, or has gone on.
     let push = push.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("pushes");
     fleet.wait_until("the master stops in an apply", |_| !step.exists());
-    (pid, push)
+    (first, pid, push)
 }
 
 #[test]
 fn what_a_master_leaves_in_the_volume_is_taken_over_and_what_it_writes_after_it_woke_up_harms_nothing() {
-    let fleet = Fleet::start_on_a_volume(&["standby-1"], |_| "lease_ms = 2000\nkeep_trees_seconds = 3\n".to_owned());
+    let fleet = Fleet::start_on_a_volume(&["standby-1"], |_| "lease_ms = 5000\nkeep_trees_seconds = 3\n".to_owned());
     for name in ["busy", "team/idle"] {
         fleet.hgfleet(&["repo", "create", name]).ok();
         let work = fleet.init(name.rsplit('/').next().expect("a name"));
@@ -63,9 +68,11 @@ fn what_a_master_leaves_in_the_volume_is_taken_over_and_what_it_writes_after_it_
 
     // Killed: the standby takes over what lies there, without copying it; a push copies what it is for.
     fleet.signal_supervisor("STOP");
-    fleet.signal("master", "KILL");
+    let dead = holder(&fleet);
+    let heir = other(&dead);
+    fleet.signal(&dead, "KILL");
     let killed = Instant::now();
-    fleet.wait_until("the standby is master", |fleet| holder(fleet) == "standby-1");
+    fleet.wait_until("the standby is master", |fleet| holder(fleet) == heir);
     busy.commit("a", "two\n", "after the master died");
     busy.push("busy").ok();
     println!("killed: a push was accepted after {:?}", killed.elapsed());
@@ -74,10 +81,10 @@ fn what_a_master_leaves_in_the_volume_is_taken_over_and_what_it_writes_after_it_
     assert!(fleet.in_tree(second, "busy").exists() && !fleet.in_tree(second, "team/idle").exists());
     fleet.hg(&["clone", "-q", &fleet.ssh_url("team/idle"), "idle-clone"]).ok();
     assert_eq!(fleet.working_copy("idle-clone").log(), fleet.working_copy("idle").log());
-    let reason = fleet.server("standby-1")["reason"].clone();
+    let reason = fleet.server(heir)["reason"].clone();
     assert_eq!(reason, format!("shared volume, tree e{second}; repositories in older ones: 1"));
     fleet.signal_supervisor("CONT");
-    fleet.wait_until("the old master is standby", |fleet| role(fleet, "master") == "standby");
+    fleet.wait_until("the old master is standby", |fleet| role(fleet, &dead) == "standby");
     fleet.wait_until_whole(&SERVERS);
     ["busy", "team/idle"].iter().for_each(|name| fleet.assert_one_store(name));
     // What was copied goes from the older tree once its writer is known to have ended, what was not stays.
@@ -85,37 +92,38 @@ fn what_a_master_leaves_in_the_volume_is_taken_over_and_what_it_writes_after_it_
     assert!(fleet.in_tree(first, "team/idle").exists());
 
     // Stopped in the middle of an apply; it goes on when the next one is at work, in its own tree.
-    let (pid, mut push) = stop_in_the_middle_of_an_apply(&fleet, "busy", "busy");
-    fleet.wait_until("the other is master", |fleet| holder(fleet) == "master");
+    let (stopped, pid, mut push) = stop_in_the_middle_of_an_apply(&fleet, "busy", "busy");
+    fleet.wait_until("the other is master", |fleet| holder(fleet) == other(&stopped));
+    fleet.hg(&["clone", "-q", &fleet.ssh_url("busy"), "clone"]).ok();
+    let clone = fleet.working_copy("clone");
+    assert!(clone.log().contains("stopped"), "what the log has is there");
+    clone.commit("a", "three\n", "on the new master");
+    clone.push("busy").ok();
     let third = newest(&fleet);
     assert!(third > second);
-    fleet.hg(&["clone", "-q", &fleet.ssh_url("busy"), "other"]).ok();
-    let other = fleet.working_copy("other");
-    assert!(other.log().contains("stopped"), "what the log has is there");
-    other.commit("a", "three\n", "on the new master");
-    other.push("busy").ok();
     let torn = store::files(&fleet.in_tree(second, "busy").join(".hg"));
     std::thread::sleep(Duration::from_secs(4));
     assert!(fleet.in_tree(second, "busy").exists(), "removed while its writer may wake up");
     kill("CONT", pid);
-    fleet.wait_until("the old one is standby", |fleet| role(fleet, "standby-1") == "standby");
+    fleet.wait_until("the old one is standby", |fleet| role(fleet, &stopped) == "standby");
     push.wait().expect("it ends");
     let late = fleet.in_tree(second, "busy").join(".hg");
     assert!(!late.exists() || store::files(&late) != torn, "it wrote nothing more, so this test shows nothing");
-    other.commit("a", "four\n", "after it woke up");
-    other.push("busy").ok();
+    clone.commit("a", "four\n", "after it woke up");
+    clone.push("busy").ok();
     fleet.wait_until_whole(&SERVERS);
     ["busy", "team/idle"].iter().for_each(|name| fleet.assert_one_store(name));
 
     // A master that only restarts goes on in its tree.
     let before = fleet.status()["lease"]["epoch"].as_u64();
-    let standby = fleet.signal("standby-1", "STOP");
-    fleet.signal("master", "KILL");
+    let restarted = holder(&fleet);
+    let standby = fleet.signal(other(&restarted), "STOP");
+    fleet.signal(&restarted, "KILL");
     fleet.wait_until("it is master again", |fleet| fleet.status()["lease"]["epoch"].as_u64() > before);
     kill("CONT", standby);
-    assert_eq!(holder(&fleet), "master");
-    other.commit("a", "five\n", "after a restart");
-    fleet.wait_until("pushes go through", |_| [0, 1].contains(&other.push("busy").status));
+    assert_eq!(holder(&fleet), restarted);
+    clone.commit("a", "five\n", "after a restart");
+    fleet.wait_until("pushes go through", |_| [0, 1].contains(&clone.push("busy").status));
     fleet.assert_one_store("busy");
     assert_eq!(newest(&fleet), third);
 
@@ -135,14 +143,14 @@ fn without_a_fence_that_succeeds_no_epoch_is_taken_and_with_one_the_tree_is_gone
         format!("echo $0 >> {}; test -e {} && kill -9 $(cat {})", at("fenced"), at("allowed"), at("pid"))
     };
     let fleet = Fleet::start_on_a_volume(&["standby-1"], |folder| {
-        format!("lease_ms = 1000\nfence_command = [\"sh\", \"-c\", \"{}\"]\n", script(folder))
+        format!("lease_ms = 3000\nfence_command = [\"sh\", \"-c\", \"{}\"]\n", script(folder))
     });
     fleet.hgfleet(&["repo", "create", "one"]).ok();
     let work = fleet.init("one");
     work.commit("a", "one\n", "first");
     work.push("one").ok();
     fleet.signal_supervisor("STOP");
-    let (pid, mut push) = stop_in_the_middle_of_an_apply(&fleet, "one", "one");
+    let (_, pid, mut push) = stop_in_the_middle_of_an_apply(&fleet, "one", "one");
     std::fs::write(fleet.path("pid"), pid.to_string()).expect("written");
     fleet.wait_until("the standby says why it waits", |fleet| {
         let reason = fleet.server("standby-1")["reason"].as_str().unwrap_or_default().to_owned();
@@ -169,11 +177,11 @@ fn without_a_fence_that_succeeds_no_epoch_is_taken_and_with_one_the_tree_is_gone
     // A hand-over fences nobody off.
     let before = fenced();
     fleet.hgfleet(&["failover"]).ok();
+    assert_eq!(fenced(), before);
     work.commit("a", "three\n", "after the hand-over");
     work.push("one").ok();
     fleet.wait_until_whole(&SERVERS);
     fleet.assert_one_store("one");
-    assert_eq!(fenced(), before);
     assert_eq!(fleet.trees(), [1, 3]);
 }
 
