@@ -234,14 +234,10 @@ impl Inner {
 
     /// Returns the last of these records of one repository that was begun.
     fn begun(&self, name: &RepositoryName, redos: &[Redo]) -> Option<Sequence> {
-        match self.entry(name) {
-            Some(entry) => Some(entry.writer().intent),
-            // It was deleted, by the last record whose place in `old/` is taken; or it is only about to be made.
-            None => {
-                let deleted = redos.iter().filter(|redo| redo.kind == StoreKind::Delete);
-                deleted.map(|redo| redo.sequence).filter(|sequence| self.folders.retired(*sequence).exists()).max()
-            }
-        }
+        // The folder goes before the row does, so a row may be left of what was deleted already.
+        let deleted = redos.iter().filter(|redo| redo.kind == StoreKind::Delete).map(|redo| redo.sequence);
+        let deleted = deleted.filter(|sequence| self.folders.retired(*sequence).exists()).max();
+        self.entry(name).map(|entry| entry.writer().intent).max(deleted)
     }
 
     /// Drops what is kept of a repository that was made before `sequence`.
