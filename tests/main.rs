@@ -23,3 +23,4 @@ mod real_repositories;
 mod refusals;
 mod resync;
 mod several_machines;
+mod volume;

@@ -4,7 +4,7 @@ use super::clients::Clients;
 use super::run::{Said, run};
 use super::store;
 use std::net::TcpListener;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -54,6 +54,31 @@ impl Fleet {
         }
         fleet.up(&[]);
         fleet
+    }
+
+    /// Starts one whose master and standbys share a volume: a folder beside the data folder, called `volume`. `sections` gets
+    /// the test's folder.
+    pub fn start_on_a_volume(standbys: &[&str], sections: impl FnOnce(&Path) -> String) -> Fleet {
+        let mut fleet = Fleet::prepare(standbys);
+        fleet.servers = ["volume", "mirror-1", "mirror-2"].map(str::to_owned).to_vec();
+        let volume = fleet.path("volume");
+        std::fs::create_dir(&volume).expect("made");
+        let master = format!("[master]\nvolume = \"{}\"\n{}", volume.display(), sections(fleet.folder.path()));
+        fleet.configure(standbys, &master);
+        let steps = fleet.path("stop-at");
+        std::fs::create_dir(&steps).expect("made");
+        fleet.up(&[("HGFLEET_STOP_AT", steps.to_str().expect("UTF-8"))]);
+        fleet
+    }
+
+    /// The trees of the volume, the oldest first.
+    pub fn trees(&self) -> Vec<u64> {
+        trees_of(&self.path("volume"))
+    }
+
+    /// Where a repository lies in a tree.
+    pub fn in_tree(&self, tree: u64, name: &str) -> PathBuf {
+        self.path("volume").join(format!("e{tree}/repos")).join(name)
     }
 
     /// Starts a fleet of which some folders are small disks. `None`, with the reason printed, where nothing may be mounted.
@@ -264,7 +289,12 @@ impl Fleet {
 
     /// The copies of a repository: the master's and each mirror's.
     pub fn copies(&self, name: &str) -> Vec<PathBuf> {
-        self.servers.iter().map(|server| self.data().join(server).join("repos").join(name)).collect()
+        let newest = || self.trees().into_iter().rev().map(|tree| self.in_tree(tree, name)).find(|path| path.exists());
+        let place = |server: &String| match server.as_str() {
+            "volume" => newest().expect("a tree has it"),
+            server => self.data().join(server).join("repos").join(name),
+        };
+        self.servers.iter().map(place).collect()
     }
 
     /// Waits until every copy has the log's last record, then panics unless all are the same bytes and `hg verify` is clean.
@@ -288,7 +318,8 @@ impl Fleet {
         for (copy, server) in copies.iter().zip(&self.servers) {
             // `hg` looks for the real path, which a disk of the fleet's own has not for others; the bytes are the same.
             if !self.disks.iter().any(|(name, _)| name == server) {
-                let seen = self.path("data").join(copy.strip_prefix(self.data()).expect("below it"));
+                let below = copy.strip_prefix(self.data());
+                let seen = below.map_or_else(|_| copy.clone(), |below| self.path("data").join(below));
                 self.hg(&["verify", "-q", "-R", seen.to_str().expect("UTF-8")]).ok();
             }
         }
@@ -328,6 +359,15 @@ impl Drop for Fleet {
             eprintln!("the fleet's log:\n{}", self.log());
         }
     }
+}
+
+/// The trees of a volume, the oldest first.
+pub fn trees_of(volume: &Path) -> Vec<u64> {
+    let entries = std::fs::read_dir(volume).expect("readable").map(|entry| entry.expect("readable"));
+    let number = |name: &str| name.strip_prefix('e').and_then(|number| number.parse().ok());
+    let mut trees: Vec<u64> = entries.filter_map(|entry| number(entry.file_name().to_str()?)).collect();
+    trees.sort_unstable();
+    trees
 }
 
 /// Sends a signal to a process.

@@ -6,8 +6,12 @@
 
 use std::path::PathBuf;
 use std::sync::OnceLock;
+use std::time::Duration;
 
 use rustix::process::{Signal, getpid, kill_process};
+
+/// How long the system may take to stop all threads.
+const TAKEN: Duration = Duration::from_millis(200);
 
 /// Stops here where a test asks for it.
 pub fn stop_at(step: &str) {
@@ -21,4 +25,6 @@ pub fn stop_at(step: &str) {
     // A signal to oneself can't be refused, and a file that can't be removed stops the next one as well.
     let _ = std::fs::remove_file(&file);
     let _ = kill_process(getpid(), signal);
+    // It may be another thread that takes the signal, a moment later: this one must not go past the step meanwhile.
+    std::thread::sleep(TAKEN);
 }

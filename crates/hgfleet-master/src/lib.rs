@@ -15,7 +15,9 @@ mod protocol;
 pub mod session;
 mod summary;
 
-pub use options::{MasterError, MasterOptions, Retention, SessionLimits, SshLimits, StoreFormatName};
+pub use options::{
+    Fence, MasterError, MasterOptions, Retention, SessionLimits, SshLimits, StoreFormatName, VolumeOptions,
+};
 pub use summary::{PushSummary, decode_summary};
 
 use std::future::Future;

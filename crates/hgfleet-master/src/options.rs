@@ -15,6 +15,8 @@ pub struct MasterOptions {
     pub name: String,
     /// The server's own folder (`DATA/master`): stores and what is known about them.
     pub data: PathBuf,
+    /// The volume that has the stores instead, shared by all servers that can be master.
+    pub volume: Option<VolumeOptions>,
     /// The fleet's log.
     pub log: LogLocation,
     /// Folder of the fleet's sockets (`DATA/run`, mode 0700); this server's own, and its pushes on their way, lie in `NAME/`
@@ -58,6 +60,26 @@ pub struct MasterOptions {
     pub resync: ResyncOptions,
     /// Largest push, in bytes of its bundle and of its change. Default 4 GiB.
     pub push_bytes_max: u64,
+}
+
+/// A volume that master and standbys share.
+#[derive(Debug, Clone)]
+pub struct VolumeOptions {
+    /// Where it is mounted. It must be there.
+    pub path: PathBuf,
+    /// How a server is kept from writing to it; none: each epoch writes to a tree of its own.
+    pub fence: Option<Fence>,
+    /// How long what is of no use any more stays in old trees, at least, for who reads it still. Default 1 day.
+    pub keep: Duration,
+}
+
+/// A command that keeps another server from writing to the volume.
+#[derive(Debug, Clone)]
+pub struct Fence {
+    /// Program and arguments; the server's name is added. Status 0 says that it can't write any more, whatever it does.
+    pub command: Vec<String>,
+    /// How long it may take. Default 60 s.
+    pub wait: Duration,
 }
 
 /// Which requirements a new store has.

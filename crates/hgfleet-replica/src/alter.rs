@@ -69,6 +69,7 @@ impl Inner {
     ) -> Result<(), Obstacle> {
         let refuse = |why: &str| at(sequence)(why);
         let current = entry.current();
+        self.bring_here(entry, writer).map_err(at(sequence))?;
         let hg = self.folders.repository(&entry.name).join(".hg");
         if record.before != Some(current.digest) {
             return Err(refuse("it was made for another state of the store"));
@@ -111,8 +112,7 @@ impl Inner {
 
     /// A named step at which a test stops this server.
     pub(crate) fn stop(&self, step: &str) {
-        let server = self.folders.dir().file_name().unwrap_or_default();
-        stop_at(&format!("{}.apply.{step}", server.display()));
+        stop_at(&format!("{}.apply.{step}", self.folders.label()));
     }
 }
 

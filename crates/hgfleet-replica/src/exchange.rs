@@ -13,7 +13,7 @@
 use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::PoisonError;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use hg_store::apply::{ApplyMode, LockScope, StoreLock, apply_locked};
@@ -24,6 +24,7 @@ use hgfleet_log::{RepositoryName, Sequence, StoreRecord};
 use crate::ReplicaError;
 use crate::alter::{grown, parse};
 use crate::replica::{Inner, Replica};
+use crate::repository::Entry;
 use crate::state::Advance;
 
 /// A copy that is whole, with the nodes of its digest.
@@ -121,8 +122,10 @@ impl Replica {
         sequence: Sequence,
         digest: [u8; 32],
     ) -> Result<Option<Copied>, ReplicaError> {
-        let hg = self.inner.hg(name);
-        let quarantined = self.inner.entry(name).is_some_and(|entry| entry.current().quarantine.is_some());
+        let hg = self.inner.folders.repository(name).join(".hg");
+        // What lies in an older tree is not in its place here.
+        let is_here = |entry: &Arc<Entry>| entry.current().quarantine.is_some() && entry.tree().is_none();
+        let quarantined = self.inner.entry(name).is_some_and(|entry| is_here(&entry));
         if !quarantined || !hg.join("store").is_dir() {
             return Ok(None);
         }
@@ -156,6 +159,10 @@ impl Replica {
         inner.folders.sync()?;
         inner.stop_copy("ready");
         if !in_place {
+            if let Some(entry) = entry.as_deref().filter(|entry| altered && entry.tree().is_some()) {
+                // Kept as well, where only this server writes.
+                inner.copy_here(entry)?;
+            }
             if let Some(aside) = inner.folders.set_aside(&name, sequence, altered)?
                 && altered
             {
@@ -215,8 +222,7 @@ impl Inner {
     }
 
     fn stop_copy(&self, step: &str) {
-        let server = self.folders.dir().file_name().unwrap_or_default();
-        hgfleet_log::stop_at(&format!("{}.copy.{step}", server.display()));
+        hgfleet_log::stop_at(&format!("{}.copy.{step}", self.folders.label()));
     }
 }
 

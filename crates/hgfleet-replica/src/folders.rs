@@ -10,30 +10,55 @@ use hgfleet_log::{RepositoryName, Sequence};
 use rustix::fs::{FlockOperation, flock};
 
 use crate::ReplicaError;
+use crate::exchange::remove;
 
 /// How long a deleted repository stays for those who still read it.
 const OLD_KEPT: Duration = Duration::from_secs(600);
+
+/// The name of the folder of an epoch's tree.
+pub(crate) fn tree_name(epoch: u64) -> String {
+    format!("e{epoch}")
+}
+
+fn make_all(dir: &Path) -> Result<(), ReplicaError> {
+    for folder in ["repos", "old", "new", "index", "copy", "altered"].map(|folder| dir.join(folder)) {
+        fs::create_dir_all(&folder).map_err(ReplicaError::io("create", &folder))?;
+    }
+    Ok(())
+}
 
 /// A server's folder, held by this process alone.
 #[derive(Debug)]
 pub(crate) struct Folders {
     dir: PathBuf,
-    /// Locked as long as it is open.
-    _lock: fs::File,
+    /// The server's name, for the names of steps.
+    label: String,
+    /// Locks in its stores are those of a server that is fenced off.
+    breaks_locks: bool,
+    /// Locked as long as it is open. None for a tree of a shared volume, which the log gives to one server.
+    _lock: Option<fs::File>,
 }
 
 impl Folders {
     pub(crate) fn open(dir: &Path) -> Result<Self, ReplicaError> {
-        for folder in ["repos", "old", "new", "index", "copy", "altered"].map(|folder| dir.join(folder)) {
-            fs::create_dir_all(&folder).map_err(ReplicaError::io("create", &folder))?;
-        }
+        make_all(dir)?;
         let lock = fs::File::open(dir).map_err(ReplicaError::io("open", dir))?;
         match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => {}
             Err(rustix::io::Errno::WOULDBLOCK) => return Err(ReplicaError::InUse(dir.to_owned())),
             Err(error) => return Err(ReplicaError::io("lock", dir)(error)),
         }
-        let folders = Self { dir: dir.to_owned(), _lock: lock };
+        let label = dir.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        Self::opened(Self { dir: dir.to_owned(), label, breaks_locks: false, _lock: Some(lock) })
+    }
+
+    /// Opens a tree of a shared volume, for the server called `label`.
+    pub(crate) fn open_tree(dir: &Path, label: &str, breaks_locks: bool) -> Result<Self, ReplicaError> {
+        make_all(dir)?;
+        Self::opened(Self { dir: dir.to_owned(), label: label.to_owned(), breaks_locks, _lock: None })
+    }
+
+    fn opened(folders: Self) -> Result<Self, ReplicaError> {
         // What was being made when a process ended is made again from the record.
         for (_, path) in folders.numbered("new")? {
             fs::remove_dir_all(&path).map_err(ReplicaError::io("remove", &path))?;
@@ -43,6 +68,45 @@ impl Folders {
 
     pub(crate) fn dir(&self) -> &Path {
         &self.dir
+    }
+
+    /// The server's name.
+    pub(crate) fn label(&self) -> &str {
+        &self.label
+    }
+
+    /// Whether locks in its stores are those of a server that is fenced off.
+    pub(crate) fn breaks_locks(&self) -> bool {
+        self.breaks_locks
+    }
+
+    /// Removes the locks of a repository, whoever holds them.
+    pub(crate) fn break_locks(&self, name: &RepositoryName) -> Result<(), ReplicaError> {
+        let hg = self.repository(name).join(".hg");
+        for lock in ["wlock", "wlock.break", "store/lock", "store/lock.break"].map(|lock| hg.join(lock)) {
+            match fs::remove_file(&lock) {
+                Err(error) if error.kind() != ErrorKind::NotFound => {
+                    return Err(ReplicaError::io("remove", &lock)(error));
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// The folder of a repository in another tree of the volume in which this one is.
+    pub(crate) fn in_tree(&self, tree: u64, name: &RepositoryName) -> PathBuf {
+        self.dir.with_file_name(tree_name(tree)).join("repos").join(name.as_str())
+    }
+
+    /// Puts a folder in a repository's place, over what an earlier try has left there.
+    pub(crate) fn place_over(&self, made: &Path, name: &RepositoryName) -> Result<(), ReplicaError> {
+        let to = self.repository(name);
+        remove(&to)?;
+        if let Some(parent) = to.parent() {
+            fs::create_dir_all(parent).map_err(ReplicaError::io("create", parent))?;
+        }
+        fs::rename(made, &to).map_err(ReplicaError::io("rename", &to))
     }
 
     /// The folder of a repository.

@@ -14,6 +14,9 @@
 //!        state.sqlite      sequences, digests, snapshots' lengths, nodes of the digests
 //! ```
 //!
+//! In a [`Volume`] that several servers share, the folder is a tree of one epoch, and repositories may lie in older trees, which
+//! are only read; they are copied before anything is written to them.
+//!
 //! Repositories are independent: whatever is wrong with one puts it into quarantine and stops none of the others.
 //!
 //! # What is on disk when
@@ -46,6 +49,8 @@ mod scrub;
 mod state;
 mod status;
 mod sync;
+mod tree;
+mod volume;
 
 pub use error::ReplicaError;
 pub use exchange::Copied;
@@ -55,6 +60,7 @@ pub use recover::{Fetched, Recovery, RedoSource};
 pub use replica::{Outcome, Replica};
 pub use scrub::{ALTERED, Scrubbed};
 pub use status::{RepositorySnapshot, RepositoryStatus};
+pub use volume::{TreeNote, Volume};
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]

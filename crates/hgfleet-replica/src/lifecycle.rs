@@ -119,6 +119,7 @@ impl Inner {
             quarantine,
             bytes: kept.bytes,
             scrubbed_ms: None,
+            tree: None,
         }));
         let mut entries = self.entries.write().unwrap_or_else(PoisonError::into_inner);
         entries.insert(entry.name.clone(), entry);
@@ -181,8 +182,16 @@ impl Inner {
         Ok(Outcome::Applied)
     }
 
-    /// The `.hg` of a repository.
+    /// The folder in which a repository lies: the server's, or an older tree's, which is only read.
+    pub(crate) fn place(&self, name: &RepositoryName) -> PathBuf {
+        match self.entry(name).and_then(|entry| entry.tree()) {
+            Some(tree) => self.folders.in_tree(tree, name),
+            None => self.folders.repository(name),
+        }
+    }
+
+    /// The `.hg` of a repository, to be read.
     pub(crate) fn hg(&self, name: &RepositoryName) -> PathBuf {
-        self.folders.repository(name).join(".hg")
+        self.place(name).join(".hg")
     }
 }

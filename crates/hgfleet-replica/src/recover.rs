@@ -19,6 +19,10 @@ use crate::{ReplicaError, repository::Entry};
 /// How long a redo waits for a plain `hg` that holds the store's lock.
 const LOCK_WAIT: Duration = Duration::from_secs(10);
 
+/// Repositories of an older tree that are copied before a server begins to serve, in bytes: they are copied and written
+/// again one by one, and all the others wait for it. What is beyond it is copied afterwards.
+const COPIED_AT_ONCE_MAX: u64 = 64 << 20;
+
 /// Where [`Replica::recover`] gets records from: the log, or what a mirror has staged. `None`: there is none with
 /// this sequence, or not any more. The bytes are the record's change, empty where it has none.
 pub type RedoSource<'a> = dyn FnMut(Sequence) -> io::Result<Option<Fetched>> + 'a;
@@ -78,7 +82,13 @@ impl Replica {
             plan.entry(entry.name.clone()).or_default();
         }
         let mut recovery = Recovery::default();
+        let mut bytes_left = COPIED_AT_ONCE_MAX;
         for (name, mut redos) in plan {
+            if let Some(reason) = inner.put_off(&name, &redos, &mut bytes_left)? {
+                recovery.quarantined.push((name, reason));
+                redos.iter().for_each(|redo| inner.known().positions.done(redo.sequence));
+                continue;
+            }
             if !booted {
                 // What was not begun is left to be applied in the normal way.
                 let begun = inner.begun(&name, &redos);
@@ -177,7 +187,7 @@ impl Inner {
         }
         let redos = &redos[from..];
         let Some(last) = redos.last() else { return Ok(()) };
-        if fresh && !self.hg(name).join("store").is_dir() {
+        if fresh && !self.folders.repository(name).join(".hg/store").is_dir() {
             let made = self.folders.make(redos[0].sequence)?;
             self.folders.place(&made, name, redos[0].sequence)?;
         }
@@ -185,8 +195,35 @@ impl Inner {
         if entry.is_none() && !fresh {
             return Err(at(last.sequence)("it alters a repository that no record made"));
         }
-        let kept = entry.as_deref().map(|entry| (entry, fresh || entry.current().quarantine.is_some()));
+        let elsewhere = entry.as_deref().filter(|entry| !fresh && entry.tree().is_some());
+        if let Some(entry) = elsewhere {
+            self.copy_here(entry).map_err(at(last.sequence))?;
+        }
+        let afresh = |entry: &Entry| fresh || elsewhere.is_some() || entry.current().quarantine.is_some();
+        let kept = entry.as_deref().map(|entry| (entry, afresh(entry)));
         self.redo_onto(name, kept, redos, last.sequence, source)
+    }
+
+    /// Puts off what would keep the others waiting: a repository in an older tree that has to be copied and written again, and
+    /// is in quarantine or large. Returns the reason of its quarantine, from which it is repaired later.
+    fn put_off(&self, name: &RepositoryName, redos: &[Redo], left: &mut u64) -> Result<Option<String>, ReplicaError> {
+        let Some(entry) = self.entry(name) else { return Ok(None) };
+        let Some(tree) = entry.tree() else { return Ok(None) };
+        if redos.iter().any(|redo| redo.kind != StoreKind::Alter) {
+            return Ok(None);
+        }
+        let current = entry.current();
+        if current.quarantine.is_some() || redos.is_empty() {
+            return Ok(current.quarantine.clone());
+        }
+        if let Some(rest) = left.checked_sub(current.bytes) {
+            *left = rest;
+            return Ok(None);
+        }
+        let reason =
+            format!("it was written to as the last master's epoch ended, and is copied from the volume's tree e{tree}");
+        self.quarantine(&entry, reason.clone())?;
+        Ok(Some(reason))
     }
 
     /// Returns the highest record that was begun, as far as it was kept.
@@ -197,14 +234,10 @@ impl Inner {
 
     /// Returns the last of these records of one repository that was begun.
     fn begun(&self, name: &RepositoryName, redos: &[Redo]) -> Option<Sequence> {
-        match self.entry(name) {
-            Some(entry) => Some(entry.writer().intent),
-            // It was deleted, by the last record whose place in `old/` is taken; or it is only about to be made.
-            None => {
-                let deleted = redos.iter().filter(|redo| redo.kind == StoreKind::Delete);
-                deleted.map(|redo| redo.sequence).filter(|sequence| self.folders.retired(*sequence).exists()).max()
-            }
-        }
+        // The folder goes before the row does, so a row may be left of what was deleted already.
+        let deleted = redos.iter().filter(|redo| redo.kind == StoreKind::Delete).map(|redo| redo.sequence);
+        let deleted = deleted.filter(|sequence| self.folders.retired(*sequence).exists()).max();
+        self.entry(name).map(|entry| entry.writer().intent).max(deleted)
     }
 
     /// Drops what is kept of a repository that was made before `sequence`.
@@ -226,7 +259,10 @@ impl Inner {
         last: Sequence,
         source: &mut RedoSource<'_>,
     ) -> Result<(), Obstacle> {
-        let hg = self.hg(name);
+        let hg = self.folders.repository(name).join(".hg");
+        if self.folders.breaks_locks() && !self.is_recovered() {
+            self.folders.break_locks(name).map_err(at(last))?;
+        }
         let mut touched = BTreeSet::<Vec<u8>>::new();
         let mut replaced = HashMap::<Vec<u8>, Sequence>::new();
         let mut after = None;

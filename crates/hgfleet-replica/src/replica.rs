@@ -73,6 +73,10 @@ impl Replica {
     pub fn open(dir: &Path) -> Result<Self, ReplicaError> {
         let folders = Folders::open(dir)?;
         let (state, server) = StateFile::open(dir)?;
+        Self::of(folders, state, server)
+    }
+
+    pub(crate) fn of(folders: Folders, state: StateFile, server: ServerRow) -> Result<Self, ReplicaError> {
         let entries = state.repositories()?.into_iter().map(|row| (row.name.clone(), Arc::new(Entry::new(row))));
         let inner = Arc::new(Inner {
             folders,
@@ -152,8 +156,9 @@ impl Replica {
     /// [`ReplicaError::NotFound`], [`ReplicaError::Quarantined`].
     pub fn snapshot(&self, name: &RepositoryName) -> Result<RepositorySnapshot, ReplicaError> {
         let (entry, current) = self.inner.readable(name)?;
+        self.inner.index_once(&entry);
         Ok(RepositorySnapshot {
-            path: self.inner.folders.repository(name),
+            path: self.inner.place(name),
             index: self.inner.folders.index(entry.created),
             state: current.state.clone(),
             sequence: current.sequence,
@@ -179,7 +184,7 @@ impl Replica {
         let (entry, _) = inner.readable(name)?;
         let mut writer = entry.writer();
         let before = entry.current().digest;
-        let hg = inner.folders.repository(name).join(".hg");
+        let hg = inner.hg(name);
         let update = DigestUpdate::of_change(&hg, &mut inner.state.nodes(entry.id), change)?;
         let digest = *update.digest().as_bytes();
         writer.computed = Some(Computed { before, change: *change.digest(), update });
@@ -224,6 +229,18 @@ impl Replica {
         };
         inner.done(record.sequence);
         Ok(outcome)
+    }
+
+    /// Takes notice of a record, in order, without a store: for a server whose stores lie elsewhere. The position moves.
+    ///
+    /// # Errors
+    /// As for [`Self::apply`].
+    pub fn pass(&self, record: &Record) -> Result<(), ReplicaError> {
+        self.inner.check_recovered()?;
+        self.inner.volatile.check()?;
+        self.inner.note_seen(record)?;
+        self.inner.done(record.sequence);
+        Ok(())
     }
 
     /// Brings everything that was applied so far to disk and moves the durable sequence. A thread of the replica's own
@@ -276,8 +293,12 @@ impl Inner {
         self.recovered.store(true, Ordering::Release);
     }
 
+    pub(crate) fn is_recovered(&self) -> bool {
+        self.recovered.load(Ordering::Acquire)
+    }
+
     fn check_recovered(&self) -> Result<(), ReplicaError> {
-        match self.recovered.load(Ordering::Acquire) {
+        match self.is_recovered() {
             true => Ok(()),
             false => Err(ReplicaError::NotRecovered),
         }
@@ -341,12 +362,15 @@ impl Inner {
         if let Some(snapshot) = &*opened {
             return Ok(snapshot.clone());
         }
-        let repository = match entry.repository.get() {
-            Some(repository) => repository.clone(),
-            None => {
-                let repository =
-                    Repository::open_indexed(&self.folders.repository(name), &self.folders.index(entry.created))?;
-                entry.repository.get_or_init(|| repository).clone()
+        self.index_once(&entry);
+        let repository = {
+            let mut repository = entry.repository.lock().unwrap_or_else(PoisonError::into_inner);
+            match &*repository {
+                Some(repository) => repository.clone(),
+                None => {
+                    let opened = Repository::open_indexed(&self.place(name), &self.folders.index(entry.created))?;
+                    repository.insert(opened).clone()
+                }
             }
         };
         let snapshot = Arc::new(repository.snapshot(current.state.clone())?);
@@ -354,6 +378,13 @@ impl Inner {
         drop(opened);
         self.close_snapshots();
         Ok(snapshot)
+    }
+
+    /// A repository in an older tree has no index here until somebody reads it.
+    fn index_once(&self, entry: &Entry) {
+        if entry.tree().is_some() && !entry.is_indexed.swap(true, Ordering::Relaxed) {
+            self.volatile.index_later(&entry.name);
+        }
     }
 
     /// Closes the shared snapshots that were not asked for for the longest time, where there are too many.

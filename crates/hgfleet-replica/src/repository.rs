@@ -1,7 +1,7 @@
 //! One repository in memory.
 
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use hg_store::apply::StoreStat;
 use hg_store::digest::DigestUpdate;
@@ -19,7 +19,11 @@ pub(crate) struct Entry {
     writer: Mutex<Writer>,
     current: RwLock<Arc<Current>>,
     /// The store, opened when first asked for.
-    pub(crate) repository: OnceLock<Arc<Repository>>,
+    pub(crate) repository: Mutex<Option<Arc<Repository>>>,
+    /// The older tree of a shared volume in which it lies.
+    tree: RwLock<Option<u64>>,
+    /// An index was asked for while it lay there.
+    pub(crate) is_indexed: AtomicBool,
     /// When all files were last read and found to be as kept: Unix time in milliseconds; 0, never.
     pub(crate) scrubbed_ms: AtomicU64,
 }
@@ -66,7 +70,9 @@ pub(crate) struct Opened {
 
 impl Entry {
     pub(crate) fn new(row: RepositoryRow) -> Self {
-        let RepositoryRow { id, name, created, sequence, intent, durable, digest, state, stat, quarantine, .. } = row;
+        let RepositoryRow {
+            id, name, created, sequence, intent, durable, digest, state, stat, quarantine, tree, ..
+        } = row;
         let current = Current { sequence, digest, state, quarantine, bytes: row.bytes, opened: Opened::default() };
         Self {
             name,
@@ -75,7 +81,9 @@ impl Entry {
             writer: Mutex::new(Writer { stat, intent, durable, computed: None }),
             current: RwLock::new(Arc::new(current)),
             scrubbed_ms: AtomicU64::new(row.scrubbed_ms.unwrap_or(0)),
-            repository: OnceLock::new(),
+            repository: Mutex::default(),
+            tree: RwLock::new(tree),
+            is_indexed: AtomicBool::new(false),
         }
     }
 
@@ -85,6 +93,26 @@ impl Entry {
 
     pub(crate) fn current(&self) -> Arc<Current> {
         self.current.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Returns the older tree of a shared volume in which it lies; none where it lies in the server's folder.
+    pub(crate) fn tree(&self) -> Option<u64> {
+        *self.tree.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// It lies in the server's folder now: whoever asks from here on reads it there.
+    pub(crate) fn is_here(&self) {
+        *self.tree.write().unwrap_or_else(PoisonError::into_inner) = None;
+        *self.repository.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        let current = self.current();
+        self.set(Current {
+            sequence: current.sequence,
+            digest: current.digest,
+            state: current.state.clone(),
+            quarantine: current.quarantine.clone(),
+            bytes: current.bytes,
+            opened: Opened::default(),
+        });
     }
 
     /// Shows readers what the repository is after a record.

@@ -1,65 +1,25 @@
 //! `state.sqlite`: what a server keeps of its repositories.
 
+mod tables;
+
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use hg_store::SnapshotState;
 use hg_store::apply::StoreStat;
-use hg_store::digest::{DigestError, DigestNodes, DigestUpdate, bytes_of_node};
+use hg_store::digest::{DigestError, DigestNodes, DigestUpdate};
 use hgfleet_log::{ChainHash, Incarnation, LogId, RepositoryName, Sequence};
 use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
 
+use self::tables::{connect, connect_alone, prepare};
 use crate::ReplicaError;
 
-const FILE: &str = "state.sqlite";
-/// Says that the file is one of these: `hgst`.
-const APPLICATION_ID: i32 = 0x6867_7374;
-/// Version of the tables.
-const VERSION: i32 = 2;
+pub(crate) const FILE: &str = "state.sqlite";
 /// Longest kept snapshot state, in bytes: phase roots and bookmarks are most of it.
 const STATE_BYTES_MAX: usize = 512 << 20;
 /// A write-ahead log longer than this is brought into the file, in the background.
 const WAL_BYTES_MAX: u64 = 4 << 20;
-
-const TABLES: &str = "
-    CREATE TABLE server (
-        id INTEGER PRIMARY KEY CHECK (id = 1),
-        incarnation BLOB NOT NULL,
-        boot TEXT NOT NULL,
-        log BLOB,
-        position INTEGER,
-        durable INTEGER,
-        seen INTEGER,
-        seen_hash BLOB
-    ) STRICT;
-    CREATE TABLE repository (
-        id INTEGER PRIMARY KEY AUTOINCREMENT,
-        name TEXT NOT NULL UNIQUE,
-        created INTEGER NOT NULL,
-        sequence INTEGER NOT NULL,
-        intent INTEGER NOT NULL,
-        durable INTEGER,
-        digest BLOB NOT NULL,
-        state BLOB NOT NULL,
-        stat BLOB NOT NULL,
-        quarantine TEXT,
-        bytes INTEGER NOT NULL DEFAULT 0,
-        scrubbed INTEGER
-    ) STRICT;
-    CREATE TABLE node (
-        repository INTEGER NOT NULL,
-        key BLOB NOT NULL,
-        value BLOB NOT NULL,
-        PRIMARY KEY (repository, key)
-    ) STRICT, WITHOUT ROWID;
-";
-
-/// From version 1, which did not keep how large the stores are, nor when they were scrubbed.
-const COLUMNS_OF_2: &str = "
-    ALTER TABLE repository ADD COLUMN bytes INTEGER NOT NULL DEFAULT 0;
-    ALTER TABLE repository ADD COLUMN scrubbed INTEGER;
-";
 
 /// The server's own row.
 #[derive(Debug, Clone)]
@@ -94,6 +54,8 @@ pub(crate) struct RepositoryRow {
     pub(crate) bytes: u64,
     /// When all files were last read and found to be as kept: Unix time in milliseconds.
     pub(crate) scrubbed_ms: Option<u64>,
+    /// The older tree of a shared volume in which it lies; none where it lies in this folder.
+    pub(crate) tree: Option<u64>,
 }
 
 /// What a repository is after a record.
@@ -115,8 +77,8 @@ pub(crate) struct Advance<'a> {
 pub(crate) struct StateFile {
     path: PathBuf,
     connection: Mutex<Connection>,
-    /// For checkpoints, which would hold up whoever waits for the other.
-    checkpoints: Mutex<Connection>,
+    /// For checkpoints, which would hold up whoever waits for the other. None in a volume, see [`Self::open_alone`].
+    checkpoints: Option<Mutex<Connection>>,
 }
 
 impl StateFile {
@@ -126,9 +88,38 @@ impl StateFile {
         let mut connection = connect(&path).map_err(failed)?;
         prepare(&path, &mut connection)?;
         let checkpoints = connect(&path).map_err(failed)?;
-        let state = Self { path, connection: Mutex::new(connection), checkpoints: Mutex::new(checkpoints) };
+        let state = Self { path, connection: Mutex::new(connection), checkpoints: Some(Mutex::new(checkpoints)) };
         let server = state.server()?;
         Ok((state, server))
+    }
+
+    /// Opens the file in a shared volume, where the log and not a lock says that nobody else has it open: no locks, which a
+    /// dead host would leave behind for as long as its NFS server waits for it; no memory that is mapped from the volume;
+    /// one connection, whose index of the write-ahead log is its own.
+    pub(crate) fn open_alone(dir: &Path) -> Result<(Self, ServerRow), ReplicaError> {
+        let path = dir.join(FILE);
+        let failed = |source| ReplicaError::State { path: path.clone(), source };
+        let mut connection = connect_alone(&path).map_err(failed)?;
+        prepare(&path, &mut connection)?;
+        let state = Self { path, connection: Mutex::new(connection), checkpoints: None };
+        let server = state.server()?;
+        Ok((state, server))
+    }
+
+    /// Notes of all repositories that lie in this folder that they lie in an older tree: this file is a copy of that one's.
+    pub(crate) fn leave_in(&self, tree: u64) -> Result<(), ReplicaError> {
+        self.with(|transaction| {
+            transaction.execute("UPDATE repository SET tree = ?1 WHERE tree IS NULL", [tree as i64]).map(drop)
+        })
+    }
+
+    /// Notes that a repository lies in this folder now.
+    pub(crate) fn set_here(&self, id: i64, stat: &StoreStat) -> Result<(), ReplicaError> {
+        let stat = postcard::to_stdvec(stat).map_err(|_| self.format("files' times"))?;
+        self.with(|transaction| {
+            let sql = "UPDATE repository SET tree = NULL, stat = ?2 WHERE id = ?1";
+            transaction.execute(sql, params![id, stat]).map(drop)
+        })
     }
 
     fn lock(&self) -> MutexGuard<'_, Connection> {
@@ -177,7 +168,7 @@ impl StateFile {
     pub(crate) fn repositories(&self) -> Result<Vec<RepositoryRow>, ReplicaError> {
         let rows = self.with(|transaction| {
             let sql =
-                "SELECT id, name, created, sequence, intent, durable, digest, state, stat, quarantine, bytes, scrubbed
+                "SELECT id, name, created, sequence, intent, durable, digest, state, stat, quarantine, bytes, scrubbed, tree
                  FROM repository";
             let mut statement = transaction.prepare(sql)?;
             let rows = statement.query_map([], |row| {
@@ -185,7 +176,7 @@ impl StateFile {
                 Ok((
                     (row.get(0)?, name, sequence(row, 2)?, sequence(row, 3)?, sequence(row, 4)?, sequence(row, 5)?),
                     (row.get(6)?, row.get::<_, Vec<u8>>(7)?, row.get::<_, Vec<u8>>(8)?, row.get(9)?),
-                    (unsigned(row, 10)?, unsigned(row, 11)?),
+                    (unsigned(row, 10)?, unsigned(row, 11)?, unsigned(row, 12)?),
                 ))
             })?;
             rows.collect::<rusqlite::Result<Vec<_>>>()
@@ -195,7 +186,7 @@ impl StateFile {
                 |(
                     (id, name, created, sequence, intent, durable),
                     (digest, state, stat, quarantine),
-                    (bytes, scrubbed_ms),
+                    (bytes, scrubbed_ms, tree),
                 )| {
                     let bad = |what: &str| self.format(format!("repository {name}: its {what} can't be read"));
                     Ok(RepositoryRow {
@@ -211,6 +202,7 @@ impl StateFile {
                         quarantine,
                         bytes: bytes.unwrap_or(0),
                         scrubbed_ms,
+                        tree,
                     })
                 },
             )
@@ -266,7 +258,7 @@ impl StateFile {
             }
             let sql =
                 "UPDATE repository SET sequence = ?2, intent = max(intent, ?2), digest = ?3, state = ?4, stat = ?5,
-                       bytes = ?6, quarantine = NULL WHERE id = ?1";
+                       bytes = ?6, quarantine = NULL, tree = NULL WHERE id = ?1";
             let sequence = advance.sequence.get() as i64;
             let values = params![advance.id, sequence, advance.digest, state, stat, advance.bytes as i64];
             transaction.prepare_cached(sql)?.execute(values)?;
@@ -326,8 +318,10 @@ impl StateFile {
             Err(error) => return Err(ReplicaError::io("open", &wal)(error)),
         };
         if bytes > WAL_BYTES_MAX {
-            let checkpoints = self.checkpoints.lock().unwrap_or_else(PoisonError::into_inner);
+            let checkpoints = self.checkpoints.as_ref().unwrap_or(&self.connection);
             checkpoints
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
                 .query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()))
                 .map_err(|source| ReplicaError::State { path: self.path.clone(), source })?;
         }
@@ -425,68 +419,9 @@ fn keep_nodes(transaction: &Transaction<'_>, id: i64, nodes: Option<&DigestUpdat
         .map_err(|error| rusqlite::Error::ToSqlConversionFailure(Box::new(error)))
 }
 
-fn connect(path: &Path) -> rusqlite::Result<Connection> {
-    let connection = Connection::open(path)?;
-    connection.busy_timeout(std::time::Duration::from_secs(10))?;
-    connection.pragma_update(None, "journal_mode", "wal")?;
-    // Commits are brought to disk by `set_durable`, and the file grows by checkpoints of its own thread.
-    connection.pragma_update(None, "synchronous", "normal")?;
-    connection.pragma_update(None, "wal_autocheckpoint", 0)?;
-    connection.pragma_update(None, "cache_size", -16_000)?;
-    connection.set_prepared_statement_cache_capacity(32);
-    Ok(connection)
-}
-
-/// Makes the tables of a new file, checks those of an old one.
-fn prepare(path: &Path, connection: &mut Connection) -> Result<(), ReplicaError> {
-    let failed = |source| ReplicaError::State { path: path.to_owned(), source };
-    let pragma = |name| connection.pragma_query_value(None, name, |row| row.get::<_, i32>(0));
-    match (pragma("application_id").map_err(failed)?, pragma("user_version").map_err(failed)?) {
-        (APPLICATION_ID, VERSION) => return Ok(()),
-        (APPLICATION_ID, 1) => return migrate(connection).map_err(failed),
-        (0, 0) => {}
-        (APPLICATION_ID, version) => {
-            let what = format!("version {version} of the format; this program reads version {VERSION}");
-            return Err(ReplicaError::Format { path: path.to_owned(), what });
-        }
-        _ => return Err(ReplicaError::Format { path: path.to_owned(), what: "not a server's state".to_owned() }),
-    }
-    let incarnation = Incarnation::random().map_err(ReplicaError::io("make an incarnation for", path))?;
-    let mut make = || {
-        let transaction = connection.transaction()?;
-        transaction.execute_batch(TABLES)?;
-        let sql = "INSERT INTO server (id, incarnation, boot) VALUES (1, ?1, ?2)";
-        transaction.execute(sql, params![incarnation.as_bytes(), boot_id()])?;
-        transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
-        transaction.pragma_update(None, "user_version", VERSION)?;
-        transaction.commit()
-    };
-    make().map_err(failed)
-}
-
-/// Brings a file of version 1 up to date.
-fn migrate(connection: &mut Connection) -> rusqlite::Result<()> {
-    let transaction = connection.transaction()?;
-    transaction.execute_batch(COLUMNS_OF_2)?;
-    let mut bytes = std::collections::BTreeMap::<i64, u64>::new();
-    let mut statement = transaction.prepare("SELECT repository, key, value FROM node")?;
-    let mut rows = statement.query([])?;
-    while let Some(row) = rows.next()? {
-        let (key, value): (Vec<u8>, Vec<u8>) = (row.get(1)?, row.get(2)?);
-        *bytes.entry(row.get(0)?).or_default() += bytes_of_node(&key, &value).unwrap_or(0);
-    }
-    drop(rows);
-    drop(statement);
-    for (id, bytes) in bytes {
-        transaction.execute("UPDATE repository SET bytes = ?2 WHERE id = ?1", params![id, bytes as i64])?;
-    }
-    transaction.pragma_update(None, "user_version", VERSION)?;
-    transaction.commit()
-}
-
 /// What tells this boot of the machine from all others; nothing where the system does not tell, which is then never the
 /// same boot.
-fn boot_id() -> String {
+pub(crate) fn boot_id() -> String {
     std::fs::read_to_string("/proc/sys/kernel/random/boot_id")
         .map_or_else(|_| unknown_boot(), |id| id.trim().to_owned())
 }

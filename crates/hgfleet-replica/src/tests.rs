@@ -4,6 +4,7 @@ mod copy;
 mod crash;
 mod follow;
 mod quarantine;
+mod volume;
 
 use std::ffi::OsStr;
 use std::fs;

@@ -255,6 +255,7 @@ fn master_options(
     MasterOptions {
         name,
         data,
+        volume: None,
         log,
         retention: hgfleet_master::Retention::default(),
         resync: ResyncOptions::new(run.clone()),

@@ -3,6 +3,7 @@
 mod machine;
 mod sections;
 mod template;
+mod volume;
 
 pub use machine::MachineSection;
 pub use sections::*;
@@ -52,6 +53,10 @@ const KNOWN: [(&str, &[&str]); 12] = [
         &[
             "name",
             "data",
+            "volume",
+            "fence_command",
+            "fence_seconds",
+            "keep_trees_seconds",
             "told_wait_ms",
             "append_wait_ms",
             "lease_seconds",
@@ -177,6 +182,7 @@ impl Config {
                 bail!("two servers are called {name}; give each its own name");
             }
         }
+        config.check_volume()?;
         Ok(config)
     }
 

@@ -9,6 +9,7 @@ use hgfleet_log::{
 use hgfleet_resync::{GapError, Stock, stock_at, tail_before};
 
 use super::server::Server;
+use super::volume::Plan;
 use crate::clock::unix_ms;
 use crate::options::MasterError;
 
@@ -30,6 +31,8 @@ pub(crate) struct Taken {
     /// When the epoch record was on its way, a reading of [`boot_time`]: nobody else judges this lease lapsed before a lease time
     /// from here.
     pub since: Duration,
+    /// Where it writes to, in a shared volume.
+    pub plan: Option<Plan>,
 }
 
 /// Why a server does not follow, or does not take the epoch.
@@ -74,6 +77,7 @@ pub(crate) async fn take(
     server: &Server,
     follower: &mut Follower,
     counter: Option<u64>,
+    plan: Option<Plan>,
 ) -> Result<Option<Taken>, Trouble> {
     let log = &server.log;
     let mut tried = Vec::new();
@@ -87,7 +91,7 @@ pub(crate) async fn take(
         let since = boot_time();
         tried.push((id, since));
         match log.append(draft, Payload::Empty).await {
-            Ok(record) => return Ok(Some(Taken { epoch, tail: Tail::of(&record), counter, since })),
+            Ok(record) => return Ok(Some(Taken { epoch, tail: Tail::of(&record), counter, since, plan })),
             Err(AppendError::Refused(Refusal::WrongLastSequence { .. } | Refusal::Fenced { .. })) => {
                 // What came between may be an epoch record of ours whose outcome was unknown.
                 read_on(server, follower).await?;
@@ -95,7 +99,7 @@ pub(crate) async fn take(
                     let Some(record) = log.find(&id).await? else { continue };
                     if follower.at().is_some_and(|at| at.sequence == record.sequence) {
                         let (epoch, tail) = (record.epoch, Tail::of(&record));
-                        return Ok(Some(Taken { epoch, tail, counter, since }));
+                        return Ok(Some(Taken { epoch, tail, counter, since, plan }));
                     }
                 }
                 return Ok(None);
@@ -112,7 +116,7 @@ pub(crate) async fn take(
 
 /// Begins to follow where this server's stores are, having made sure that the log still has what they have.
 pub(crate) async fn start(server: &Server) -> Result<Follower, Trouble> {
-    let (log, log_id, replica) = (&server.log, server.log_id, &server.replica);
+    let (log, log_id, replica) = (&server.log, server.log_id, &server.own);
     let lost = |what: String| {
         Trouble::Passing(format!(
             "{what}. The log was restored or exchanged: nothing is appended to it until an operator says so (`hgfleet log rebuild`)"
@@ -144,7 +148,12 @@ pub(crate) async fn start(server: &Server) -> Result<Follower, Trouble> {
 async fn jump(server: &Server, first: Sequence) -> Result<Follower, Trouble> {
     let log = server.log.as_ref();
     let to = tail_before(log, first).await?;
-    let stock = stock_at(log, server.log_id, &server.options.run, server.name(), &server.replica, to.sequence).await?;
+    if server.options.volume.is_some() {
+        // It has no stores that could lack anything.
+        server.jump(to, Vec::new(), Default::default()).await?;
+        return Ok(Follower::new(server.log_id, Some(to)));
+    }
+    let stock = stock_at(log, server.log_id, &server.options.run, server.name(), &server.own, to.sequence).await?;
     let Stock { by, theirs, later } = stock;
     let lacking = server.jump(to, theirs, later).await?;
     tracing::warn!(to = %to.sequence, lacking, by, "going on from a later record; what is lacking is copied");

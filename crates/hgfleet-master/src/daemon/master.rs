@@ -114,6 +114,7 @@ impl Master {
         let last = last.filter(|record| record.store().is_some_and(|store| store.kind != StoreKind::Delete));
         let Some(last) = last else { return Err(refusal(name, &ReplicaError::NotFound(name.clone()))) };
         self.look(name).await?;
+        self.bring_here(name).await?;
         let (grant, digest) = self.grant(name)?;
         let after = last.store().and_then(|store| store.after);
         if grant.sequence != last.sequence.get() || after != Some(digest) {
@@ -142,6 +143,22 @@ impl Master {
             }
             Err(error) => Err(No::failed(error.to_string())),
         }
+    }
+
+    /// Copies a repository that lies in an older tree of a shared volume, before anything is committed that is written to it.
+    async fn bring_here(&self, name: &RepositoryName) -> Result<(), No> {
+        let Some(bytes) = self.replica.lies_elsewhere(name) else { return Ok(()) };
+        self.check_room(name, bytes / 3)?;
+        let (replica, of) = (self.replica.clone(), name.clone());
+        let brought = tokio::task::spawn_blocking(move || replica.bring_here(&of)).await;
+        brought.map_err(|error| No::failed(error.to_string()))?.map_err(|error| {
+            tracing::error!(repository = %name, %error, "the repository can't be copied from an older tree");
+            // A reading of all of it tells whether the original is damaged, which is then repaired.
+            self.resync.suspect(name);
+            No::failed(format!(
+                "refused: the repository can't be copied for this master, {name}. Push again in a minute"
+            ))
+        })
     }
 
     /// Looks whether there is room for this many bytes more, in the log, in the stores and on the way.

@@ -23,11 +23,14 @@ mod repositories;
 mod server;
 mod session_socket;
 mod standby;
+mod stores;
 mod term;
 #[cfg(test)]
 mod tests;
+mod trees;
 mod trim;
 mod view;
+mod volume;
 
 pub(crate) use peers::{Client, Peers};
 

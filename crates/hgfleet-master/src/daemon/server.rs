@@ -8,14 +8,14 @@ use std::time::Duration;
 use hgfleet_directory::{Directory, LdifDirectory};
 use hgfleet_log::{Access, DiskUse, Log, LogId, Member, Record, RepositoryName, Role, Sequence, ServerState, Tail};
 use hgfleet_replica::{Replica, Theirs};
-use hgfleet_resync::{Resync, StopOnDrop};
-use tokio::runtime::Handle;
 use tokio::task::JoinSet;
 
-use super::host::MasterHost;
+use super::epoch::Taken;
 use super::listen::prepare_run_folder;
 use super::peers::Peers;
 use super::redo::LogSource;
+use super::stores::{Kept, Stores};
+use super::volume;
 use crate::clock::unix_ms;
 use crate::door::{Door, session_program};
 use crate::options::{MasterError, MasterOptions};
@@ -23,6 +23,8 @@ use crate::session::Limits;
 
 /// Records applied at once.
 const READ_MAX: usize = 256;
+/// Where a server whose stores lie in a shared volume keeps how far it has read the log.
+const NOTES: &str = "volume";
 
 /// One server, master or standby.
 pub(crate) struct Server {
@@ -31,8 +33,10 @@ pub(crate) struct Server {
     pub run: PathBuf,
     pub log: Arc<dyn Log>,
     pub log_id: LogId,
-    pub replica: Arc<Replica>,
-    pub resync: Arc<Resync>,
+    /// What this server has on its own disk: its stores, or, where those lie in a shared volume, how far it has read the log.
+    pub own: Arc<Replica>,
+    /// The stores; with a shared volume none but as master.
+    pub stores: Kept,
     /// Held while records are applied that are not tried again: a repair that must not miss one waits for it.
     applying: Arc<tokio::sync::Mutex<()>>,
     pub directory: Arc<dyn Directory>,
@@ -40,9 +44,6 @@ pub(crate) struct Server {
     pub door: Arc<Door>,
     /// SSH connections. They outlive the role in which they were taken: their sessions find the next master.
     connections: Mutex<JoinSet<()>>,
-    /// The inner door.
-    _inner: JoinSet<()>,
-    _repairing: StopOnDrop,
 }
 
 impl Server {
@@ -53,7 +54,7 @@ impl Server {
             LdifDirectory::create(&options.directory)?;
             Arc::new(LdifDirectory::open(&options.directory)?)
         };
-        let (log, replica) = open(&options).await?;
+        let (log, own) = open(&options).await?;
         let peers = Peers::default();
         let limits = Limits {
             address_space_bytes: options.session.address_space_bytes,
@@ -65,34 +66,30 @@ impl Server {
         let door = Door::new(&options.host_key, options.ssh.clone(), directory.clone(), sessions)?;
         let log_id = log.identity().await;
         let connections = Mutex::new(JoinSet::new());
-        recover(&log, &replica).await?;
+        if options.volume.is_none() {
+            recover(&log, &own).await?;
+        } else {
+            // Without stores there is nothing to redo.
+            let notes = own.clone();
+            blocking(move || notes.recover(None, &mut |_| Ok(None)).map(drop).map_err(stores)).await?;
+        }
         let applying = Arc::new(tokio::sync::Mutex::new(()));
-        let host = MasterHost {
-            name: options.name.clone(),
-            log: log.clone(),
-            replica: replica.clone(),
-            applying: applying.clone(),
-            runtime: Handle::current(),
-        };
-        let wrong = |error| MasterError::Io { verb: "open the inner door in", path: options.resync.run.clone(), error };
-        let started = Resync::start(Arc::new(host), options.resync.clone(), Handle::current());
-        let (resync, listener) = started.map_err(wrong)?;
-        let mut inner = JoinSet::new();
-        inner.spawn(resync.clone().serve(listener));
+        let kept = Kept::default();
+        if options.volume.is_none() {
+            kept.set(Stores::start(&options, &log, own.clone(), &applying)?);
+        }
         Ok(Arc::new(Server {
             options,
             run,
             log,
             log_id,
-            replica,
+            own,
+            stores: kept,
             applying,
             directory,
             peers,
             door,
             connections,
-            _inner: inner,
-            _repairing: StopOnDrop(resync.clone()),
-            resync,
         }))
     }
 
@@ -112,16 +109,44 @@ impl Server {
         self.connections.lock().unwrap_or_else(PoisonError::into_inner).abort_all();
     }
 
-    /// Applies records that follow on what was applied.
+    /// The stores, or where there are none now, what stands for them.
+    fn followed(&self) -> Arc<Replica> {
+        self.stores.get().map_or_else(|| self.own.clone(), |stores| stores.replica.clone())
+    }
+
+    /// Applies records that follow on what was applied. A standby without stores takes notice of them.
     pub(crate) async fn apply(&self, records: Vec<Record>) -> Result<(), MasterError> {
-        let (replica, source) = (self.replica.clone(), LogSource::new(self.log.clone()));
         let _applying = self.applying.clone().lock_owned().await;
-        blocking(move || records.iter().try_for_each(|record| apply_one(&replica, &source, record))).await
+        let Some(kept) = self.stores.get() else {
+            let own = self.own.clone();
+            return blocking(move || records.iter().try_for_each(|record| own.pass(record)).map_err(stores)).await;
+        };
+        let source = LogSource::new(self.log.clone());
+        blocking(move || records.iter().try_for_each(|record| apply_one(&kept.replica, &source, record))).await
+    }
+
+    /// Makes the stores those of an epoch that was taken: all that the log has up to its record is applied.
+    pub(crate) async fn take_over(&self, taken: &Taken) -> Result<Arc<Stores>, MasterError> {
+        if let (Some(options), Some(plan)) = (&self.options.volume, taken.plan) {
+            let replica = volume::open(self, options, plan, taken).await?;
+            self.stores.set(Stores::start(&self.options, &self.log, replica, &self.applying)?);
+        }
+        self.apply_through(taken.tail.sequence).await?;
+        self.stores.get().ok_or_else(|| stores("there are none"))
+    }
+
+    /// Ends what was begun by [`Self::take_over`]: from here on this server writes to no tree.
+    pub(crate) async fn leave(&self) -> Result<(), MasterError> {
+        if self.options.volume.is_none() {
+            return Ok(());
+        }
+        let Some(kept) = self.stores.take() else { return Ok(()) };
+        blocking(move || kept.replica.sync().map_err(stores)).await
     }
 
     /// Applies what the log has up to `end` and the stores lack.
     pub(crate) async fn apply_through(&self, end: Sequence) -> Result<(), MasterError> {
-        while let Some(from) = Sequence::after(self.replica.position()).filter(|from| *from <= end) {
+        while let Some(from) = Sequence::after(self.followed().position()).filter(|from| *from <= end) {
             let read = self.log.read(from, READ_MAX).await;
             let mut records = read.map_err(|error| MasterError::Log(error.to_string()))?;
             records.retain(|record| record.sequence <= end);
@@ -141,26 +166,34 @@ impl Server {
         theirs: Vec<Theirs>,
         later: BTreeSet<RepositoryName>,
     ) -> Result<usize, MasterError> {
-        let (replica, log) = (self.replica.clone(), self.log_id);
+        let (replica, log) = (self.followed(), self.log_id);
         let _applying = self.applying.clone().lock_owned().await;
         let lacking = blocking(move || {
             replica.sync().map_err(stores)?;
             replica.jump(log, to, &theirs, &|name| later.contains(name)).map_err(stores)
         });
         let lacking = lacking.await?;
-        self.resync.wake();
+        if let Some(kept) = self.stores.get() {
+            kept.resync.wake();
+        }
         Ok(lacking)
     }
 
     /// Brings the stores to disk, at an orderly end.
     pub(crate) async fn sync(&self) -> Result<(), MasterError> {
-        let replica = self.replica.clone();
-        blocking(move || replica.sync().map_err(stores)).await
+        let (own, followed) = (self.own.clone(), self.followed());
+        blocking(move || own.sync().and_then(|()| followed.sync()).map_err(stores)).await
     }
 
     /// How this server is.
     pub(crate) async fn member(&self, role: Role, state: ServerState, reason: String, lag: Duration) -> Member {
-        let reason = if reason.is_empty() { self.resync.summary().unwrap_or_default() } else { reason };
+        let (kept, followed) = (self.stores.get(), self.followed());
+        let reason = match (&kept, &self.options.volume) {
+            _ if !reason.is_empty() => reason,
+            (Some(kept), None) => kept.resync.summary().unwrap_or_default(),
+            (Some(kept), Some(_)) => kept.resync.summary().unwrap_or_else(|| volume::summary(&followed)),
+            (None, _) => String::new(),
+        };
         let end = self.log.end().await.ok().flatten().map(|tail| tail.sequence);
         Member {
             name: self.name().to_owned(),
@@ -168,24 +201,24 @@ impl Server {
             state,
             address: self.options.address.clone(),
             pid: std::process::id(),
-            incarnation: Some(self.replica.incarnation()),
+            incarnation: Some(self.own.incarnation()),
             // What a master has appended is durable in the log; a standby promises only what lies on its own disk.
-            staged_position: if role == Role::Master { end } else { self.replica.durable_position() },
-            position: self.replica.position(),
+            staged_position: if role == Role::Master { end } else { followed.durable_position() },
+            position: followed.position(),
             lag_seconds: lag.as_secs_f64(),
             reason,
             at_ms: unix_ms(),
             disk: DiskUse {
                 log_bytes: self.log.disk_bytes().await.unwrap_or(0),
                 staged_bytes: 0,
-                store_bytes: self.replica.store_bytes(),
-                free_bytes: self.replica.free_bytes().unwrap_or(0),
+                store_bytes: followed.store_bytes(),
+                free_bytes: followed.free_bytes().unwrap_or(0),
             },
         }
     }
 }
 
-fn stores(error: impl std::fmt::Display) -> MasterError {
+pub(super) fn stores(error: impl std::fmt::Display) -> MasterError {
     MasterError::Replica(error.to_string())
 }
 
@@ -216,12 +249,13 @@ async fn recover(log: &Arc<dyn Log>, replica: &Arc<Replica>) -> Result<(), Maste
 /// Opens the log for appending, and the stores.
 async fn open(options: &MasterOptions) -> Result<(Arc<dyn Log>, Arc<Replica>), MasterError> {
     let log = options.log.open(Access::Append).await.map_err(|error| MasterError::Log(error.to_string()))?;
-    let data = options.data.clone();
+    // Stores that it had before it shared a volume are left alone.
+    let data = if options.volume.is_some() { options.data.join(NOTES) } else { options.data.clone() };
     let replica = blocking(move || Replica::open(&data).map_err(stores)).await?;
     Ok((log, Arc::new(replica)))
 }
 
-async fn blocking<T: Send + 'static>(
+pub(super) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, MasterError> + Send + 'static,
 ) -> Result<T, MasterError> {
     tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| Err(stores(error)))

@@ -12,6 +12,7 @@ use super::epoch::{self, Taken, Trouble};
 use super::listen::{accept, bind};
 use super::outcome;
 use super::server::Server;
+use super::volume;
 use crate::options::MasterError;
 use crate::protocol::{
     MASTER_SOCKET, MasterReply, MasterRequest, REQUEST_BYTES_MAX, SESSION_SOCKET, SessionReply, SessionRequest,
@@ -106,8 +107,12 @@ async fn follow(
             let ours = names_us && lease.as_ref().is_some_and(|lease| lease.epoch == tail.map(|tail| tail.epoch));
             if watch.has_lapsed(now) || ours || (nobody && tail.is_none()) {
                 stop_at(&format!("{}.takeover.lapsed", server.name()));
+                let plan = match &server.options.volume {
+                    Some(options) => Some(volume::prepare(server, options, tail, ours).await?),
+                    None => None,
+                };
                 let counter = lease.map(|lease| lease.counter);
-                let taken = epoch::take(server, &mut follower, counter).await?;
+                let taken = epoch::take(server, &mut follower, counter, plan).await?;
                 if taken.is_none() {
                     tracing::info!("another server was faster; a lease time is waited");
                     watch.wait_again(boot_time());

@@ -18,7 +18,7 @@ use super::listen::{accept, accept_tcp, bind, bind_tcp};
 use super::locks::Locks;
 use super::master::Master;
 use super::server::Server;
-use super::{master_socket, mirrors, session_socket, trim, view};
+use super::{master_socket, mirrors, session_socket, trees, trim, view};
 use crate::door::{FromBalancer, Peer};
 use crate::options::MasterError;
 use crate::protocol::{MASTER_SOCKET, SESSION_SOCKET};
@@ -68,14 +68,17 @@ where
         // Whoever connects from now on is to look for the next master.
         let _ = std::fs::remove_file(server.run.join(socket));
     }
+    drop(begun);
+    let left = server.leave().await;
     match ended {
-        None => Ok(Ended::Stopped),
+        None => left.map(|()| Ended::Stopped),
         Some(End::Failed(what)) => Err(MasterError::Log(what)),
         // A push whose end does not come must not meet the standby in the same stores.
         Some(End::Fenced(epoch) | End::HandedOver(epoch)) if !is_idle => {
             Err(MasterError::Fenced { epoch: epoch.get() })
         }
         Some(End::Fenced(epoch) | End::HandedOver(epoch)) => {
+            left?;
             tracing::info!(epoch = epoch.get(), "another server is master; this one is standby");
             Ok(Ended::Followed)
         }
@@ -109,12 +112,12 @@ async fn begin(
     let view = view::start(log.clone(), epoch, tail.sequence, lease.clone(), times, fate.clone()).await;
     let view = view.map_err(|error| MasterError::Log(error.to_string()))?;
     stop_at(&format!("{}.takeover.view", server.name()));
-    server.apply_through(tail.sequence).await?;
+    let stores = server.take_over(&taken).await?;
     stop_at(&format!("{}.takeover.applied", server.name()));
     let committer = Committer::new(
         log.clone(),
         server.log_id,
-        server.replica.clone(),
+        stores.replica.clone(),
         epoch,
         tail,
         view.clone(),
@@ -127,8 +130,8 @@ async fn begin(
         epoch,
         locks: Locks::new(epoch),
         log: log.clone(),
-        replica: server.replica.clone(),
-        resync: server.resync.clone(),
+        replica: stores.replica.clone(),
+        resync: stores.resync.clone(),
         committer,
         view,
         lease,
@@ -145,6 +148,9 @@ async fn begin(
     });
     listen(server, &master, tasks).await?;
     tasks.spawn(trim::keep(server.clone()));
+    if let Some(volume) = &options.volume {
+        tasks.spawn(trees::keep(server.clone(), volume.clone()));
+    }
     tracing::info!(milliseconds = started.elapsed().as_millis() as u64, "master ready");
     Ok(master)
 }

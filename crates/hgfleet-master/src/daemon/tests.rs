@@ -31,6 +31,7 @@ fn options(folder: &Path) -> MasterOptions {
         retention: Retention::default(),
         resync: hgfleet_resync::ResyncOptions::new(folder.join("run")),
         data: folder.join("master"),
+        volume: None,
         log: LogLocation::Embedded(folder.join("log")),
         run: folder.join("run"),
         directory: folder.join("directory.ldif"),

@@ -35,7 +35,8 @@ async fn trim(server: &Server, aging: &mut Aging) -> Result<Option<Sequence>, Lo
     let old = aging.old(end, Instant::now(), retention);
     let visible = log.view().await?.and_then(|view| view.visible);
     let needed = least_needed(&log.members().await?, unix_ms(), retention);
-    let ours = kept_here(&server.replica);
+    let Some(stores) = server.stores.get() else { return Ok(None) };
+    let ours = kept_here(&stores.replica);
     let floor = Sequence::new(end.get().saturating_sub(retention.records_min));
     let Some(checkpoint) = [old, visible, needed, ours, floor].into_iter().min().flatten() else { return Ok(None) };
     let began = log.first().await?;

@@ -29,6 +29,7 @@ pub fn run(options: cli::Role) -> anyhow::Result<ExitCode> {
     let options = MasterOptions {
         name: name.clone(),
         data: config.path(&data),
+        volume: config.volume(),
         log: config.log_location(),
         run: config.run_folder(),
         directory: config.path(&config.directory.ldif),

@@ -101,6 +101,14 @@ pub struct MasterSection {
     pub name: String,
     /// Folder of its stores and its state
     pub data: PathBuf,
+    /// A volume that the servers which can be master share, and that has their stores [default: each has its own]
+    pub volume: Option<PathBuf>,
+    /// Program and arguments that keep the server whose name is added from writing to the volume
+    pub fence_command: Option<Vec<String>>,
+    /// How long that may take, in seconds
+    pub fence_seconds: u64,
+    /// How long what nobody needs any more stays in the volume's old trees, in seconds
+    pub keep_trees_seconds: u64,
     /// How long the answer to a push waits for the mirrors, in milliseconds
     pub told_wait_ms: u64,
     /// How long an append of unknown outcome may keep its client and the pushes behind it waiting, in milliseconds
@@ -238,6 +246,10 @@ impl Default for MasterSection {
         MasterSection {
             name: "master".into(),
             data: "master".into(),
+            volume: None,
+            fence_command: None,
+            fence_seconds: 60,
+            keep_trees_seconds: 86_400,
             told_wait_ms: 5_000,
             append_wait_ms: 30_000,
             lease_seconds: 5,
