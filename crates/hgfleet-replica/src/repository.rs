@@ -18,6 +18,8 @@ pub(crate) struct Entry {
     /// Held by who alters the store.
     writer: Mutex<Writer>,
     current: RwLock<Arc<Current>>,
+    /// Held by who opens the folder, so that it is still the one that this entry is of; and by who moves it.
+    pub(crate) place: RwLock<()>,
     /// The store, opened when first asked for.
     pub(crate) repository: OnceLock<Arc<Repository>>,
     /// When all files were last read and found to be as kept: Unix time in milliseconds; 0, never.
@@ -74,6 +76,7 @@ impl Entry {
             created,
             writer: Mutex::new(Writer { stat, intent, durable, computed: None }),
             current: RwLock::new(Arc::new(current)),
+            place: RwLock::new(()),
             scrubbed_ms: AtomicU64::new(row.scrubbed_ms.unwrap_or(0)),
             repository: OnceLock::new(),
         }

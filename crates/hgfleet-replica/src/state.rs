@@ -12,11 +12,15 @@ use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
 
 use crate::ReplicaError;
 
+mod settle;
+
+pub(crate) use settle::{DeletedRow, Settled};
+
 const FILE: &str = "state.sqlite";
 /// Says that the file is one of these: `hgst`.
 const APPLICATION_ID: i32 = 0x6867_7374;
 /// Version of the tables.
-const VERSION: i32 = 2;
+const VERSION: i32 = 3;
 /// Longest kept snapshot state, in bytes: phase roots and bookmarks are most of it.
 const STATE_BYTES_MAX: usize = 512 << 20;
 /// A write-ahead log longer than this is brought into the file, in the background.
@@ -226,26 +230,12 @@ impl StateFile {
         advance: &Advance<'_>,
         quarantine: Option<&str>,
     ) -> Result<i64, ReplicaError> {
-        let (state, stat) = self.encode(advance)?;
+        let encoded = self.encode(advance)?;
         self.with(|transaction| {
             if let Some(replaced) = replaced {
                 delete_rows(transaction, replaced)?;
             }
-            let sql = "INSERT INTO repository (name, created, sequence, intent, digest, state, stat, bytes, quarantine)
-                       VALUES (?1, ?2, ?3, ?3, ?4, ?5, ?6, ?7, ?8)";
-            transaction.prepare_cached(sql)?.execute(params![
-                name.as_str(),
-                created.get() as i64,
-                advance.sequence.get() as i64,
-                advance.digest,
-                state,
-                stat,
-                advance.bytes as i64,
-                quarantine
-            ])?;
-            let id = transaction.last_insert_rowid();
-            keep_nodes(transaction, id, advance.nodes)?;
-            Ok(id)
+            insert(transaction, name, created, advance, &encoded, quarantine)
         })
     }
 
@@ -296,19 +286,9 @@ impl StateFile {
     pub(crate) fn set_durable(&self, server: &ServerRow, durable: &[(i64, Sequence)]) -> Result<(), ReplicaError> {
         self.with(|transaction| {
             for (id, sequence) in durable {
-                let sql = "UPDATE repository SET durable = max(coalesce(durable, 0), ?2) WHERE id = ?1";
-                transaction.prepare_cached(sql)?.execute(params![id, sequence.get() as i64])?;
+                set_durable(transaction, *id, *sequence)?;
             }
-            let number = |sequence: Option<Sequence>| sequence.map(|sequence| sequence.get() as i64);
-            let sql = "UPDATE server SET log = ?1, position = ?2, durable = ?3, seen = ?4, seen_hash = ?5";
-            transaction.prepare_cached(sql)?.execute(params![
-                server.log.map(|log| *log.as_bytes()),
-                number(server.position),
-                number(server.durable),
-                number(server.seen.map(|seen| seen.0)),
-                server.seen.map(|seen| *seen.1.as_bytes()),
-            ])?;
-            Ok(())
+            write_server(transaction, server)
         })?;
         self.sync()
     }
@@ -413,6 +393,50 @@ impl DigestNodes for NodeWriter<'_> {
     }
 }
 
+fn insert(
+    transaction: &Transaction<'_>,
+    name: &RepositoryName,
+    created: Sequence,
+    advance: &Advance<'_>,
+    (state, stat): &(Vec<u8>, Vec<u8>),
+    quarantine: Option<&str>,
+) -> rusqlite::Result<i64> {
+    let sql = "INSERT INTO repository (name, created, sequence, intent, digest, state, stat, bytes, quarantine)
+               VALUES (?1, ?2, ?3, ?3, ?4, ?5, ?6, ?7, ?8)";
+    transaction.prepare_cached(sql)?.execute(params![
+        name.as_str(),
+        created.get() as i64,
+        advance.sequence.get() as i64,
+        advance.digest,
+        state,
+        stat,
+        advance.bytes as i64,
+        quarantine
+    ])?;
+    let id = transaction.last_insert_rowid();
+    keep_nodes(transaction, id, advance.nodes)?;
+    Ok(id)
+}
+
+fn set_durable(transaction: &Transaction<'_>, id: i64, sequence: Sequence) -> rusqlite::Result<()> {
+    let sql = "UPDATE repository SET durable = max(coalesce(durable, 0), ?2) WHERE id = ?1";
+    transaction.prepare_cached(sql)?.execute(params![id, sequence.get() as i64]).map(drop)
+}
+
+fn write_server(transaction: &Transaction<'_>, server: &ServerRow) -> rusqlite::Result<()> {
+    let number = |sequence: Option<Sequence>| sequence.map(|sequence| sequence.get() as i64);
+    let sql = "UPDATE server SET log = ?1, position = ?2, durable = ?3, seen = ?4, seen_hash = ?5";
+    let mut statement = transaction.prepare_cached(sql)?;
+    let values = params![
+        server.log.map(|log| *log.as_bytes()),
+        number(server.position),
+        number(server.durable),
+        number(server.seen.map(|seen| seen.0)),
+        server.seen.map(|seen| *seen.1.as_bytes()),
+    ];
+    statement.execute(values).map(drop)
+}
+
 fn delete_rows(transaction: &Transaction<'_>, id: i64) -> rusqlite::Result<()> {
     transaction.execute("DELETE FROM node WHERE repository = ?1", [id])?;
     transaction.execute("DELETE FROM repository WHERE id = ?1", [id]).map(drop)
@@ -443,7 +467,7 @@ fn prepare(path: &Path, connection: &mut Connection) -> Result<(), ReplicaError>
     let pragma = |name| connection.pragma_query_value(None, name, |row| row.get::<_, i32>(0));
     match (pragma("application_id").map_err(failed)?, pragma("user_version").map_err(failed)?) {
         (APPLICATION_ID, VERSION) => return Ok(()),
-        (APPLICATION_ID, 1) => return migrate(connection).map_err(failed),
+        (APPLICATION_ID, version @ (1 | 2)) => return migrate(connection, version).map_err(failed),
         (0, 0) => {}
         (APPLICATION_ID, version) => {
             let what = format!("version {version} of the format; this program reads version {VERSION}");
@@ -455,6 +479,7 @@ fn prepare(path: &Path, connection: &mut Connection) -> Result<(), ReplicaError>
     let mut make = || {
         let transaction = connection.transaction()?;
         transaction.execute_batch(TABLES)?;
+        transaction.execute_batch(settle::TABLE)?;
         let sql = "INSERT INTO server (id, incarnation, boot) VALUES (1, ?1, ?2)";
         transaction.execute(sql, params![incarnation.as_bytes(), boot_id()])?;
         transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
@@ -464,9 +489,18 @@ fn prepare(path: &Path, connection: &mut Connection) -> Result<(), ReplicaError>
     make().map_err(failed)
 }
 
-/// Brings a file of version 1 up to date.
-fn migrate(connection: &mut Connection) -> rusqlite::Result<()> {
+/// Brings a file of an older version up to date.
+fn migrate(connection: &mut Connection, version: i32) -> rusqlite::Result<()> {
     let transaction = connection.transaction()?;
+    if version == 1 {
+        add_bytes(&transaction)?;
+    }
+    transaction.execute_batch(settle::TABLE)?;
+    transaction.pragma_update(None, "user_version", VERSION)?;
+    transaction.commit()
+}
+
+fn add_bytes(transaction: &Transaction<'_>) -> rusqlite::Result<()> {
     transaction.execute_batch(COLUMNS_OF_2)?;
     let mut bytes = std::collections::BTreeMap::<i64, u64>::new();
     let mut statement = transaction.prepare("SELECT repository, key, value FROM node")?;
@@ -480,8 +514,7 @@ fn migrate(connection: &mut Connection) -> rusqlite::Result<()> {
     for (id, bytes) in bytes {
         transaction.execute("UPDATE repository SET bytes = ?2 WHERE id = ?1", params![id, bytes as i64])?;
     }
-    transaction.pragma_update(None, "user_version", VERSION)?;
-    transaction.commit()
+    Ok(())
 }
 
 /// What tells this boot of the machine from all others; nothing where the system does not tell, which is then never the

@@ -124,7 +124,7 @@ fn a_repository_of_the_same_name_is_another_one() {
     follow(&replica, &log);
     assert_whole(&replica, dir.path(), &log);
     // What was deleted stays for those who read it.
-    assert!(dir.path().join("old/3/.hg/store").exists() && dir.path().join("old/6").exists());
+    assert!(dir.path().join("deleted/3/.hg/store").exists() && dir.path().join("deleted/6").exists());
 }
 
 #[test]
@@ -153,7 +153,7 @@ fn what_concerns_the_whole_server_is_refused_outright() {
     assert!(replica.free_bytes().unwrap() > 0);
     drop(replica);
     let connection = Connection::open(dir.path().join("state.sqlite")).unwrap();
-    connection.pragma_update(None, "user_version", 3).unwrap();
+    connection.pragma_update(None, "user_version", 4).unwrap();
     drop(connection);
     assert!(matches!(Replica::open(dir.path()), Err(ReplicaError::Format { .. })));
     fs::write(dir.path().join("state.sqlite"), "not a database, but long enough to look at").unwrap();
@@ -255,7 +255,8 @@ fn state_of_version_1_is_brought_up_to_date() {
     drop(replica);
     let state = rusqlite::Connection::open(dir.path().join("state.sqlite")).unwrap();
     let older = "ALTER TABLE repository DROP COLUMN bytes; ALTER TABLE repository DROP COLUMN scrubbed;
-                 PRAGMA user_version = 1;";
+                 DROP TABLE deleted;
+                PRAGMA user_version = 1;";
     state.execute_batch(older).unwrap();
     drop(state);
     let replica = open(dir.path(), &log);
