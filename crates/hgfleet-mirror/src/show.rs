@@ -10,7 +10,7 @@
 //! * the replica's own position, which follows within milliseconds. Records of different
 //!   repositories are applied side by side, so that each repository has a queue of its own.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::FileExt;
@@ -19,7 +19,7 @@ use std::path::Path;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use hgfleet_log::{Record, RepositoryName, Sequence, StoreKind, planted};
+use hgfleet_log::{Record, RepositoryName, Sequence, planted};
 use hgfleet_replica::{Outcome, Replica, ReplicaError};
 use tokio::runtime::Handle;
 use tokio::sync::watch;
@@ -80,6 +80,15 @@ pub(crate) struct Showing {
 /// A repository's queue; none: records that concern no repository.
 type Queue = Option<RepositoryName>;
 
+/// A record that says which repositories there are.
+#[derive(Debug)]
+struct OfNames {
+    /// It waits in each of them, and keeps all of them busy.
+    queues: Vec<Queue>,
+    /// It waits for all records before it.
+    is_barrier: bool,
+}
+
 #[derive(Debug, Default)]
 struct State {
     staged: Option<Sequence>,
@@ -92,8 +101,8 @@ struct State {
     held: HashSet<Queue>,
     /// Threads that work on queues.
     workers: usize,
-    /// Pending records by which a repository begins or ceases to exist.
-    names: BTreeSet<Sequence>,
+    /// Pending records that say which repositories there are. They are applied in their order, whatever they are about.
+    names: BTreeMap<Sequence, OfNames>,
     fault: Option<String>,
 }
 
@@ -257,7 +266,7 @@ impl Showing {
                 }
                 let next = match &queue {
                     Some(_) => state.queues.get(&queue).and_then(|q| q.front().copied()),
-                    None => state.names.first().copied(),
+                    None => state.names.keys().next().copied(),
                 };
                 if next.is_none_or(|next| next > position) {
                     return Ok(());
@@ -275,11 +284,11 @@ impl Showing {
     pub(crate) fn start_ready(self: &Arc<Self>) {
         let mut state = self.lock();
         while state.workers < self.workers_max {
-            let Some(queue) = state.ready() else { return };
-            state.busy.insert(queue.clone());
+            let Some((queue, next)) = state.ready() else { return };
+            state.begin(&queue, next);
             state.workers += 1;
             let this = self.clone();
-            self.runtime.spawn_blocking(move || this.work_on(&queue));
+            self.runtime.spawn_blocking(move || this.work_on(&queue, next));
         }
     }
 
@@ -309,9 +318,11 @@ impl Showing {
         self.staged.send_replace(staged);
     }
 
-    fn work_on(self: &Arc<Self>, queue: &Queue) {
+    /// Applies a queue's records from `first` on, which is begun.
+    fn work_on(self: &Arc<Self>, queue: &Queue, first: Sequence) {
         let begun = Instant::now();
-        while let Some(sequence) = self.next_of(queue, begun) {
+        let mut next = Some(first);
+        while let Some(sequence) = next {
             match self.apply(sequence) {
                 Err(Fault::Fatal(error)) => {
                     tracing::error!(%sequence, %error, "this process must end");
@@ -319,16 +330,22 @@ impl Showing {
                     return;
                 }
                 Ok(()) => {
-                    self.lock().applied(queue, sequence);
+                    let waited_for = self.lock().applied(queue, sequence);
                     self.changed.send_replace(());
+                    if waited_for {
+                        self.idle.notify_all();
+                        self.start_ready();
+                    }
                 }
                 Err(Fault::Passing(fault)) => {
                     tracing::error!(%sequence, fault, "a record could not be applied");
                     self.lock().fault = Some(fault);
                     // Keeps the queue busy meanwhile, so that nobody else tries either.
                     std::thread::sleep(FAULT_PAUSE);
+                    self.lock().leave_others(queue, sequence);
                 }
             }
+            next = self.next_of(queue, begun);
         }
         self.start_ready();
     }
@@ -337,14 +354,16 @@ impl Showing {
     /// this one was worked on for a while.
     fn next_of(&self, queue: &Queue, begun: Instant) -> Option<Sequence> {
         let mut state = self.lock();
-        let next = state.queues.get(queue).and_then(|q| q.front().copied());
-        let next = next.filter(|&next| Some(next) <= state.may_show() && !state.held.contains(queue));
-        let others_wait = state.queues.len() > state.busy.len() && begun.elapsed() > SLICE;
-        if next.is_none() || others_wait {
-            state.busy.remove(queue);
-            state.workers -= 1;
-            self.idle.notify_all();
-            return None;
+        // Given up, and taken again: nobody else sees it in between.
+        state.busy.remove(queue);
+        let others_wait = state.queues.len() > state.busy.len() + 1 && begun.elapsed() > SLICE;
+        let next = state.next_of(queue).filter(|_| !others_wait);
+        match next {
+            Some(next) => state.begin(queue, next),
+            None => {
+                state.workers -= 1;
+                self.idle.notify_all();
+            }
         }
         next
     }
@@ -375,23 +394,67 @@ impl Showing {
 
 impl State {
     fn add(&mut self, record: &Record) {
-        let queue = record.store().map(|store| store.repository.clone());
-        if record.store().is_some_and(|s| s.kind != StoreKind::Alter) {
-            self.names.insert(record.sequence);
+        let mut queues: Vec<Queue> = record.repositories().map(|name| Some(name.clone())).collect();
+        if queues.is_empty() {
+            queues.push(None);
         }
         self.pending.insert(record.sequence, record.time_ms);
-        self.queues.entry(queue).or_default().push_back(record.sequence);
+        for queue in &queues {
+            self.queues.entry(queue.clone()).or_default().push_back(record.sequence);
+        }
+        if record.is_of_names() {
+            self.names.insert(record.sequence, OfNames { queues, is_barrier: record.is_barrier() });
+        }
     }
 
-    fn applied(&mut self, queue: &Queue, sequence: Sequence) {
+    /// Returns whether a record of another queue may have waited for this one.
+    fn applied(&mut self, queue: &Queue, sequence: Sequence) -> bool {
         self.pending.remove(&sequence);
-        self.names.remove(&sequence);
-        if let Some(records) = self.queues.get_mut(queue) {
-            records.pop_front();
-            if records.is_empty() {
-                self.queues.remove(queue);
+        let of_names = self.names.remove(&sequence);
+        let waited_for = of_names.is_some() || !self.names.is_empty();
+        for done in of_names.map_or_else(|| vec![queue.clone()], |record| record.queues) {
+            if done != *queue {
+                self.busy.remove(&done);
+            }
+            if let Some(records) = self.queues.get_mut(&done) {
+                records.pop_front();
+                if records.is_empty() {
+                    self.queues.remove(&done);
+                }
             }
         }
+        waited_for
+    }
+
+    /// Somebody begins to apply the first record of a queue.
+    fn begin(&mut self, queue: &Queue, sequence: Sequence) {
+        self.busy.insert(queue.clone());
+        let others = self.names.get(&sequence).into_iter().flat_map(|record| &record.queues);
+        self.busy.extend(others.cloned());
+    }
+
+    /// A record is not applied after all, for now.
+    fn leave_others(&mut self, queue: &Queue, sequence: Sequence) {
+        let others = self.names.get(&sequence).into_iter().flat_map(|record| &record.queues);
+        others.filter(|other| *other != queue).for_each(|other| {
+            self.busy.remove(other);
+        });
+    }
+
+    /// The first record of a queue, if it may be applied now.
+    fn next_of(&self, queue: &Queue) -> Option<Sequence> {
+        let next = *self.queues.get(queue)?.front()?;
+        let free = |queue: &Queue| !self.busy.contains(queue) && !self.held.contains(queue);
+        let comes_first = |queue: &Queue| self.queues.get(queue).and_then(|records| records.front()) == Some(&next);
+        let is_due = match self.names.get(&next) {
+            None => free(queue),
+            Some(record) => {
+                self.names.keys().next() == Some(&next)
+                    && record.queues.iter().all(|queue| free(queue) && comes_first(queue))
+                    && (!record.is_barrier || self.pending.keys().next() == Some(&next))
+            }
+        };
+        (Some(next) <= self.may_show() && is_due).then_some(next)
     }
 
     /// Up to where records may be applied.
@@ -403,12 +466,10 @@ impl State {
         self.heard.min(self.staged)
     }
 
-    /// The queue with the oldest record that may be shown, of those that nobody works on.
-    fn ready(&self) -> Option<Queue> {
-        let free = |queue: &Queue| !self.busy.contains(queue) && !self.held.contains(queue);
-        let ready =
-            self.queues.iter().filter(|(queue, records)| free(queue) && records.front().copied() <= self.may_show());
-        ready.min_by_key(|(_, records)| records.front().copied()).map(|(queue, _)| queue.clone())
+    /// The queue with the oldest record that may be applied, of those that nobody works on.
+    fn ready(&self) -> Option<(Queue, Sequence)> {
+        let ready = self.queues.keys().filter_map(|queue| Some((queue, self.next_of(queue)?)));
+        ready.min_by_key(|(_, next)| *next).map(|(queue, next)| (queue.clone(), next))
     }
 }
 
