@@ -18,7 +18,7 @@ use super::listen::{accept, accept_tcp, bind, bind_tcp};
 use super::locks::Locks;
 use super::master::Master;
 use super::server::Server;
-use super::{master_socket, mirrors, session_socket, trim, view};
+use super::{master_socket, mirrors, names, session_socket, trim, view};
 use crate::door::{FromBalancer, Peer};
 use crate::options::MasterError;
 use crate::protocol::{MASTER_SOCKET, SESSION_SOCKET};
@@ -139,12 +139,14 @@ async fn begin(
         naming: tokio::sync::Mutex::new(()),
         handing: tokio::sync::Mutex::new(()),
         format: options.format,
+        deletion_grace: options.deletion_grace,
         lock_wait: options.lock_wait,
         lock_limit: options.lock_limit,
         push_bytes_max: options.push_bytes_max,
     });
     listen(server, &master, tasks).await?;
     tasks.spawn(trim::keep(server.clone()));
+    tasks.spawn(names::purge_expired(master.clone()));
     tracing::info!(milliseconds = started.elapsed().as_millis() as u64, "master ready");
     Ok(master)
 }
