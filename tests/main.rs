@@ -22,3 +22,4 @@ mod push_like_stock;
 mod real_repositories;
 mod refusals;
 mod resync;
+mod rewrites;
