@@ -2,6 +2,42 @@
 
 use crate::support::fleet::Fleet;
 use std::fs;
+use std::io::{Read, Write};
+use std::process::{Child, Stdio};
+
+/// A session of an SSH client that asks one thing after the other.
+struct Session(Child);
+
+impl Session {
+    fn open(fleet: &Fleet, name: &str) -> Session {
+        let mut ssh = fleet.ssh_command();
+        ssh.arg(format!("hg -R {name} serve --stdio")).stdin(Stdio::piped()).stdout(Stdio::piped());
+        Session(ssh.stderr(Stdio::null()).spawn().expect("a client"))
+    }
+
+    /// The nodes of its heads; `None` where it has ended.
+    fn heads(&mut self) -> Option<String> {
+        let (to, from) = (self.0.stdin.as_mut().expect("piped"), self.0.stdout.as_mut().expect("piped"));
+        to.write_all(b"heads\n").ok()?;
+        let mut line = Vec::new();
+        let mut byte = [0];
+        while byte != [b'\n'] {
+            from.read_exact(&mut byte).ok()?;
+            line.extend(byte);
+        }
+        let length: usize = String::from_utf8(line).expect("a length").trim().parse().expect("a length");
+        let mut heads = vec![0; length];
+        from.read_exact(&mut heads).ok()?;
+        (length > 0).then(|| String::from_utf8(heads).expect("nodes").trim().to_owned())
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        drop(self.0.kill());
+        drop(self.0.wait());
+    }
+}
 
 /// What one server keeps of deleted repositories.
 fn kept(fleet: &Fleet, server: &str) -> usize {
@@ -70,8 +106,11 @@ fn a_repository_gets_another_name_and_settings_on_every_server() {
     for name in ["taken", "old/name", "old/name/inside", "old", "a//b"] {
         fleet.hgfleet(&["repo", "rename", "old/name", name]).refused();
     }
+    let mut session = Session::open(&fleet, "old/name");
+    assert!(session.heads().is_some());
     fleet.signal("mirror-2", "STOP");
     fleet.hgfleet(&["repo", "rename", "old/name", "new"]).ok();
+    assert_eq!(session.heads(), None);
     // Another one may have the old name at once, and what lies in it.
     fleet.hgfleet(&["repo", "create", "old/name"]).ok();
     work.commit("file", "2\n", "second");
@@ -125,9 +164,13 @@ fn a_command_that_rewrites_a_repository_does_so_on_every_server_or_nowhere() {
     let copies = fleet.data().join("master/rewrite");
     fleet.wait_until("no copy is left", |_| fs::read_dir(&copies).expect("a folder").count() == 0);
 
+    let mut session = Session::open(&fleet, "a");
+    let node = |rev: &str| work.hg(&["log", "-r", rev, "-T", "{node}"]).ok().out;
+    assert_eq!(session.heads(), Some(node("2")));
     fleet.signal("mirror-2", "STOP");
     let said = exec(&[&strip[..], &["2"]].concat()).ok();
     assert!(said.out.contains("rewrote a, stored as "), "{said:#?}");
+    assert_eq!(session.heads(), Some(node("1")));
     fleet.signal("mirror-2", "CONT");
     fleet.assert_one_store("a");
     fleet.hg(&["clone", "-q", &fleet.https_url("a"), "after"]).ok();

@@ -10,7 +10,6 @@
 //! * the replica's own position, which follows within milliseconds. Records of different
 //!   repositories are applied side by side, so that each repository has a queue of its own.
 
-use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::FileExt;
@@ -19,13 +18,19 @@ use std::path::Path;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use hgfleet_log::{Record, RepositoryName, Sequence, planted};
+use hgfleet_log::{Record, RepositoryName, Sequence};
 use hgfleet_replica::{Outcome, Replica, ReplicaError};
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::staging::Staging;
+
+mod state;
+#[cfg(test)]
+mod tests;
+
+use self::state::{Queue, State};
 
 /// The pause after a record could not be applied for a reason that concerns the whole server.
 const FAULT_PAUSE: Duration = Duration::from_millis(500);
@@ -75,35 +80,6 @@ pub(crate) struct Showing {
     workers_max: usize,
     staged: watch::Sender<Option<Sequence>>,
     fatal: watch::Sender<Option<Arc<ReplicaError>>>,
-}
-
-/// A repository's queue; none: records that concern no repository.
-type Queue = Option<RepositoryName>;
-
-/// A record that says which repositories there are.
-#[derive(Debug)]
-struct OfNames {
-    /// It waits in each of them, and keeps all of them busy.
-    queues: Vec<Queue>,
-    /// It waits for all records before it.
-    is_barrier: bool,
-}
-
-#[derive(Debug, Default)]
-struct State {
-    staged: Option<Sequence>,
-    heard: Option<Sequence>,
-    /// Staged and not applied, with the time each was made.
-    pending: BTreeMap<Sequence, u64>,
-    queues: HashMap<Queue, VecDeque<Sequence>>,
-    busy: HashSet<Queue>,
-    /// Queues that somebody wants to be left alone.
-    held: HashSet<Queue>,
-    /// Threads that work on queues.
-    workers: usize,
-    /// Pending records that say which repositories there are. They are applied in their order, whatever they are about.
-    names: BTreeMap<Sequence, OfNames>,
-    fault: Option<String>,
 }
 
 impl Showing {
@@ -389,87 +365,6 @@ impl Showing {
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl State {
-    fn add(&mut self, record: &Record) {
-        let mut queues: Vec<Queue> = record.repositories().map(|name| Some(name.clone())).collect();
-        if queues.is_empty() {
-            queues.push(None);
-        }
-        self.pending.insert(record.sequence, record.time_ms);
-        for queue in &queues {
-            self.queues.entry(queue.clone()).or_default().push_back(record.sequence);
-        }
-        if record.is_of_names() {
-            self.names.insert(record.sequence, OfNames { queues, is_barrier: record.is_barrier() });
-        }
-    }
-
-    /// Returns whether a record of another queue may have waited for this one.
-    fn applied(&mut self, queue: &Queue, sequence: Sequence) -> bool {
-        self.pending.remove(&sequence);
-        let of_names = self.names.remove(&sequence);
-        let waited_for = of_names.is_some() || !self.names.is_empty();
-        for done in of_names.map_or_else(|| vec![queue.clone()], |record| record.queues) {
-            if done != *queue {
-                self.busy.remove(&done);
-            }
-            if let Some(records) = self.queues.get_mut(&done) {
-                records.pop_front();
-                if records.is_empty() {
-                    self.queues.remove(&done);
-                }
-            }
-        }
-        waited_for
-    }
-
-    /// Somebody begins to apply the first record of a queue.
-    fn begin(&mut self, queue: &Queue, sequence: Sequence) {
-        self.busy.insert(queue.clone());
-        let others = self.names.get(&sequence).into_iter().flat_map(|record| &record.queues);
-        self.busy.extend(others.cloned());
-    }
-
-    /// A record is not applied after all, for now.
-    fn leave_others(&mut self, queue: &Queue, sequence: Sequence) {
-        let others = self.names.get(&sequence).into_iter().flat_map(|record| &record.queues);
-        others.filter(|other| *other != queue).for_each(|other| {
-            self.busy.remove(other);
-        });
-    }
-
-    /// The first record of a queue, if it may be applied now.
-    fn next_of(&self, queue: &Queue) -> Option<Sequence> {
-        let next = *self.queues.get(queue)?.front()?;
-        let free = |queue: &Queue| !self.busy.contains(queue) && !self.held.contains(queue);
-        let comes_first = |queue: &Queue| self.queues.get(queue).and_then(|records| records.front()) == Some(&next);
-        let is_due = match self.names.get(&next) {
-            None => free(queue),
-            Some(record) => {
-                self.names.keys().next() == Some(&next)
-                    && record.queues.iter().all(|queue| free(queue) && comes_first(queue))
-                    && (!record.is_barrier || self.pending.keys().next() == Some(&next))
-            }
-        };
-        (Some(next) <= self.may_show() && is_due).then_some(next)
-    }
-
-    /// Up to where records may be applied.
-    fn may_show(&self) -> Option<Sequence> {
-        if planted::is("shown-before-visible") { self.staged } else { self.heard }
-    }
-
-    fn shown(&self) -> Option<Sequence> {
-        self.heard.min(self.staged)
-    }
-
-    /// The queue with the oldest record that may be applied, of those that nobody works on.
-    fn ready(&self) -> Option<(Queue, Sequence)> {
-        let ready = self.queues.keys().filter_map(|queue| Some((queue, self.next_of(queue)?)));
-        ready.min_by_key(|(_, next)| *next).map(|(queue, next)| (queue.clone(), next))
     }
 }
 

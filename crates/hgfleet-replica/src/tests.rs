@@ -21,7 +21,7 @@ use hgfleet_log::{
 };
 use tempfile::TempDir;
 
-use crate::{Fetched, Outcome, Replica, Scrubbed};
+use crate::{Fetched, Outcome, Replica, ReplicaError, Scrubbed};
 
 type Writer = ChangeWriter<Cursor<Vec<u8>>>;
 
@@ -190,8 +190,18 @@ impl Log {
     }
 }
 
+/// Opens a server's folder. One that was just closed may be held for a moment more, by a process that another test is about to start.
+fn begin(dir: &Path) -> Replica {
+    loop {
+        match Replica::open(dir) {
+            Err(ReplicaError::InUse(_)) => std::thread::sleep(std::time::Duration::from_millis(10)),
+            opened => return opened.unwrap(),
+        }
+    }
+}
+
 fn open(dir: &Path, log: &Log) -> Replica {
-    let replica = Replica::open(dir).unwrap();
+    let replica = begin(dir);
     let recovery = replica.recover(log.end(), &mut log.source()).unwrap();
     assert_eq!(recovery.quarantined, []);
     replica

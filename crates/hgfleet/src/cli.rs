@@ -252,7 +252,8 @@ pub enum Repo {
         #[command(flatten)]
         config: ConfigFile,
     },
-    /// Run a command that rewrites a repository (strip, censor, debugupgraderepo, …) on a copy, and exchange it on every server
+    /// Run a command that rewrites a repository (strip, censor, debugupgraderepo, …) on a copy, and exchange it on every
+    /// server; pushes to it wait meanwhile
     Exec {
         /// Name
         name: String,

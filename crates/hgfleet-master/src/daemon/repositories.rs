@@ -110,6 +110,9 @@ impl Master {
         let on = name.clone();
         let report = blocking(move || {
             let repository = Repository::open(&grant.path).map_err(text)?;
+            if repository.identity().map_err(text)? != grant.folder {
+                return Err(format!("{on} was exchanged or renamed just now. Verify it again"));
+            }
             let snapshot = repository.snapshot(grant.state).map_err(text)?;
             let report = hg_store::verify(&snapshot).map_err(text)?;
             Ok((report, replica.scrub(&on, &mut |_| true).map_err(text)?))

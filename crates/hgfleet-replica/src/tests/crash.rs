@@ -147,7 +147,7 @@ fn after_a_power_cut_it_comes_back_whole() {
             let durable = durable.unwrap_or(0) as usize;
             drop(state);
             tear(&dir.path().join("repos/a/.hg/store"), &at_moment(durable).join("repos/a/.hg/store"));
-            let replica = Replica::open(dir.path()).unwrap();
+            let replica = begin(dir.path());
             let recovery = replica.recover(log.end(), &mut log.source()).unwrap();
             assert_eq!(recovery.quarantined, [], "kept {kept}, data {data}");
             follow(&replica, &log);
@@ -190,7 +190,7 @@ fn without_the_records_that_it_needs_it_is_in_quarantine() {
     state.execute("UPDATE server SET durable = 2", []).unwrap();
     state.execute("UPDATE repository SET durable = 2", []).unwrap();
     drop(state);
-    let replica = Replica::open(cut.path()).unwrap();
+    let replica = begin(cut.path());
     let recovery = replica.recover(None, &mut |_| Ok(None)).unwrap();
     assert_eq!(recovery.quarantined.len(), 1);
     assert!(recovery.quarantined[0].1.contains("is gone"), "{recovery:?}");

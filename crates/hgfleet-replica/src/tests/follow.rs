@@ -7,7 +7,6 @@ use hg_store::change::between;
 use rusqlite::Connection;
 
 use super::*;
-use crate::ReplicaError;
 
 #[test]
 fn records_are_applied_in_order_and_once() {
