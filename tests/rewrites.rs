@@ -15,7 +15,7 @@ impl Session {
         Session(ssh.stderr(Stdio::null()).spawn().expect("a client"))
     }
 
-    /// The nodes of its heads; `None` where it has ended.
+    /// The nodes of its heads; `None` where there is an error in their place.
     fn heads(&mut self) -> Option<String> {
         let (to, from) = (self.0.stdin.as_mut().expect("piped"), self.0.stdout.as_mut().expect("piped"));
         to.write_all(b"heads\n").ok()?;
@@ -25,7 +25,7 @@ impl Session {
             from.read_exact(&mut byte).ok()?;
             line.extend(byte);
         }
-        let length: usize = String::from_utf8(line).expect("a length").trim().parse().expect("a length");
+        let length: usize = String::from_utf8(line).expect("a length").trim().parse().ok()?;
         let mut heads = vec![0; length];
         from.read_exact(&mut heads).ok()?;
         (length > 0).then(|| String::from_utf8(heads).expect("nodes").trim().to_owned())

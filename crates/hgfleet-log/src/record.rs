@@ -52,6 +52,7 @@ pub struct Record {
 
 /// What a record says.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[allow(clippy::large_enum_variant, reason = "nearly all records are of stores, and a box would cost each of them")]
 pub enum Body {
     /// The log changed hands: the record's epoch begins.
     Epoch {

@@ -187,6 +187,7 @@ fn a_rewrite_that_could_not_be_made_is_made_once_it_can() {
     fs::remove_file(obstacle).unwrap();
     assert_eq!(replica.retry(&name("a"), log.end(), &mut log.source()).unwrap(), Outcome::Applied);
     assert_whole(&replica, dir.path(), &log);
+    replica.sync().unwrap();
     drop(replica);
     assert_whole(&open(dir.path(), &log), dir.path(), &log);
 }
