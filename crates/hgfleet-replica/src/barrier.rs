@@ -315,9 +315,10 @@ impl Inner {
         // Whatever is there by now: only the new store has the digest after.
         let there = DigestUpdate::of_store(&hg).map_err(at(sequence))?;
         let is_after = |nodes: &DigestUpdate| record.after == Some(*nodes.digest().as_bytes());
-        let _stays = entry.place.write().unwrap_or_else(PoisonError::into_inner);
-        let nodes = match is_after(&there) {
-            true => there,
+        let moving = || entry.place.write().unwrap_or_else(PoisonError::into_inner);
+        // Only the exchange itself keeps readers waiting.
+        let (nodes, _stays) = match is_after(&there) {
+            true => (there, moving()),
             false => {
                 self.check_untouched(entry, writer, &hg, digest, sequence)?;
                 let change = parse(record, bytes).map_err(at(sequence))?;
@@ -333,9 +334,10 @@ impl Inner {
                 }
                 // What takes the place is whole on disk, whatever becomes of the exchange.
                 self.folders.sync()?;
+                let stays = moving();
                 self.folders.exchange(&made, name, sequence)?;
                 self.stop("middle");
-                nodes
+                (nodes, stays)
             }
         };
         self.made(sequence, name, Some(entry.id), None, &nodes)
