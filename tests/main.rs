@@ -22,5 +22,6 @@ mod push_like_stock;
 mod real_repositories;
 mod refusals;
 mod resync;
+mod rewrites;
 mod several_machines;
 mod volume;

@@ -229,6 +229,12 @@ impl Fleet {
     /// Runs `hgfleet ARGUMENTS --config …`.
     #[track_caller]
     pub fn hgfleet(&self, arguments: &[&str]) -> Said {
+        self.hgfleet_then(arguments, &[])
+    }
+
+    /// The same, with a command behind `--`.
+    #[track_caller]
+    pub fn hgfleet_then(&self, arguments: &[&str], command: &[&str]) -> Said {
         let mut program = Command::new(HGFLEET);
         if let Some(process) = self.supervisor().filter(|_| !self.disks.is_empty()) {
             program = Command::new("nsenter");
@@ -236,6 +242,9 @@ impl Fleet {
         }
         let config = self.path("data/hgfleet.toml");
         let program = program.args(arguments).arg("--config").arg(config).env("HOME", self.path("home"));
+        if !command.is_empty() {
+            program.arg("--").args(command);
+        }
         run(program.envs(self.environment.iter().cloned()))
     }
 

@@ -99,6 +99,59 @@ impl Config {
     }
 }
 
+/// Returns a file's content with a key set, or without it (`None`). All other lines stay as they are, comments too.
+///
+/// # Errors
+/// A file that does not parse, or a key or value by which the file would say something else.
+pub fn edited(bytes: &[u8], section: &[u8], key: &[u8], value: Option<&[u8]>) -> Result<Vec<u8>, ConfigError> {
+    Config::parse(bytes)?;
+    let mut lines: Vec<&[u8]> = Vec::new();
+    let (mut within, mut dropping) = (Vec::new(), false);
+    // Behind the section's last line that says something.
+    let mut place = None;
+    let text = bytes.strip_suffix(b"\n").unwrap_or(bytes);
+    for line in text.split(|byte| *byte == b'\n').filter(|_| !text.is_empty()) {
+        let comment = line.starts_with(b"#") || line.starts_with(b";");
+        let blank = line.trim_ascii().is_empty();
+        let goes_on = line.first().is_some_and(u8::is_ascii_whitespace) && !blank;
+        if dropping && goes_on {
+            continue;
+        }
+        // A comment does not end an item that goes on behind it.
+        dropping &= comment;
+        if !comment && !goes_on && !blank {
+            if let Some(name) = line.strip_prefix(b"[").and_then(section_name) {
+                within = name.to_vec();
+            } else if within == section && split_item(line).is_some_and(|(name, _)| name == key) {
+                dropping = true;
+                continue;
+            }
+        }
+        lines.push(line);
+        if within == section && !blank {
+            place = Some(lines.len());
+        }
+    }
+    let header = [b"[", section, b"]"].concat();
+    let item = value.map(|value| [key, b" = ", value].concat());
+    if let Some(item) = &item {
+        let place = place.unwrap_or_else(|| {
+            lines.push(&header);
+            lines.len()
+        });
+        lines.insert(place, item);
+    }
+    let mut edited = lines.join(&b'\n');
+    if !edited.is_empty() {
+        edited.push(b'\n');
+    }
+    match Config::parse(&edited)?.get(section, key) {
+        found if found == value.map(<[u8]>::trim_ascii) => Ok(edited),
+        // A `%unset` behind it, or a section that another file brings.
+        _ => Err(ConfigError { line: place.unwrap_or(lines.len()) }),
+    }
+}
+
 /// The argument of a `%` line.
 fn directive<'a>(line: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
     let rest = line.strip_prefix(name)?;
@@ -134,6 +187,24 @@ mod tests {
         assert_eq!(config.get_bool(b"phases", b"publish"), Some(false));
         assert_eq!(config.get(b"x:y", b"a"), None);
         assert_eq!(config.sections(), [b"web".as_slice(), b"phases"]);
+    }
+
+    #[test]
+    fn one_key_is_edited_and_everything_else_stays() {
+        let text = b"# top\n[web]\nname = x\ndescription = a\n  b\n# kept\n  c\n\n[phases]\npublish = False\n";
+        let set = |text: &[u8], section: &str, key: &str, value: Option<&str>| {
+            let edited = edited(text, section.as_bytes(), key.as_bytes(), value.map(str::as_bytes));
+            String::from_utf8(edited.expect("edited")).expect("text")
+        };
+        let after = "# top\n[web]\nname = x\n# kept\ndescription = new\n\n[phases]\npublish = False\n";
+        assert_eq!(set(text, "web", "description", Some("new")), after);
+        assert_eq!(set(after.as_bytes(), "phases", "publish", None), after.replace("publish = False\n", ""));
+        assert_eq!(set(b"", "web", "name", Some("x")), "[web]\nname = x\n");
+        assert_eq!(set(b"[a]\nb=1", "web", "name", Some("x")), "[a]\nb=1\n[web]\nname = x\n");
+        assert_eq!(set(b"", "web", "name", None), "");
+        for (text, value) in [("words", "x"), ("[web]\n", "x\n[hooks]\na=b"), ("", "x\ny")] {
+            assert!(edited(text.as_bytes(), b"web", b"name", Some(value.as_bytes())).is_err(), "{text}");
+        }
     }
 
     #[test]

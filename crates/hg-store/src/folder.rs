@@ -49,6 +49,13 @@ impl Folder {
         }
     }
 
+    /// Which directory it is: its device, and its number there.
+    pub(crate) fn identity(&self) -> Result<(u64, u64), StoreError> {
+        let stat = rustix::fs::fstat(&self.descriptor);
+        let stat = stat.map_err(|errno| StoreError::io("stat", &self.path, errno.into()))?;
+        Ok((stat.st_dev, stat.st_ino))
+    }
+
     /// Where the directory was when it was opened.
     pub(crate) fn path(&self) -> &Path {
         &self.path

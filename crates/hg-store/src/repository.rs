@@ -58,6 +58,14 @@ impl Repository {
         &self.root
     }
 
+    /// Which `.hg` was opened, by its device and its number there: at the same path there may be another one by now.
+    ///
+    /// # Errors
+    /// A failing system call.
+    pub fn identity(&self) -> Result<(u64, u64), StoreError> {
+        self.hg.identity()
+    }
+
     /// What the repository asks of its reader.
     pub fn requirements(&self) -> &Requirements {
         &self.requirements

@@ -109,7 +109,7 @@ impl Follower {
         let newest = self.at.map(|at| at.epoch);
         let due = match record.body {
             Body::Epoch { .. } => Epoch::after(newest),
-            Body::Empty | Body::Store(_) => newest,
+            Body::Empty | Body::Store(_) | Body::Purge { .. } => newest,
         };
         if due != Some(record.epoch) {
             let newest = newest.map_or(0, Epoch::get);

@@ -52,6 +52,7 @@ pub struct Record {
 
 /// What a record says.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[allow(clippy::large_enum_variant, reason = "nearly all records are of stores, and a box would cost each of them")]
 pub enum Body {
     /// The log changed hands: the record's epoch begins.
     Epoch {
@@ -60,8 +61,13 @@ pub enum Body {
     },
     /// Nothing. It takes a place, so that an append with unknown outcome can't take it any more.
     Empty,
-    /// A store was made, altered or deleted.
+    /// A repository was made, altered, deleted, brought back, renamed or rewritten.
     Store(StoreRecord),
+    /// What was kept of a deleted repository is given up.
+    Purge {
+        /// The record that deleted it.
+        deleted: Sequence,
+    },
 }
 
 /// A change of one store.
@@ -71,8 +77,8 @@ pub struct StoreRecord {
     pub repository: RepositoryName,
     /// What happens to it.
     pub kind: StoreKind,
-    /// Digest of the store's state that the change starts from: absent for [`StoreKind::Create`], present for
-    /// [`StoreKind::Alter`].
+    /// Digest of the store's state that the change starts from: absent for [`StoreKind::Create`] and [`StoreKind::Restore`],
+    /// optional for [`StoreKind::Delete`], else present.
     pub before: Option<[u8; 32]>,
     /// Digest of the state that it leads to: absent for [`StoreKind::Delete`], else present.
     pub after: Option<[u8; 32]>,
@@ -87,14 +93,26 @@ pub struct StoreRecord {
 }
 
 /// What a [`StoreRecord`] does to its repository.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum StoreKind {
     /// It begins to exist.
     Create,
     /// Its store changes.
     Alter,
-    /// It ceases to exist.
+    /// It ceases to exist; what it was is kept aside, until a [`Body::Purge`].
     Delete,
+    /// It gets the record's name, and is what it was. Both digests are the same.
+    Rename {
+        /// Its name so far.
+        from: RepositoryName,
+    },
+    /// It exists again, under the record's name, as it was when it was deleted.
+    Restore {
+        /// The record that deleted it.
+        deleted: Sequence,
+    },
+    /// Its store is exchanged for a new one: the change is applied to a copy, and readers of the old one keep that.
+    Rewrite,
 }
 
 /// How to know a change's bytes.
@@ -167,8 +185,33 @@ impl Record {
     pub fn store(&self) -> Option<&StoreRecord> {
         match &self.body {
             Body::Store(store) => Some(store),
-            Body::Epoch { .. } | Body::Empty => None,
+            Body::Epoch { .. } | Body::Empty | Body::Purge { .. } => None,
         }
+    }
+
+    /// Returns the repositories that must have no other record under way while this one is applied: the one that it names, and the
+    /// name that it takes away.
+    pub fn repositories(&self) -> impl Iterator<Item = &RepositoryName> {
+        let from = self.store().and_then(|store| match &store.kind {
+            StoreKind::Rename { from } => Some(from),
+            _ => None,
+        });
+        self.store().map(|store| &store.repository).into_iter().chain(from)
+    }
+
+    /// Whether it says which repositories there are, and not only what is in one.
+    pub fn is_of_names(&self) -> bool {
+        match &self.body {
+            Body::Epoch { .. } | Body::Empty => false,
+            Body::Store(store) => store.kind != StoreKind::Alter,
+            Body::Purge { .. } => true,
+        }
+    }
+
+    /// Whether it is applied only once all records before it are, whatever they are about. It moves folders, and is never
+    /// redone: either all of it has happened, or the next start finds everything before it on disk.
+    pub fn is_barrier(&self) -> bool {
+        self.is_of_names() && self.store().is_none_or(|store| store.kind != StoreKind::Create)
     }
 
     /// Returns how many bytes of change lie beside it.
@@ -183,6 +226,9 @@ impl fmt::Display for StoreKind {
             StoreKind::Create => "create",
             StoreKind::Alter => "alter",
             StoreKind::Delete => "delete",
+            StoreKind::Rename { .. } => "rename",
+            StoreKind::Restore { .. } => "restore",
+            StoreKind::Rewrite => "rewrite",
         })
     }
 }

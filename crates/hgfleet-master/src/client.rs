@@ -53,6 +53,28 @@ pub struct RepositoryLine {
     pub quarantine: Option<String>,
 }
 
+/// A repository that was deleted, and can be brought back.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct DeletedLine {
+    /// Its name then.
+    pub name: String,
+    /// The record that deleted it.
+    pub sequence: u64,
+    /// When it was deleted: Unix time in milliseconds.
+    pub at_ms: u64,
+    /// Until when it is kept, likewise.
+    pub until_ms: u64,
+}
+
+/// What `repo config` shows.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct ConfigAnswer {
+    /// The record that changed it; none where it was so already.
+    pub stored: Option<u64>,
+    /// Content of the repository's `hgrc`; empty where it has none.
+    pub hgrc: Vec<u8>,
+}
+
 /// What `repo verify` found.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct VerifyAnswer {
@@ -92,6 +114,67 @@ pub fn list(run: &Path) -> Result<Vec<RepositoryLine>, ClientError> {
     match ask(run, &MasterRequest::List)? {
         MasterReply::List(lines) => Ok(lines),
         other => Err(unexpected(&other)),
+    }
+}
+
+/// Lists the repositories that were deleted and are kept on the master, the oldest deletion first.
+pub fn list_deleted(run: &Path) -> Result<Vec<DeletedLine>, ClientError> {
+    match ask(run, &MasterRequest::ListDeleted)? {
+        MasterReply::Deleted(lines) => Ok(lines),
+        other => Err(unexpected(&other)),
+    }
+}
+
+/// Brings back the repository of this name that was deleted last, under `new_name` if that is given; returns the sequence of
+/// the record that does.
+pub fn restore(run: &Path, name: &str, new_name: Option<&str>) -> Result<u64, ClientError> {
+    stored(ask(run, &MasterRequest::Restore { name: name.to_owned(), new_name: new_name.map(str::to_owned) })?)
+}
+
+/// Gives a repository another name; returns the sequence of the record that does.
+pub fn rename(run: &Path, name: &str, new_name: &str) -> Result<u64, ClientError> {
+    stored(ask(run, &MasterRequest::Rename { name: name.to_owned(), new_name: new_name.to_owned() })?)
+}
+
+/// Sets and unsets keys of a repository's `hgrc`, each named `section.name`, in one record, and returns what is in it then.
+pub fn config(run: &Path, name: &str, set: &[(String, String)], unset: &[String]) -> Result<ConfigAnswer, ClientError> {
+    let request = MasterRequest::Config { name: name.to_owned(), set: set.to_vec(), unset: unset.to_vec() };
+    match ask(run, &request)? {
+        MasterReply::Config(answer) => Ok(answer),
+        other => Err(unexpected(&other)),
+    }
+}
+
+/// A copy of a repository for a command that rewrites it. The repository is locked against pushes as long as this is there.
+#[derive(Debug)]
+pub struct Rewrite {
+    stream: UnixStream,
+    /// The copy, with its `.hg`.
+    pub folder: PathBuf,
+}
+
+/// Asks for a copy of a repository, to rewrite it.
+pub fn rewrite(run: &Path, name: &str) -> Result<Rewrite, ClientError> {
+    let (stream, reply) = ask_on(run, &MasterRequest::Rewrite { name: name.to_owned() })?;
+    match reply {
+        MasterReply::Copied { folder } => Ok(Rewrite { stream, folder }),
+        other => Err(unexpected(&other)),
+    }
+}
+
+impl Rewrite {
+    /// Exchanges the repository for the copy; returns the sequence of the record that does, none where nothing has changed.
+    pub fn publish(mut self) -> Result<Option<u64>, ClientError> {
+        let asked = frame::write(&mut self.stream, &MasterRequest::Publish);
+        let reply = asked.and_then(|()| frame::read(&mut self.stream, REPLY_BYTES_MAX));
+        match reply.map_err(ClientError::Lost)? {
+            MasterReply::Unchanged => Ok(None),
+            MasterReply::Refused(text) => Err(ClientError::Refused(text)),
+            MasterReply::NotMaster => Err(ClientError::Refused(
+                "the lease went to another server meanwhile, nothing was stored. Run it again".to_owned(),
+            )),
+            reply => stored(reply).map(Some),
+        }
     }
 }
 
@@ -142,14 +225,18 @@ pub fn drain(run: &Path, name: &str, drain: bool) -> Result<(), ClientError> {
 }
 
 fn ask(run: &Path, request: &MasterRequest) -> Result<MasterReply, ClientError> {
+    ask_on(run, request).map(|(_, reply)| reply)
+}
+
+fn ask_on(run: &Path, request: &MasterRequest) -> Result<(UnixStream, MasterReply), ClientError> {
     let started = Instant::now();
     loop {
         if let Some(path) = master(run)? {
             match exchange(&path, request, None).map_err(ClientError::Lost)? {
-                MasterReply::Refused(text) => return Err(ClientError::Refused(text)),
+                (_, MasterReply::Refused(text)) => return Err(ClientError::Refused(text)),
                 // It was, a moment ago.
-                MasterReply::NotMaster => {}
-                reply => return Ok(reply),
+                (_, MasterReply::NotMaster) => {}
+                answered => return Ok(answered),
             }
         }
         if started.elapsed() > MASTER_WAIT {
@@ -166,13 +253,13 @@ fn master(run: &Path) -> Result<Option<PathBuf>, ClientError> {
     let mut silent = (run.join("NAME").join(MASTER_SOCKET), std::io::ErrorKind::NotFound.into());
     for path in sockets(run, MASTER_SOCKET) {
         match exchange(&path, &MasterRequest::Who, Some(WHO_WAIT)) {
-            Ok(MasterReply::Who { is_master, epoch }) => {
+            Ok((_, MasterReply::Who { is_master, epoch })) => {
                 answered = true;
                 if is_master && best.as_ref().is_none_or(|(other, _)| *other < epoch) {
                     best = Some((epoch, path));
                 }
             }
-            Ok(other) => return Err(unexpected(&other)),
+            Ok((_, other)) => return Err(unexpected(&other)),
             Err(error) => silent = (path, error),
         }
     }
@@ -189,11 +276,16 @@ pub(crate) fn sockets(run: &Path, socket: &str) -> Vec<PathBuf> {
     found
 }
 
-fn exchange(path: &Path, request: &MasterRequest, wait: Option<Duration>) -> std::io::Result<MasterReply> {
+fn exchange(
+    path: &Path,
+    request: &MasterRequest,
+    wait: Option<Duration>,
+) -> std::io::Result<(UnixStream, MasterReply)> {
     let mut stream = UnixStream::connect(path)?;
     stream.set_read_timeout(wait)?;
     frame::write(&mut stream, request)?;
-    frame::read(&mut stream, REPLY_BYTES_MAX)
+    let reply = frame::read(&mut stream, REPLY_BYTES_MAX)?;
+    Ok((stream, reply))
 }
 
 fn stored(reply: MasterReply) -> Result<u64, ClientError> {

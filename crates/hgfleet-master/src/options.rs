@@ -58,6 +58,8 @@ pub struct MasterOptions {
     pub retention: Retention,
     /// How it takes copies from mirrors, and scrubs its stores.
     pub resync: ResyncOptions,
+    /// How long a deleted repository is kept, and can be brought back. Default 7 days.
+    pub deletion_grace: Duration,
     /// Largest push, in bytes of its bundle and of its change. Default 4 GiB.
     pub push_bytes_max: u64,
 }

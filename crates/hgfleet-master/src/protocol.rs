@@ -4,13 +4,14 @@
 
 use hg_store::SnapshotState;
 use hgfleet_log::RecordId;
+use hgfleet_replica::FolderId;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
-use crate::client::{RepositoryLine, VerifyAnswer};
+use crate::client::{ConfigAnswer, DeletedLine, RepositoryLine, VerifyAnswer};
 
 /// Version of these messages.
-pub(crate) const VERSION: u16 = 2;
+pub(crate) const VERSION: u16 = 3;
 /// What a session is told that speaks another version.
 pub(crate) const UPGRADED: &str = "refused: the server was upgraded, within this session. Connect again";
 /// Longest message to the daemon, bytes: a push's summary takes most of it.
@@ -96,6 +97,8 @@ pub(crate) struct Grant {
     pub state: SnapshotState,
     /// Its last record.
     pub sequence: u64,
+    /// Which `.hg` all this is of.
+    pub folder: FolderId,
 }
 
 /// To a session.
@@ -169,6 +172,18 @@ pub(crate) enum MasterRequest {
     Delete { name: String },
     /// All of them.
     List,
+    /// Those that were deleted and are kept.
+    ListDeleted,
+    /// Bring one back, under this name or its own.
+    Restore { name: String, new_name: Option<String> },
+    /// Give one another name.
+    Rename { name: String, new_name: String },
+    /// Show its `hgrc`, having set and unset these keys: `section.name` each.
+    Config { name: String, set: Vec<(String, String)>, unset: Vec<String> },
+    /// Copy it for a command that rewrites it.
+    Rewrite { name: String },
+    /// That command has ended well: exchange the repository for the copy. On the same connection.
+    Publish,
     /// Take a folder in.
     Import { path: PathBuf, name: String },
     /// Rebuild, hash, compare.
@@ -192,6 +207,14 @@ pub(crate) enum MasterReply {
     List(Vec<RepositoryLine>),
     /// To `Verify`.
     Verified(VerifyAnswer),
+    /// To `ListDeleted`.
+    Deleted(Vec<DeletedLine>),
+    /// To `Config`.
+    Config(ConfigAnswer),
+    /// To `Rewrite`: where the copy is. The connection holds the write lock.
+    Copied { folder: PathBuf },
+    /// To `Publish`: there is nothing to publish.
+    Unchanged,
     /// No; whole sentences.
     Refused(String),
 }

@@ -10,12 +10,11 @@
 //! * the replica's own position, which follows within milliseconds. Records of different
 //!   repositories are applied side by side, so that each repository has a queue of its own.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use hgfleet_log::{Record, RepositoryName, Sequence, StoreKind, planted};
+use hgfleet_log::{Record, RepositoryName, Sequence};
 use hgfleet_replica::{Outcome, Replica, ReplicaError};
 use tokio::runtime::Handle;
 use tokio::sync::watch;
@@ -23,6 +22,12 @@ use tokio::time::Instant;
 
 use crate::staging::Staging;
 use crate::told::{NotKept, Told};
+
+mod state;
+#[cfg(test)]
+mod tests;
+
+use self::state::{Queue, State};
 
 /// The pause after a record could not be applied for a reason that concerns the whole server.
 const FAULT_PAUSE: Duration = Duration::from_millis(500);
@@ -72,26 +77,6 @@ pub(crate) struct Showing {
     workers_max: usize,
     staged: watch::Sender<Option<Sequence>>,
     fatal: watch::Sender<Option<Arc<ReplicaError>>>,
-}
-
-/// A repository's queue; none: records that concern no repository.
-type Queue = Option<RepositoryName>;
-
-#[derive(Debug, Default)]
-struct State {
-    staged: Option<Sequence>,
-    heard: Option<Sequence>,
-    /// Staged and not applied, with the time each was made.
-    pending: BTreeMap<Sequence, u64>,
-    queues: HashMap<Queue, VecDeque<Sequence>>,
-    busy: HashSet<Queue>,
-    /// Queues that somebody wants to be left alone.
-    held: HashSet<Queue>,
-    /// Threads that work on queues.
-    workers: usize,
-    /// Pending records by which a repository begins or ceases to exist.
-    names: BTreeSet<Sequence>,
-    fault: Option<String>,
 }
 
 impl Showing {
@@ -236,7 +221,7 @@ impl Showing {
                 }
                 let next = match &queue {
                     Some(_) => state.queues.get(&queue).and_then(|q| q.front().copied()),
-                    None => state.names.first().copied(),
+                    None => state.names.keys().next().copied(),
                 };
                 if next.is_none_or(|next| next > position) {
                     return Ok(());
@@ -254,11 +239,11 @@ impl Showing {
     pub(crate) fn start_ready(self: &Arc<Self>) {
         let mut state = self.lock();
         while state.workers < self.workers_max {
-            let Some(queue) = state.ready() else { return };
-            state.busy.insert(queue.clone());
+            let Some((queue, next)) = state.ready() else { return };
+            state.begin(&queue, next);
             state.workers += 1;
             let this = self.clone();
-            self.runtime.spawn_blocking(move || this.work_on(&queue));
+            self.runtime.spawn_blocking(move || this.work_on(&queue, next));
         }
     }
 
@@ -288,9 +273,11 @@ impl Showing {
         self.staged.send_replace(staged);
     }
 
-    fn work_on(self: &Arc<Self>, queue: &Queue) {
+    /// Applies a queue's records from `first` on, which is begun.
+    fn work_on(self: &Arc<Self>, queue: &Queue, first: Sequence) {
         let begun = Instant::now();
-        while let Some(sequence) = self.next_of(queue, begun) {
+        let mut next = Some(first);
+        while let Some(sequence) = next {
             match self.apply(sequence) {
                 Err(Fault::Fatal(error)) => {
                     tracing::error!(%sequence, %error, "this process must end");
@@ -298,16 +285,22 @@ impl Showing {
                     return;
                 }
                 Ok(()) => {
-                    self.lock().applied(queue, sequence);
+                    let waited_for = self.lock().applied(queue, sequence);
                     self.changed.send_replace(());
+                    if waited_for {
+                        self.idle.notify_all();
+                        self.start_ready();
+                    }
                 }
                 Err(Fault::Passing(fault)) => {
                     tracing::error!(%sequence, fault, "a record could not be applied");
                     self.lock().fault = Some(fault);
                     // Keeps the queue busy meanwhile, so that nobody else tries either.
                     std::thread::sleep(FAULT_PAUSE);
+                    self.lock().leave_others(queue, sequence);
                 }
             }
+            next = self.next_of(queue, begun);
         }
         self.start_ready();
     }
@@ -316,14 +309,16 @@ impl Showing {
     /// this one was worked on for a while.
     fn next_of(&self, queue: &Queue, begun: Instant) -> Option<Sequence> {
         let mut state = self.lock();
-        let next = state.queues.get(queue).and_then(|q| q.front().copied());
-        let next = next.filter(|&next| Some(next) <= state.may_show() && !state.held.contains(queue));
-        let others_wait = state.queues.len() > state.busy.len() && begun.elapsed() > SLICE;
-        if next.is_none() || others_wait {
-            state.busy.remove(queue);
-            state.workers -= 1;
-            self.idle.notify_all();
-            return None;
+        // Given up, and taken again: nobody else sees it in between.
+        state.busy.remove(queue);
+        let others_wait = state.queues.len() > state.busy.len() + 1 && begun.elapsed() > SLICE;
+        let next = state.next_of(queue).filter(|_| !others_wait);
+        match next {
+            Some(next) => state.begin(queue, next),
+            None => {
+                state.workers -= 1;
+                self.idle.notify_all();
+            }
         }
         next
     }
@@ -353,45 +348,6 @@ impl Showing {
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl State {
-    fn add(&mut self, record: &Record) {
-        let queue = record.store().map(|store| store.repository.clone());
-        if record.store().is_some_and(|s| s.kind != StoreKind::Alter) {
-            self.names.insert(record.sequence);
-        }
-        self.pending.insert(record.sequence, record.time_ms);
-        self.queues.entry(queue).or_default().push_back(record.sequence);
-    }
-
-    fn applied(&mut self, queue: &Queue, sequence: Sequence) {
-        self.pending.remove(&sequence);
-        self.names.remove(&sequence);
-        if let Some(records) = self.queues.get_mut(queue) {
-            records.pop_front();
-            if records.is_empty() {
-                self.queues.remove(queue);
-            }
-        }
-    }
-
-    /// Up to where records may be applied.
-    fn may_show(&self) -> Option<Sequence> {
-        if planted::is("shown-before-visible") { self.staged } else { self.heard }
-    }
-
-    fn shown(&self) -> Option<Sequence> {
-        self.heard.min(self.staged)
-    }
-
-    /// The queue with the oldest record that may be shown, of those that nobody works on.
-    fn ready(&self) -> Option<Queue> {
-        let free = |queue: &Queue| !self.busy.contains(queue) && !self.held.contains(queue);
-        let ready =
-            self.queues.iter().filter(|(queue, records)| free(queue) && records.front().copied() <= self.may_show());
-        ready.min_by_key(|(_, records)| records.front().copied()).map(|(queue, _)| queue.clone())
     }
 }
 

@@ -67,6 +67,9 @@ pub enum ReplicaError {
         /// What is wrong with it.
         what: String,
     },
+    /// Nothing is kept of what a record deleted.
+    #[error("nothing is kept here of what record {0} deleted")]
+    NotKept(Sequence),
     /// The server's folder is in use by another process.
     #[error("{} is in use by another process; stop that one first", .0.display())]
     InUse(PathBuf),

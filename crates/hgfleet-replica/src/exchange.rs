@@ -137,12 +137,17 @@ impl Replica {
     /// of the repository that is not in the copy was passed over here, and that none is applied meanwhile.
     ///
     /// # Errors
-    /// [`ReplicaError::Copy`] where the repository here is newer than the copy, or of a newer record; a disk that fails.
+    /// [`ReplicaError::Copy`] where the repository here is newer than the copy, or of a newer record, or is gone; a disk that
+    /// fails.
     pub fn exchange(&self, copied: Copied) -> Result<(), ReplicaError> {
         let inner = &*self.inner;
         let _names = inner.names.lock().unwrap_or_else(PoisonError::into_inner);
         let Copied { name, created, sequence, in_place, update, .. } = copied;
         let entry = inner.entry(&name);
+        if entry.is_none() {
+            let what = "it was deleted or renamed meanwhile".to_owned();
+            return Err(ReplicaError::Copy { name, what });
+        }
         let mut writer = entry.as_ref().map(|entry| entry.writer());
         if let Some(entry) = &entry {
             let current = entry.current();

@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, UNIX_EPOCH};
 
 use hgfleet_log::{RepositoryName, Sequence};
-use rustix::fs::{FlockOperation, flock};
+use rustix::fs::{CWD, FlockOperation, RenameFlags, flock};
+use rustix::io::Errno;
 
 use crate::ReplicaError;
 use crate::exchange::remove;
@@ -21,7 +22,8 @@ pub(crate) fn tree_name(epoch: u64) -> String {
 }
 
 fn make_all(dir: &Path) -> Result<(), ReplicaError> {
-    for folder in ["repos", "old", "new", "index", "copy", "altered"].map(|folder| dir.join(folder)) {
+    let folders = ["repos", "old", "deleted", "new", "rewrite", "index", "copy", "altered"];
+    for folder in folders.map(|folder| dir.join(folder)) {
         fs::create_dir_all(&folder).map_err(ReplicaError::io("create", &folder))?;
     }
     Ok(())
@@ -60,7 +62,7 @@ impl Folders {
 
     fn opened(folders: Self) -> Result<Self, ReplicaError> {
         // What was being made when a process ended is made again from the record.
-        for (_, path) in folders.numbered("new")? {
+        for (_, path) in folders.numbered("new")?.into_iter().chain(folders.numbered("rewrite")?) {
             fs::remove_dir_all(&path).map_err(ReplicaError::io("remove", &path))?;
         }
         Ok(folders)
@@ -116,7 +118,16 @@ impl Folders {
 
     /// Makes a folder in which a record's repository is made.
     pub(crate) fn make(&self, sequence: Sequence) -> Result<PathBuf, ReplicaError> {
-        let path = self.dir.join("new").join(sequence.to_string());
+        self.make_in("new", sequence.get())
+    }
+
+    /// Makes a folder in which an operator's command works.
+    pub(crate) fn make_rewrite(&self, number: u64) -> Result<PathBuf, ReplicaError> {
+        self.make_in("rewrite", number)
+    }
+
+    fn make_in(&self, folder: &str, number: u64) -> Result<PathBuf, ReplicaError> {
+        let path = self.dir.join(folder).join(number.to_string());
         match fs::remove_dir_all(&path) {
             Err(error) if error.kind() != ErrorKind::NotFound => return Err(ReplicaError::io("remove", &path)(error)),
             _ => {}
@@ -176,8 +187,7 @@ impl Folders {
     ) -> Result<Option<PathBuf>, ReplicaError> {
         let from = self.repository(name);
         let folder = self.dir.join(if altered { "altered" } else { "old" });
-        let free = (1u64..).map(|number| folder.join(format!("{sequence}.{number}"))).find(|path| !path.exists());
-        let Some(to) = free else { return Ok(None) };
+        let Some(to) = free_name(&folder, sequence) else { return Ok(None) };
         match fs::rename(&from, &to) {
             Ok(()) => {}
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
@@ -185,6 +195,78 @@ impl Folders {
         }
         self.remove_empty_above(&from);
         Ok(Some(to))
+    }
+
+    /// What is kept of the repository that a record deleted.
+    pub(crate) fn deleted(&self, sequence: Sequence) -> PathBuf {
+        self.dir.join("deleted").join(sequence.to_string())
+    }
+
+    /// Moves a repository that a record deletes to where it is kept. Where that has happened, nothing is done.
+    pub(crate) fn keep_deleted(&self, name: &RepositoryName, sequence: Sequence) -> Result<(), ReplicaError> {
+        let (from, to) = (self.repository(name), self.deleted(sequence));
+        if to.symlink_metadata().is_ok() {
+            return Ok(());
+        }
+        match fs::rename(&from, &to) {
+            Ok(()) => self.remove_empty_above(&from),
+            Err(error) if error.kind() == ErrorKind::NotFound => {}
+            Err(error) => return Err(ReplicaError::io("rename", &from)(error)),
+        }
+        Ok(())
+    }
+
+    /// Gives up what is kept of a deleted repository, for the record `sequence`.
+    pub(crate) fn purge(&self, deleted: Sequence, sequence: Sequence) -> Result<(), ReplicaError> {
+        let from = self.deleted(deleted);
+        let Some(to) = free_name(&self.dir.join("old"), sequence) else { return Ok(()) };
+        match fs::rename(&from, &to) {
+            Err(error) if error.kind() != ErrorKind::NotFound => Err(ReplicaError::io("rename", &from)(error)),
+            _ => Ok(()),
+        }
+    }
+
+    /// Gives a folder the place of a repository. Where it has gone there already, nothing is done; another one that is there, which
+    /// no record made, is moved to `old/`.
+    pub(crate) fn move_to(&self, from: &Path, name: &RepositoryName, sequence: Sequence) -> Result<(), ReplicaError> {
+        if from.join(".hg").symlink_metadata().is_err() {
+            return Ok(());
+        }
+        self.place(from, name, sequence)?;
+        if from.starts_with(self.dir.join("repos")) {
+            self.remove_empty_above(from);
+        }
+        Ok(())
+    }
+
+    /// Exchanges a repository's folder for the one that was made for it, whose place the old one gets in `old/`.
+    pub(crate) fn exchange(&self, made: &Path, name: &RepositoryName, sequence: Sequence) -> Result<(), ReplicaError> {
+        let place = self.repository(name);
+        let aside = free_name(&self.dir.join("old"), sequence).unwrap_or_else(|| self.retired(sequence));
+        match rustix::fs::renameat_with(CWD, made, CWD, &place, RenameFlags::EXCHANGE) {
+            Ok(()) => fs::rename(made, &aside).map_err(ReplicaError::io("rename", made)),
+            // Not every file system can.
+            Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => {
+                fs::rename(&place, &aside).map_err(ReplicaError::io("rename", &place))?;
+                fs::rename(made, &place).map_err(ReplicaError::io("rename", made))
+            }
+            Err(error) => Err(ReplicaError::io("exchange", &place)(error)),
+        }
+    }
+
+    /// Puts back what an exchange that broke off had moved away.
+    pub(crate) fn put_back(&self, name: &RepositoryName, sequence: Sequence) -> Result<(), ReplicaError> {
+        let (place, aside) = (self.repository(name), self.dir.join("old").join(format!("{sequence}.1")));
+        if place.join(".hg").symlink_metadata().is_ok() || aside.join(".hg").symlink_metadata().is_err() {
+            return Ok(());
+        }
+        fs::rename(&aside, &place).map_err(ReplicaError::io("rename", &aside))
+    }
+
+    /// Gives what speeds up reading a repository to the one that it is since another record. It can be done without.
+    pub(crate) fn move_index(&self, from: Sequence, to: Sequence) {
+        // Where it can't be moved it is made again.
+        let _ = fs::rename(self.index(from), self.index(to));
     }
 
     /// The folder in which a copy is put together.
@@ -239,11 +321,6 @@ impl Folders {
         rustix::fs::syncfs(&dir).map_err(ReplicaError::io("sync", &self.dir))
     }
 
-    /// Returns the highest record that is known to have moved a repository away.
-    pub(crate) fn last_retired(&self) -> Result<Option<Sequence>, ReplicaError> {
-        Ok(self.numbered("old")?.into_iter().map(|(sequence, _)| sequence).max())
-    }
-
     /// Returns what lies in `old/`: what records deleted, and what copies took the place of.
     fn old(&self) -> Result<Vec<(Sequence, PathBuf)>, ReplicaError> {
         self.named("old", |name| name.split('.').next().unwrap_or_default())
@@ -276,6 +353,11 @@ impl Folders {
         }
         Ok(())
     }
+}
+
+/// A name in `folder` that is free, for what a record moves there.
+fn free_name(folder: &Path, sequence: Sequence) -> Option<PathBuf> {
+    (1u64..).map(|number| folder.join(format!("{sequence}.{number}"))).find(|path| !path.exists())
 }
 
 #[cfg(test)]

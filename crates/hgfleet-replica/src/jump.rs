@@ -7,6 +7,7 @@ use hgfleet_log::{LogId, RepositoryName, Sequence, Tail};
 
 use crate::ReplicaError;
 use crate::replica::Replica;
+use crate::state::Settled;
 
 /// A repository as another server has it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -51,6 +52,11 @@ impl Replica {
                 inner.entries.write().unwrap_or_else(PoisonError::into_inner).remove(&entry.name);
                 inner.known().positions.forget(&entry.name);
             }
+        }
+        // Which of them were given up meanwhile, nobody tells.
+        for row in inner.state.deleted()?.into_iter().filter(|row| row.sequence <= to.sequence) {
+            inner.folders.purge(row.sequence, to.sequence)?;
+            inner.state.settle(&inner.server_row(), &Settled::Purged { deleted: row.sequence })?;
         }
         let mut lacking = 0;
         // What was made later comes by its record.

@@ -6,7 +6,8 @@
 //!
 //! ```text
 //! SERVER/repos/NAME/.hg    the repositories
-//!        old/SEQUENCE      what a record deleted, until its readers have ended
+//!        deleted/SEQUENCE  what a record deleted, until another one gives it up
+//!        old/SEQUENCE.NUMBER  what another store has taken the place of, until its readers have ended
 //!        new/SEQUENCE      what a record is making
 //!        copy/SEQUENCE     what is being copied from another server, of the repository that a record made
 //!        altered/          what a copy has taken the place of, and somebody had written to
@@ -35,6 +36,7 @@
 //!   counts (for trimming the log) only after its own.
 
 mod alter;
+mod barrier;
 mod error;
 mod exchange;
 mod folders;
@@ -59,7 +61,7 @@ pub use listing::{ListedFile, Listing};
 pub use recover::{Fetched, Recovery, RedoSource};
 pub use replica::{Outcome, Replica};
 pub use scrub::{ALTERED, Scrubbed};
-pub use status::{RepositorySnapshot, RepositoryStatus};
+pub use status::{DeletedRepository, FolderId, RepositorySnapshot, RepositoryStatus};
 pub use volume::{TreeNote, Volume};
 
 #[cfg(test)]

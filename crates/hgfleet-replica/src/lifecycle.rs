@@ -1,4 +1,4 @@
-//! Records by which a repository begins or ceases to exist.
+//! Records by which a repository begins to exist.
 
 use std::path::PathBuf;
 use std::sync::{Arc, PoisonError};
@@ -157,29 +157,6 @@ impl Inner {
         let id = self.state.create(name, created, None, &nothing, Some(&reason))?;
         self.enter(name, created, Advance { id, ..nothing }, None, Some(reason));
         Ok(())
-    }
-
-    /// Deletes a repository, whatever state it is in: this also ends a quarantine.
-    pub(crate) fn delete(&self, sequence: Sequence, record: &StoreRecord) -> Result<Outcome, ReplicaError> {
-        let _names = self.names.lock().unwrap_or_else(PoisonError::into_inner);
-        let name = &record.repository;
-        let Some(entry) = self.entry(name).filter(|entry| entry.created < sequence) else {
-            return Ok(Outcome::Already);
-        };
-        let _writer = entry.writer();
-        self.stop("intent");
-        // Moved first: were the row gone first, a kill in between would leave a folder that nobody knows.
-        if let Err(error) = self.folders.retire(name, sequence) {
-            return self.quarantine(&entry, format!("record {sequence}: {error}"));
-        }
-        self.stop("done");
-        self.state.delete(entry.id)?;
-        let mut entries = self.entries.write().unwrap_or_else(PoisonError::into_inner);
-        entries.remove(name);
-        drop(entries);
-        self.known().positions.volatile(sequence, name);
-        self.volatile.add_folders(sequence);
-        Ok(Outcome::Applied)
     }
 
     /// The folder in which a repository lies: the server's, or an older tree's, which is only read.

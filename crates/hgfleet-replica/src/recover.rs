@@ -62,16 +62,20 @@ impl Replica {
         }
         let booted = !inner.same_boot.load(Ordering::Relaxed);
         let first = Sequence::after(inner.server_row().durable);
-        let last = inner.last_begun()?.max(end.filter(|_| booted));
+        let last = inner.last_begun().max(end.filter(|_| booted));
         let mut plan = BTreeMap::<RepositoryName, Vec<Redo>>::new();
+        // What a barrier is about is left to it, which is not here, or everything would be on disk up to it.
+        let mut behind = BTreeSet::<RepositoryName>::new();
         let mut without_store = Vec::new();
         let mut next = first.filter(|first| Some(*first) <= last);
         while let Some(sequence) = next {
             let Some((record, _)) = fetch(source, sequence)? else { break };
             inner.note_seen(&record)?;
             match record.store() {
+                _ if record.is_barrier() => behind.extend(record.repositories().cloned()),
+                Some(store) if behind.contains(&store.repository) => {}
                 Some(store) => {
-                    plan.entry(store.repository.clone()).or_default().push(Redo { sequence, kind: store.kind });
+                    plan.entry(store.repository.clone()).or_default().push(Redo { sequence, kind: store.kind.clone() });
                 }
                 None => without_store.push(sequence),
             }
@@ -91,7 +95,7 @@ impl Replica {
             }
             if !booted {
                 // What was not begun is left to be applied in the normal way.
-                let begun = inner.begun(&name, &redos);
+                let begun = inner.entry(&name).map(|entry| entry.writer().intent);
                 redos.retain(|redo| Some(redo.sequence) <= begun);
             }
             match inner.redo(&name, &redos, source)? {
@@ -125,9 +129,15 @@ impl Replica {
         // One that was never made begins with the record that makes it.
         let mut next = Some(durable.and_then(Sequence::next).unwrap_or(entry.created));
         while let Some(sequence) = next.filter(|next| Some(*next) <= end) {
-            let Some((record, _)) = fetch(source, sequence)? else { break };
+            let Some((record, change)) = fetch(source, sequence)? else { break };
             if let Some(store) = record.store().filter(|store| store.repository == *name) {
-                redos.push(Redo { sequence, kind: store.kind });
+                if record.is_barrier() {
+                    return match inner.rewrite_again(&record, (*change).as_ref())? {
+                        Outcome::Applied => self.retry(name, end, source),
+                        outcome => Ok(outcome),
+                    };
+                }
+                redos.push(Redo { sequence, kind: store.kind.clone() });
             }
             next = sequence.next();
         }
@@ -170,22 +180,10 @@ impl Inner {
     }
 
     fn redo_named(&self, name: &RepositoryName, redos: &[Redo], source: &mut RedoSource<'_>) -> Result<(), Obstacle> {
-        // Only what came after the last creation or deletion is left to write. A folder is moved away once: where the
-        // place for what a record deleted is taken, that has happened.
-        let mut from = 0;
-        let mut fresh = false;
-        for (number, redo) in redos.iter().enumerate() {
-            match redo.kind {
-                StoreKind::Delete => {
-                    self.folders.retire(name, redo.sequence)?;
-                    self.forget_before(name, redo.sequence)?;
-                    (from, fresh) = (number + 1, false);
-                }
-                StoreKind::Create => (from, fresh) = (number, true),
-                StoreKind::Alter => {}
-            }
-        }
-        let redos = &redos[from..];
+        // Only what came after the last creation is left to write.
+        let made = redos.iter().rposition(|redo| redo.kind == StoreKind::Create);
+        let fresh = made.is_some();
+        let redos = &redos[made.unwrap_or(0)..];
         let Some(last) = redos.last() else { return Ok(()) };
         if fresh && !self.folders.repository(name).join(".hg/store").is_dir() {
             let made = self.folders.make(redos[0].sequence)?;
@@ -227,26 +225,8 @@ impl Inner {
     }
 
     /// Returns the highest record that was begun, as far as it was kept.
-    fn last_begun(&self) -> Result<Option<Sequence>, ReplicaError> {
-        let intents = self.entries().into_iter().map(|entry| entry.writer().intent).max();
-        Ok(intents.max(self.folders.last_retired()?))
-    }
-
-    /// Returns the last of these records of one repository that was begun.
-    fn begun(&self, name: &RepositoryName, redos: &[Redo]) -> Option<Sequence> {
-        // The folder goes before the row does, so a row may be left of what was deleted already.
-        let deleted = redos.iter().filter(|redo| redo.kind == StoreKind::Delete).map(|redo| redo.sequence);
-        let deleted = deleted.filter(|sequence| self.folders.retired(*sequence).exists()).max();
-        self.entry(name).map(|entry| entry.writer().intent).max(deleted)
-    }
-
-    /// Drops what is kept of a repository that was made before `sequence`.
-    fn forget_before(&self, name: &RepositoryName, sequence: Sequence) -> Result<(), ReplicaError> {
-        if let Some(entry) = self.entry(name).filter(|entry| entry.created < sequence) {
-            self.state.delete(entry.id)?;
-            self.entries.write().unwrap_or_else(PoisonError::into_inner).remove(name);
-        }
-        Ok(())
+    fn last_begun(&self) -> Option<Sequence> {
+        self.entries().into_iter().map(|entry| entry.writer().intent).max()
     }
 
     /// Writes records of one repository again and compares the digest. `entry`: what is kept of it, and whether its

@@ -150,20 +150,32 @@ impl Replica {
         entries.values().filter_map(quarantined).collect()
     }
 
-    /// Returns what a reader of this repository needs. No I/O.
+    /// Returns what a reader of this repository needs. No I/O but for a look at its folder.
     ///
     /// # Errors
     /// [`ReplicaError::NotFound`], [`ReplicaError::Quarantined`].
     pub fn snapshot(&self, name: &RepositoryName) -> Result<RepositorySnapshot, ReplicaError> {
-        let (entry, current) = self.inner.readable(name)?;
-        self.inner.index_once(&entry);
-        Ok(RepositorySnapshot {
-            path: self.inner.place(name),
-            index: self.inner.folders.index(entry.created),
-            state: current.state.clone(),
-            sequence: current.sequence,
-            digest: current.digest,
-        })
+        let inner = &self.inner;
+        loop {
+            let (entry, _) = inner.readable(name)?;
+            inner.index_once(&entry);
+            let _stays = entry.place.read().unwrap_or_else(PoisonError::into_inner);
+            if !inner.is_there(&entry) {
+                continue;
+            }
+            let path = inner.place(name);
+            let hg = path.join(".hg");
+            let current = entry.current();
+            let stat = rustix::fs::lstat(&hg).map_err(ReplicaError::io("stat", &hg))?;
+            return Ok(RepositorySnapshot {
+                path,
+                index: inner.folders.index(entry.created),
+                state: current.state.clone(),
+                sequence: current.sequence,
+                digest: current.digest,
+                folder: (stat.st_dev, stat.st_ino),
+            });
+        }
     }
 
     /// Returns an opened snapshot of this repository, shared with all who ask before its next record.
@@ -221,11 +233,9 @@ impl Replica {
         inner.note_seen(record)?;
         let outcome = match &record.body {
             Body::Epoch { .. } | Body::Empty => Outcome::NoStore,
-            Body::Store(store) => match store.kind {
-                StoreKind::Create => inner.create(record.sequence, store, change)?,
-                StoreKind::Alter => inner.alter(record.sequence, store, change)?,
-                StoreKind::Delete => inner.delete(record.sequence, store)?,
-            },
+            Body::Store(store) if store.kind == StoreKind::Create => inner.create(record.sequence, store, change)?,
+            Body::Store(store) if store.kind == StoreKind::Alter => inner.alter(record.sequence, store, change)?,
+            Body::Store(_) | Body::Purge { .. } => inner.barrier(record, change)?,
         };
         inner.done(record.sequence);
         Ok(outcome)
@@ -287,6 +297,11 @@ impl Inner {
     /// Returns all repositories, by name.
     pub(crate) fn entries(&self) -> Vec<Arc<Entry>> {
         self.entries.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
+    }
+
+    /// Whether this is still what has the entry's name.
+    pub(crate) fn is_there(&self, entry: &Arc<Entry>) -> bool {
+        self.entry(&entry.name).is_some_and(|now| Arc::ptr_eq(&now, entry))
     }
 
     pub(crate) fn set_recovered(&self) {
@@ -356,7 +371,13 @@ impl Inner {
     }
 
     pub(crate) fn shared_snapshot(&self, name: &RepositoryName) -> Result<Arc<Snapshot>, ReplicaError> {
-        let (entry, current) = self.readable(name)?;
+        let (entry, _) = self.readable(name)?;
+        let stays = entry.place.read().unwrap_or_else(PoisonError::into_inner);
+        if !self.is_there(&entry) {
+            drop(stays);
+            return self.shared_snapshot(name);
+        }
+        let current = entry.current();
         current.opened.touch(&self.clock);
         let mut opened = current.opened.snapshot.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(snapshot) = &*opened {

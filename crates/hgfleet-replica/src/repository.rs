@@ -18,6 +18,8 @@ pub(crate) struct Entry {
     /// Held by who alters the store.
     writer: Mutex<Writer>,
     current: RwLock<Arc<Current>>,
+    /// Held by who opens the folder, so that it is still the one that this entry is of; and by who moves it.
+    pub(crate) place: RwLock<()>,
     /// The store, opened when first asked for.
     pub(crate) repository: Mutex<Option<Arc<Repository>>>,
     /// The older tree of a shared volume in which it lies.
@@ -80,6 +82,7 @@ impl Entry {
             created,
             writer: Mutex::new(Writer { stat, intent, durable, computed: None }),
             current: RwLock::new(Arc::new(current)),
+            place: RwLock::new(()),
             scrubbed_ms: AtomicU64::new(row.scrubbed_ms.unwrap_or(0)),
             repository: Mutex::default(),
             tree: RwLock::new(tree),

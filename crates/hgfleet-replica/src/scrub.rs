@@ -146,7 +146,7 @@ impl Inner {
         if let Some(reason) = &current.quarantine {
             return Ok(Some(Scrubbed::Damaged(reason.clone())));
         }
-        if self.entry(&entry.name).is_none_or(|now| now.id != entry.id) {
+        if !self.is_there(entry) {
             return Ok(Some(Scrubbed::Ended));
         }
         if current.sequence != *at {

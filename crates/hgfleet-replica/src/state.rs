@@ -1,5 +1,6 @@
 //! `state.sqlite`: what a server keeps of its repositories.
 
+mod settle;
 mod tables;
 
 use std::collections::HashMap;
@@ -14,6 +15,8 @@ use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
 
 use self::tables::{connect, connect_alone, prepare};
 use crate::ReplicaError;
+
+pub(crate) use self::settle::{DeletedRow, Settled};
 
 pub(crate) const FILE: &str = "state.sqlite";
 /// Longest kept snapshot state, in bytes: phase roots and bookmarks are most of it.
@@ -218,26 +221,12 @@ impl StateFile {
         advance: &Advance<'_>,
         quarantine: Option<&str>,
     ) -> Result<i64, ReplicaError> {
-        let (state, stat) = self.encode(advance)?;
+        let encoded = self.encode(advance)?;
         self.with(|transaction| {
             if let Some(replaced) = replaced {
                 delete_rows(transaction, replaced)?;
             }
-            let sql = "INSERT INTO repository (name, created, sequence, intent, digest, state, stat, bytes, quarantine)
-                       VALUES (?1, ?2, ?3, ?3, ?4, ?5, ?6, ?7, ?8)";
-            transaction.prepare_cached(sql)?.execute(params![
-                name.as_str(),
-                created.get() as i64,
-                advance.sequence.get() as i64,
-                advance.digest,
-                state,
-                stat,
-                advance.bytes as i64,
-                quarantine
-            ])?;
-            let id = transaction.last_insert_rowid();
-            keep_nodes(transaction, id, advance.nodes)?;
-            Ok(id)
+            insert(transaction, name, created, advance, &encoded, quarantine)
         })
     }
 
@@ -288,19 +277,9 @@ impl StateFile {
     pub(crate) fn set_durable(&self, server: &ServerRow, durable: &[(i64, Sequence)]) -> Result<(), ReplicaError> {
         self.with(|transaction| {
             for (id, sequence) in durable {
-                let sql = "UPDATE repository SET durable = max(coalesce(durable, 0), ?2) WHERE id = ?1";
-                transaction.prepare_cached(sql)?.execute(params![id, sequence.get() as i64])?;
+                set_durable(transaction, *id, *sequence)?;
             }
-            let number = |sequence: Option<Sequence>| sequence.map(|sequence| sequence.get() as i64);
-            let sql = "UPDATE server SET log = ?1, position = ?2, durable = ?3, seen = ?4, seen_hash = ?5";
-            transaction.prepare_cached(sql)?.execute(params![
-                server.log.map(|log| *log.as_bytes()),
-                number(server.position),
-                number(server.durable),
-                number(server.seen.map(|seen| seen.0)),
-                server.seen.map(|seen| *seen.1.as_bytes()),
-            ])?;
-            Ok(())
+            write_server(transaction, server)
         })?;
         self.sync()
     }
@@ -405,6 +384,50 @@ impl DigestNodes for NodeWriter<'_> {
         };
         put().map(drop).map_err(|error| DigestError::Nodes(error.to_string()))
     }
+}
+
+fn insert(
+    transaction: &Transaction<'_>,
+    name: &RepositoryName,
+    created: Sequence,
+    advance: &Advance<'_>,
+    (state, stat): &(Vec<u8>, Vec<u8>),
+    quarantine: Option<&str>,
+) -> rusqlite::Result<i64> {
+    let sql = "INSERT INTO repository (name, created, sequence, intent, digest, state, stat, bytes, quarantine)
+               VALUES (?1, ?2, ?3, ?3, ?4, ?5, ?6, ?7, ?8)";
+    transaction.prepare_cached(sql)?.execute(params![
+        name.as_str(),
+        created.get() as i64,
+        advance.sequence.get() as i64,
+        advance.digest,
+        state,
+        stat,
+        advance.bytes as i64,
+        quarantine
+    ])?;
+    let id = transaction.last_insert_rowid();
+    keep_nodes(transaction, id, advance.nodes)?;
+    Ok(id)
+}
+
+fn set_durable(transaction: &Transaction<'_>, id: i64, sequence: Sequence) -> rusqlite::Result<()> {
+    let sql = "UPDATE repository SET durable = max(coalesce(durable, 0), ?2) WHERE id = ?1";
+    transaction.prepare_cached(sql)?.execute(params![id, sequence.get() as i64]).map(drop)
+}
+
+fn write_server(transaction: &Transaction<'_>, server: &ServerRow) -> rusqlite::Result<()> {
+    let number = |sequence: Option<Sequence>| sequence.map(|sequence| sequence.get() as i64);
+    let sql = "UPDATE server SET log = ?1, position = ?2, durable = ?3, seen = ?4, seen_hash = ?5";
+    let mut statement = transaction.prepare_cached(sql)?;
+    let values = params![
+        server.log.map(|log| *log.as_bytes()),
+        number(server.position),
+        number(server.durable),
+        number(server.seen.map(|seen| seen.0)),
+        server.seen.map(|seen| *seen.1.as_bytes()),
+    ];
+    statement.execute(values).map(drop)
 }
 
 fn delete_rows(transaction: &Transaction<'_>, id: i64) -> rusqlite::Result<()> {

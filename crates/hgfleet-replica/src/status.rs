@@ -21,6 +21,22 @@ pub struct RepositorySnapshot {
     pub sequence: Sequence,
     /// Digest of the store's state, which is also that record's `after`.
     pub digest: [u8; 32],
+    /// Which `.hg` it is: at the same path there may be another one in a moment.
+    pub folder: FolderId,
+}
+
+/// What tells a directory from every other one that is there at the same time: its device, and its number there.
+pub type FolderId = (u64, u64);
+
+/// A repository that was deleted, and is kept aside.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeletedRepository {
+    /// The record that deleted it.
+    pub sequence: Sequence,
+    /// Its name then.
+    pub name: RepositoryName,
+    /// When, by the record: Unix time in milliseconds.
+    pub at_ms: u64,
 }
 
 /// One repository, for lists and for the status of a server.

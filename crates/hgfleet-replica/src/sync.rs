@@ -34,8 +34,6 @@ struct State {
     repositories: BTreeMap<RepositoryName, Touched>,
     /// Repositories whose index is behind.
     unindexed: BTreeSet<RepositoryName>,
-    /// Records that moved folders.
-    folders: Vec<Sequence>,
     /// Something has happened since the last sync; the position at least.
     stirred: bool,
     ended: bool,
@@ -98,9 +96,9 @@ impl Volatile {
         self.changed.notify_one();
     }
 
-    /// Adds that a record moved folders.
-    pub(crate) fn add_folders(&self, sequence: Sequence) {
-        self.state().folders.push(sequence);
+    /// Lets nobody bring anything to disk until what is returned is dropped.
+    pub(crate) fn pause(&self) -> MutexGuard<'_, ()> {
+        self.syncing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Tells the thread that there is something to do.
@@ -110,9 +108,8 @@ impl Volatile {
     }
 
     /// Takes back what was taken to be brought to disk, and will be once more.
-    fn give_back(&self, repositories: BTreeMap<RepositoryName, Touched>, folders: Vec<Sequence>) {
+    fn give_back(&self, repositories: BTreeMap<RepositoryName, Touched>) {
         let mut state = self.state();
-        state.folders.extend(folders);
         for (name, again) in repositories {
             match state.repositories.entry(name) {
                 Entry::Vacant(place) => {
@@ -146,16 +143,16 @@ impl Inner {
     /// (those of the sequences and digests among them, which came before); only then is the position told.
     pub(crate) fn sync(&self) -> Result<(), ReplicaError> {
         self.volatile.check()?;
-        let _syncing = self.volatile.syncing.lock().unwrap_or_else(PoisonError::into_inner);
-        let (repositories, folders) = {
+        let _syncing = self.volatile.pause();
+        let repositories = {
             let mut state = self.volatile.state();
             state.stirred = false;
-            (std::mem::take(&mut state.repositories), std::mem::take(&mut state.folders))
+            std::mem::take(&mut state.repositories)
         };
-        let result = self.sync_taken(&repositories, &folders);
+        let result = self.sync_taken(&repositories);
         if result.as_ref().is_err_and(ReplicaError::is_full) {
             // The files are on disk, the note that says so is not: the durable position stays until there is room.
-            self.volatile.give_back(repositories, folders);
+            self.volatile.give_back(repositories);
             return result;
         }
         if let Err(error) = &result {
@@ -167,14 +164,10 @@ impl Inner {
         result
     }
 
-    fn sync_taken(
-        &self,
-        repositories: &BTreeMap<RepositoryName, Touched>,
-        folders: &[Sequence],
-    ) -> Result<(), ReplicaError> {
-        let mut sequences = folders.to_vec();
+    fn sync_taken(&self, repositories: &BTreeMap<RepositoryName, Touched>) -> Result<(), ReplicaError> {
+        let mut sequences = Vec::new();
         let mut durable = Vec::new();
-        let everything = !folders.is_empty() || repositories.values().any(|touched| touched.all);
+        let everything = repositories.values().any(|touched| touched.all);
         if everything {
             self.folders.sync()?;
         }

@@ -22,7 +22,7 @@ use hgfleet_log::{
 };
 use tempfile::TempDir;
 
-use crate::{Fetched, Outcome, Replica, Scrubbed};
+use crate::{Fetched, Outcome, Replica, ReplicaError, Scrubbed};
 
 type Writer = ChangeWriter<Cursor<Vec<u8>>>;
 
@@ -30,6 +30,8 @@ type Writer = ChangeWriter<Cursor<Vec<u8>>>;
 struct Log {
     records: Vec<(Record, Vec<u8>)>,
     models: TempDir,
+    /// What was deleted, by the records that did.
+    aside: TempDir,
 }
 
 fn name(name: &str) -> RepositoryName {
@@ -48,7 +50,7 @@ fn change_of(fill: impl FnOnce(&mut Writer)) -> Vec<u8> {
 
 impl Log {
     fn new() -> Self {
-        Self { records: Vec::new(), models: TempDir::new().unwrap() }
+        Self { records: Vec::new(), models: TempDir::new().unwrap(), aside: TempDir::new().unwrap() }
     }
 
     fn model(&self, repository: &str) -> PathBuf {
@@ -145,9 +147,36 @@ impl Log {
     }
 
     fn delete(&mut self, repository: &str) -> Sequence {
+        let digests = [self.digest(repository), None];
+        let sequence = self.store(repository, StoreKind::Delete, digests, Vec::new());
+        fs::rename(self.model(repository), self.aside.path().join(sequence.to_string())).unwrap();
+        sequence
+    }
+
+    fn restore(&mut self, deleted: Sequence, repository: &str) -> Sequence {
+        fs::rename(self.aside.path().join(deleted.to_string()), self.model(repository)).unwrap();
+        let digests = [None, self.digest(repository)];
+        self.store(repository, StoreKind::Restore { deleted }, digests, Vec::new())
+    }
+
+    fn rename(&mut self, from: &str, to: &str) -> Sequence {
+        fs::rename(self.model(from), self.model(to)).unwrap();
+        let digest = self.digest(to);
+        self.store(to, StoreKind::Rename { from: name(from) }, [digest, digest], Vec::new())
+    }
+
+    /// Exchanges one file for a shorter one, and takes one away.
+    fn rewrite(&mut self, repository: &str, removed: &str) -> Sequence {
+        let hg = self.model(repository).join(".hg");
+        let bytes = |path: &str| fs::metadata(hg.join(path)).unwrap().len();
+        let change = change_of(|writer| {
+            let a = bytes("store/data/a.i");
+            writer.replace(b"store/data/a.i", Some(a), b"rewritten").unwrap();
+            writer.remove(removed.as_bytes(), bytes(removed)).unwrap();
+        });
         let before = self.digest(repository);
-        fs::remove_dir_all(self.model(repository)).unwrap();
-        self.store(repository, StoreKind::Delete, [before, None], Vec::new())
+        apply(&hg, &ChangeRef::parse(&change).unwrap(), ApplyMode::Normal).unwrap();
+        self.store(repository, StoreKind::Rewrite, [before, self.digest(repository)], change)
     }
 
     fn source(&self) -> impl FnMut(Sequence) -> io::Result<Option<Fetched>> + '_ {
@@ -162,8 +191,18 @@ impl Log {
     }
 }
 
+/// Opens a server's folder. One that was just closed may be held for a moment more, by a process that another test is about to start.
+fn begin(dir: &Path) -> Replica {
+    loop {
+        match Replica::open(dir) {
+            Err(ReplicaError::InUse(_)) => std::thread::sleep(std::time::Duration::from_millis(10)),
+            opened => return opened.unwrap(),
+        }
+    }
+}
+
 fn open(dir: &Path, log: &Log) -> Replica {
-    let replica = Replica::open(dir).unwrap();
+    let replica = begin(dir);
     let recovery = replica.recover(log.end(), &mut log.source()).unwrap();
     assert_eq!(recovery.quarantined, []);
     replica

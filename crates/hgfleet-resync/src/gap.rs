@@ -95,7 +95,7 @@ pub async fn tail_before(log: &dyn Log, first: Sequence) -> Result<Tail, GapErro
     let record = record.ok_or_else(|| gap("it was given up just now"))?;
     let epoch = match record.body {
         Body::Epoch { .. } => Epoch::new(record.epoch.get() - 1),
-        Body::Empty | Body::Store(_) => Some(record.epoch),
+        Body::Empty | Body::Store(_) | Body::Purge { .. } => Some(record.epoch),
     };
     let epoch = epoch.ok_or_else(|| gap("it is the first of all epochs"))?;
     Ok(Tail { sequence: before, hash: record.previous, epoch })

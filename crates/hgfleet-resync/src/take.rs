@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use hg_store::apply::Directories;
 use hg_store::change::{check_path, is_excluded};
 use hg_store::digest::{FileDigest, FileHasher, digest_of_files, state_files};
-use hgfleet_log::{RepositoryName, Sequence, StoreKind, stop_at};
+use hgfleet_log::{RepositoryName, Sequence, stop_at};
 use hgfleet_replica::{Copied, Listing, ReplicaError};
 use rustix::fs::OFlags;
 use tokio::runtime::Handle;
@@ -370,8 +370,10 @@ impl Taking<'_> {
         while let Some(sequence) = next.filter(|next| Some(*next) <= end) {
             next = sequence.next();
             let Some(record) = self.host.record(sequence)? else { return Ok(None) };
-            let Some(store) = record.store().filter(|store| store.repository == *name) else { continue };
-            if store.kind != StoreKind::Alter {
+            if !record.repositories().any(|repository| repository == name) {
+                continue;
+            }
+            if record.is_of_names() {
                 return Ok(None);
             }
             let Some((record, change)) = self.host.fetch(sequence)? else { return Ok(None) };

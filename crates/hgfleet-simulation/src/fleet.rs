@@ -276,6 +276,7 @@ fn master_options(
         lease: Duration::from_secs(5),
         lag_max: Duration::from_secs(15),
         lag_records_max: 10_000,
+        deletion_grace: Duration::from_secs(600),
         push_bytes_max: 1 << 20,
     }
 }

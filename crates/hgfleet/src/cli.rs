@@ -204,15 +204,70 @@ pub enum Repo {
         #[command(flatten)]
         config: ConfigFile,
     },
-    /// Delete a repository
+    /// Delete a repository; it is kept for a while, and its name is free at once
     Delete {
         /// Name
         name: String,
         #[command(flatten)]
         config: ConfigFile,
     },
+    /// Bring back a deleted repository as it was
+    Restore {
+        /// The name that it had; of several, the one that was deleted last
+        name: String,
+        /// Another name to give it
+        #[arg(long = "as", value_name = "NAME")]
+        new_name: Option<String>,
+        #[command(flatten)]
+        config: ConfigFile,
+    },
+    /// Give a repository another name
+    Rename {
+        /// Name
+        name: String,
+        /// New name
+        new_name: String,
+        #[command(flatten)]
+        config: ConfigFile,
+    },
+    /// Show a repository's `hgrc`, or change it on every server
+    Config {
+        /// Name
+        name: String,
+        /// Set a key, such as `phases.publish=False`; may be given several times
+        #[arg(long, value_name = "SECTION.NAME=VALUE")]
+        set: Vec<String>,
+        /// Remove a key; may be given several times
+        #[arg(long, value_name = "SECTION.NAME")]
+        unset: Vec<String>,
+        #[command(flatten)]
+        config: ConfigFile,
+    },
+    /// Describe a repository in one line, for its page and for lists
+    Describe {
+        /// Name
+        name: String,
+        /// The description; empty: none
+        text: String,
+        #[command(flatten)]
+        config: ConfigFile,
+    },
+    /// Run a command that rewrites a repository (strip, censor, debugupgraderepo, …) on a copy, and exchange it on every
+    /// server; pushes to it wait meanwhile
+    Exec {
+        /// Name
+        name: String,
+        #[command(flatten)]
+        config: ConfigFile,
+        /// The command: `-- hg …`
+        #[arg(last = true, required = true, value_name = "COMMAND")]
+        command: Vec<std::ffi::OsString>,
+    },
     /// List the repositories
     List {
+        /// Those that were deleted and can be brought back, with the times of both
+        #[arg(long)]
+        deleted: bool,
         #[command(flatten)]
         config: ConfigFile,
     },

@@ -67,7 +67,7 @@ const KNOWN: [(&str, &[&str]); 12] = [
         ],
     ),
     ("standby", &["name", "data", "listen"]),
-    ("repositories", &["format"]),
+    ("repositories", &["format", "deletion_grace_seconds"]),
     ("balancer", &["name"]),
     ("resync", &["bytes_per_second"]),
     ("scrub", &["bytes_per_second", "every_seconds"]),

@@ -18,7 +18,7 @@ pub(crate) fn may_follow(tail: Option<&Tail>, record: &Record) -> Result<(), Ref
     let newest = tail.map(|tail| tail.epoch);
     let due = match record.body {
         Body::Epoch { .. } => Epoch::after(newest),
-        Body::Empty | Body::Store(_) => newest,
+        Body::Empty | Body::Store(_) | Body::Purge { .. } => newest,
     };
     if let Some(newest) = newest
         && Some(record.epoch) < due

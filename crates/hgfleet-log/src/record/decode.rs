@@ -1,8 +1,9 @@
 //! A record's bytes, read. Nothing is believed before the digest over all of it was compared.
 
 use super::encode::{
-    DIGEST_BYTES, HAS_AFTER, HAS_BEFORE, HEADER_BYTES, KIND_EMPTY, KIND_EPOCH, KIND_STORE, MAGIC, STORE_ALTER,
-    STORE_BYTES, STORE_CREATE, STORE_DELETE, VERSION, bound, check_store,
+    DIGEST_BYTES, HAS_AFTER, HAS_BEFORE, HEADER_BYTES, KIND_EMPTY, KIND_EPOCH, KIND_MOVE, KIND_PURGE, KIND_STORE,
+    MAGIC, MOVE_RENAME, MOVE_RESTORE, MOVE_REWRITE, STORE_ALTER, STORE_BYTES, STORE_CREATE, STORE_DELETE, VERSION,
+    bound, check_store,
 };
 use super::limits::*;
 use super::*;
@@ -37,7 +38,8 @@ impl Record {
         let body = match kind {
             KIND_EPOCH => Body::Epoch { holder: fields.text("holder", HOLDER_BYTES_MAX)? },
             KIND_EMPTY => Body::Empty,
-            KIND_STORE => Body::Store(decode_store(&mut fields)?),
+            KIND_STORE | KIND_MOVE => Body::Store(decode_store(&mut fields, kind == KIND_MOVE, sequence)?),
+            KIND_PURGE => Body::Purge { deleted: fields.earlier(sequence)? },
             unknown => return Err(RecordError::Kind(unknown)),
         };
         if !fields.0.is_empty() {
@@ -81,17 +83,11 @@ fn kind_and_length(bytes: &[u8]) -> Result<(u16, usize), RecordError> {
     Ok((head.u16()?, head.u32()? as usize))
 }
 
-fn decode_store(fields: &mut Fields<'_>) -> Result<StoreRecord, RecordError> {
+fn decode_store(fields: &mut Fields<'_>, moves: bool, sequence: Sequence) -> Result<StoreRecord, RecordError> {
     if fields.0.len() < STORE_BYTES {
         return Err(RecordError::Short { have: fields.0.len(), need: STORE_BYTES });
     }
     let [kind, flags, reserved @ ..] = fields.array::<4>()?;
-    let kind = match kind {
-        STORE_CREATE => StoreKind::Create,
-        STORE_ALTER => StoreKind::Alter,
-        STORE_DELETE => StoreKind::Delete,
-        _ => return Err(RecordError::Field("kind of change")),
-    };
     if flags & !(HAS_BEFORE | HAS_AFTER) != 0 || reserved != [0; 2] {
         return Err(RecordError::Field("flags"));
     }
@@ -99,16 +95,22 @@ fn decode_store(fields: &mut Fields<'_>) -> Result<StoreRecord, RecordError> {
     let after = digest(fields.array()?, flags & HAS_AFTER != 0)?;
     let change = ChangePayload { bytes: fields.u64()?, digest: fields.array()? };
     let repository = fields.text("repository", RepositoryName::BYTES_MAX)?;
-    let store = StoreRecord {
-        repository: RepositoryName::try_from(repository)?,
-        kind,
-        before,
-        after,
-        who: fields.text("who", WHO_BYTES_MAX)?,
-        source: fields.text("source", SOURCE_BYTES_MAX)?,
-        summary: fields.summary()?,
-        change,
+    let repository = RepositoryName::try_from(repository)?;
+    let who = fields.text("who", WHO_BYTES_MAX)?;
+    let source = fields.text("source", SOURCE_BYTES_MAX)?;
+    let summary = fields.summary()?;
+    let kind = match (moves, kind) {
+        (false, STORE_CREATE) => StoreKind::Create,
+        (false, STORE_ALTER) => StoreKind::Alter,
+        (false, STORE_DELETE) => StoreKind::Delete,
+        (true, MOVE_RENAME) => {
+            StoreKind::Rename { from: RepositoryName::try_from(fields.text("from", RepositoryName::BYTES_MAX)?)? }
+        }
+        (true, MOVE_RESTORE) => StoreKind::Restore { deleted: fields.earlier(sequence)? },
+        (true, MOVE_REWRITE) => StoreKind::Rewrite,
+        _ => return Err(RecordError::Field("kind of change")),
     };
+    let store = StoreRecord { repository, kind, before, after, who, source, summary, change };
     check_store(&store)?;
     Ok(store)
 }
@@ -148,6 +150,11 @@ impl<'a> Fields<'a> {
 
     fn u64(&mut self) -> Result<u64, RecordError> {
         self.array().map(u64::from_be_bytes)
+    }
+
+    /// The sequence of a record before this one.
+    fn earlier(&mut self, than: Sequence) -> Result<Sequence, RecordError> {
+        Sequence::new(self.u64()?).filter(|earlier| *earlier < than).ok_or(RecordError::Field("deleted"))
     }
 
     fn text(&mut self, field: &'static str, max: usize) -> Result<String, RecordError> {

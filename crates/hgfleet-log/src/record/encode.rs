@@ -13,10 +13,16 @@ pub(super) const STORE_BYTES: usize = 108;
 pub(super) const KIND_EPOCH: u16 = 1;
 pub(super) const KIND_EMPTY: u16 = 2;
 pub(super) const KIND_STORE: u16 = 3;
+/// Of a store as well, and not known to versions that know [`KIND_STORE`] alone.
+pub(super) const KIND_MOVE: u16 = 4;
+pub(super) const KIND_PURGE: u16 = 5;
 
 pub(super) const STORE_CREATE: u8 = 1;
 pub(super) const STORE_ALTER: u8 = 2;
 pub(super) const STORE_DELETE: u8 = 3;
+pub(super) const MOVE_RENAME: u8 = 1;
+pub(super) const MOVE_RESTORE: u8 = 2;
+pub(super) const MOVE_REWRITE: u8 = 3;
 
 pub(super) const HAS_BEFORE: u8 = 1;
 pub(super) const HAS_AFTER: u8 = 2;
@@ -30,7 +36,11 @@ impl Record {
         let kind = match &self.body {
             Body::Epoch { .. } => KIND_EPOCH,
             Body::Empty => KIND_EMPTY,
-            Body::Store(_) => KIND_STORE,
+            Body::Store(StoreRecord { kind: StoreKind::Create | StoreKind::Alter | StoreKind::Delete, .. }) => {
+                KIND_STORE
+            }
+            Body::Store(_) => KIND_MOVE,
+            Body::Purge { .. } => KIND_PURGE,
         };
         let mut out = Vec::with_capacity(512);
         out.extend_from_slice(&MAGIC);
@@ -48,6 +58,8 @@ impl Record {
             Body::Epoch { holder } => text(&mut out, "holder", holder, HOLDER_BYTES_MAX)?,
             Body::Empty => {}
             Body::Store(store) => encode_store(&mut out, store)?,
+            Body::Purge { deleted } if *deleted < self.sequence => out.extend_from_slice(&deleted.get().to_be_bytes()),
+            Body::Purge { .. } => return Err(RecordError::Field("deleted")),
         }
         let bytes = out.len() + DIGEST_BYTES;
         bound("record", bytes as u64, RECORD_BYTES_MAX as u64)?;
@@ -60,10 +72,13 @@ impl Record {
 
 fn encode_store(out: &mut Vec<u8>, store: &StoreRecord) -> Result<(), RecordError> {
     check_store(store)?;
-    out.push(match store.kind {
+    out.push(match &store.kind {
         StoreKind::Create => STORE_CREATE,
         StoreKind::Alter => STORE_ALTER,
         StoreKind::Delete => STORE_DELETE,
+        StoreKind::Rename { .. } => MOVE_RENAME,
+        StoreKind::Restore { .. } => MOVE_RESTORE,
+        StoreKind::Rewrite => MOVE_REWRITE,
     });
     let flag = |present: bool, flag: u8| if present { flag } else { 0 };
     out.push(flag(store.before.is_some(), HAS_BEFORE) | flag(store.after.is_some(), HAS_AFTER));
@@ -78,16 +93,30 @@ fn encode_store(out: &mut Vec<u8>, store: &StoreRecord) -> Result<(), RecordErro
     bound("summary", store.summary.len() as u64, SUMMARY_BYTES_MAX as u64)?;
     out.extend_from_slice(&(store.summary.len() as u32).to_be_bytes());
     out.extend_from_slice(&store.summary);
-    Ok(())
+    match &store.kind {
+        StoreKind::Rename { from } => text(out, "from", from.as_str(), RepositoryName::BYTES_MAX),
+        StoreKind::Restore { deleted } => {
+            out.extend_from_slice(&deleted.get().to_be_bytes());
+            Ok(())
+        }
+        StoreKind::Create | StoreKind::Alter | StoreKind::Delete | StoreKind::Rewrite => Ok(()),
+    }
 }
 
 /// Which digests a change of each kind has, and how long it may be.
 pub(super) fn check_store(store: &StoreRecord) -> Result<(), RecordError> {
     bound("change", store.change.bytes, CHANGE_BYTES_MAX)?;
-    match (store.kind, store.before, store.after) {
-        (StoreKind::Create, None, Some(_)) | (StoreKind::Alter, Some(_), Some(_)) | (StoreKind::Delete, _, None) => {
-            Ok(())
-        }
+    if matches!(store.kind, StoreKind::Rename { .. } | StoreKind::Restore { .. })
+        && store.change != ChangePayload::of(&[])
+    {
+        return Err(RecordError::Field("change"));
+    }
+    match (&store.kind, store.before, store.after) {
+        (StoreKind::Rename { from }, _, _) if *from == store.repository => Err(RecordError::Field("from")),
+        (StoreKind::Create | StoreKind::Restore { .. }, None, Some(_))
+        | (StoreKind::Alter | StoreKind::Rewrite, Some(_), Some(_))
+        | (StoreKind::Delete, _, None) => Ok(()),
+        (StoreKind::Rename { .. }, Some(before), Some(after)) if before == after => Ok(()),
         _ => Err(RecordError::Field("digest before or after")),
     }
 }

@@ -32,7 +32,16 @@ fn store() -> StoreRecord {
     }
 }
 
+fn name(name: &str) -> RepositoryName {
+    RepositoryName::parse(name).expect("name")
+}
+
+fn renamed(from: RepositoryName) -> StoreRecord {
+    StoreRecord { kind: StoreKind::Rename { from }, after: store().before, change: ChangePayload::of(&[]), ..store() }
+}
+
 fn samples() -> Vec<Record> {
+    let (deleted, none) = (Sequence::new(41).expect("sequence"), ChangePayload::of(&[]));
     let create = StoreRecord { kind: StoreKind::Create, before: None, ..store() };
     let delete = StoreRecord { kind: StoreKind::Delete, after: None, summary: Vec::new(), ..store() };
     let unknown_before = StoreRecord { before: None, ..delete.clone() };
@@ -43,6 +52,10 @@ fn samples() -> Vec<Record> {
         seal(Body::Store(create)),
         seal(Body::Store(delete)),
         seal(Body::Store(unknown_before)),
+        seal(Body::Store(renamed(name("team/second")))),
+        seal(Body::Store(StoreRecord { kind: StoreKind::Restore { deleted }, before: None, change: none, ..store() })),
+        seal(Body::Store(StoreRecord { kind: StoreKind::Rewrite, ..store() })),
+        seal(Body::Purge { deleted }),
     ]
 }
 
@@ -103,7 +116,7 @@ fn unknown_versions_and_kinds_are_named_and_never_guessed() {
     for record in samples() {
         assert_eq!(forged(&record, |bytes| bytes[9] = 2), Err(RecordError::Version(2)));
         assert_eq!(forged(&record, |bytes| bytes[8] = 1), Err(RecordError::Version(257)));
-        assert_eq!(forged(&record, |bytes| bytes[11] = 4), Err(RecordError::Kind(4)));
+        assert_eq!(forged(&record, |bytes| bytes[11] = 6), Err(RecordError::Kind(6)));
         assert_eq!(forged(&record, |bytes| bytes[11] = 0), Err(RecordError::Kind(0)));
         assert_eq!(forged(&record, |bytes| bytes[0] = b'H'), Err(RecordError::Magic));
     }
@@ -279,4 +292,34 @@ proptest! {
         body.extend_from_slice(&[0; 32]);
         let _ = Record::decode(&resealed(body, |_| ()));
     }
+}
+
+#[test]
+fn what_a_move_may_not_say_is_refused_both_ways() {
+    let draft = |body| Draft {
+        id: RecordId::from_bytes([0x22; 16]),
+        epoch: Epoch::FIRST,
+        expected: Sequence::new(41),
+        previous: ChainHash::NONE,
+        time_ms: 0,
+        body,
+    };
+    let itself = Sequence::new(42).expect("sequence");
+    let bodies = [
+        Body::Store(renamed(name("team/first"))),
+        Body::Store(StoreRecord { after: Some([0; 32]), ..renamed(name("a")) }),
+        Body::Store(StoreRecord { change: store().change, ..renamed(name("a")) }),
+        Body::Purge { deleted: itself },
+    ];
+    for body in bodies {
+        assert!(draft(body.clone()).seal(LOG).is_err(), "{body:?}");
+    }
+    let renamed = seal(Body::Store(renamed(name("team/second"))));
+    // The same bytes in the place of what has no such name, and of another move.
+    assert!(forged(&renamed, |bytes| bytes[11] = 3).is_err());
+    assert!(forged(&renamed, |bytes| bytes[104] = 3).is_err());
+    assert!(forged(&renamed, |bytes| bytes[104] = 4).is_err());
+    let purge = seal(Body::Purge { deleted: Sequence::FIRST });
+    assert!(forged(&purge, |bytes| bytes[111] = 42).is_err());
+    assert!(forged(&purge, |bytes| bytes[111] = 0).is_err());
 }

@@ -8,7 +8,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use hgfleet_log::{
-    Body, Divergence, Epoch, Follower, Log, LogError, LogId, Record, RecordId, Sequence, StoreKind, Tail,
+    Body, Divergence, Epoch, Follower, Log, LogError, LogId, Record, RecordId, RepositoryName, Sequence, StoreKind,
+    Tail,
 };
 use hgfleet_replica::Replica;
 use tokio::sync::{mpsc, oneshot};
@@ -25,18 +26,29 @@ use crate::protocol::{PushEnd, SessionTimes};
 /// Records read at once.
 const READ_MAX: usize = 256;
 
+/// What a record says, in short.
+#[derive(Debug)]
+pub(crate) enum Change {
+    /// Something of a repository.
+    Store(StoreKind),
+    /// That what is kept of a deleted one is given up.
+    Purge { deleted: Sequence },
+}
+
 /// A push whose change was checked.
 #[derive(Debug)]
 pub(crate) struct Push {
     pub id: RecordId,
-    pub kind: StoreKind,
+    pub repository: RepositoryName,
+    pub what: Change,
     pub before: Option<[u8; 32]>,
     pub after: Option<[u8; 32]>,
     pub who: String,
     pub source: String,
     pub summary: Vec<u8>,
     pub change: ChangeFile,
-    pub lock: WriteLock,
+    /// None where nobody else can be at work on it.
+    pub lock: Option<WriteLock>,
     pub times: SessionTimes,
     /// When the daemon was asked.
     pub asked: Instant,

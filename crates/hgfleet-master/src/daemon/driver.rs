@@ -12,7 +12,7 @@ use hgfleet_replica::Outcome;
 use tokio::sync::{mpsc, oneshot};
 
 use super::change_file::ChangeFile;
-use super::committer::{Committer, Event, Push};
+use super::committer::{Change, Committer, Event, Push};
 use super::locks::WriteLock;
 use super::redo::LogSource;
 use super::view::ViewInput;
@@ -66,18 +66,20 @@ struct Ledger {
 
 impl Driver {
     pub(super) fn new(committer: Arc<Committer>, push: Push, events: mpsc::UnboundedSender<Event>) -> Driver {
-        let Push { id, kind, before, after, who, source, summary, change, lock, times, asked } = push;
-        let repository = lock.repository.clone();
-        let body = Body::Store(StoreRecord {
-            repository: repository.clone(),
-            kind,
-            before,
-            after,
-            who,
-            source,
-            summary,
-            change: change.description(),
-        });
+        let Push { id, repository, what, before, after, who, source, summary, change, lock, times, asked } = push;
+        let body = match what {
+            Change::Purge { deleted } => Body::Purge { deleted },
+            Change::Store(kind) => Body::Store(StoreRecord {
+                repository: repository.clone(),
+                kind,
+                before,
+                after,
+                who,
+                source,
+                summary,
+                change: change.description(),
+            }),
+        };
         Driver {
             committer,
             machine: Commit::new(),
@@ -85,7 +87,7 @@ impl Driver {
             repository,
             body,
             change,
-            lock: Some(lock),
+            lock,
             events,
             ended: false,
             number: 0,

@@ -42,6 +42,15 @@ pub(crate) struct WriteLock {
     pub token: Token,
     _permit: OwnedSemaphorePermit,
     _held: Arc<()>,
+    /// Held as long as this one.
+    _other: Option<Box<WriteLock>>,
+}
+
+impl WriteLock {
+    /// Holds another one as long as this.
+    pub(crate) fn and(self, other: WriteLock) -> WriteLock {
+        WriteLock { _other: Some(Box::new(other)), ..self }
+    }
 }
 
 impl Locks {
@@ -98,6 +107,7 @@ impl Locks {
             token: Token { epoch: self.epoch.get(), number },
             _permit: permit,
             _held: self.held.clone(),
+            _other: None,
         };
         // Looked at once the lock counts as held: either it is seen here, or whoever closes sees the lock.
         if self.are_closed() { Err(NoLock::Closed) } else { Ok(lock) }

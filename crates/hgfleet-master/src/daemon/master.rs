@@ -48,6 +48,7 @@ pub(crate) struct Master {
     /// Held while the lease is handed over, until whoever asked for that was answered.
     pub handing: Mutex<()>,
     pub format: StoreFormatName,
+    pub deletion_grace: Duration,
     pub lock_wait: Duration,
     pub lock_limit: Duration,
     pub push_bytes_max: u64,
@@ -88,9 +89,9 @@ impl No {
 impl Master {
     /// The repository as of its last record here.
     pub(crate) fn grant(&self, name: &RepositoryName) -> Result<(Grant, [u8; 32]), No> {
-        let RepositorySnapshot { path, index, state, sequence, digest, .. } =
+        let RepositorySnapshot { path, index, state, sequence, digest, folder } =
             self.replica.snapshot(name).map_err(|error| refusal(name, &error))?;
-        Ok((Grant { path, index, state, sequence: sequence.get() }, digest))
+        Ok((Grant { path, index, state, sequence: sequence.get(), folder }, digest))
     }
 
     /// Takes the write lock, and makes sure that the store has the repository's last record.

@@ -6,6 +6,7 @@ use tokio::net::UnixStream;
 
 use super::descriptors::FrameStream;
 use super::master::{Master, No, NoKind};
+use super::rewrite;
 use crate::protocol::{MasterReply, MasterRequest, REQUEST_BYTES_MAX};
 
 /// Serves one connection.
@@ -28,7 +29,11 @@ pub(crate) async fn serve(master: Arc<Master>, stream: UnixStream) {
     if !matches!(request, MasterRequest::Who) {
         tracing::info!(who, ?request, "request");
     }
-    let reply = answer(&master, request, who).await.unwrap_or_else(refusal);
+    let answered = match request {
+        MasterRequest::Rewrite { name } => rewrite::serve(&master, &name, who, &mut stream).await,
+        request => answer(&master, request, who).await,
+    };
+    let reply = answered.unwrap_or_else(refusal);
     write(&mut stream, &reply).await;
 }
 
@@ -66,6 +71,16 @@ async fn answer(master: &Master, request: MasterRequest, who: String) -> Result<
         MasterRequest::Who => MasterReply::Who { is_master: master.takes_pushes(), epoch: master.epoch.get() },
         // It ends this server's term, so it is answered elsewhere.
         MasterRequest::Failover { .. } => MasterReply::NotMaster,
+        // The one is served on its connection, the other comes there.
+        MasterRequest::Rewrite { .. } | MasterRequest::Publish => {
+            return Err(No::refused("no copy was asked for on this connection"));
+        }
+        MasterRequest::ListDeleted => MasterReply::Deleted(master.list_deleted()?),
+        MasterRequest::Restore { name, new_name } => {
+            MasterReply::Stored(master.restore(&name, new_name.as_deref(), who).await?)
+        }
+        MasterRequest::Rename { name, new_name } => MasterReply::Stored(master.rename(&name, &new_name, who).await?),
+        MasterRequest::Config { name, set, unset } => MasterReply::Config(master.config(&name, set, unset, who).await?),
         MasterRequest::Create { name, non_publishing } => {
             MasterReply::Stored(master.create(&name, non_publishing, who).await?)
         }

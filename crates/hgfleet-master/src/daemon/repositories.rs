@@ -1,4 +1,4 @@
-//! Making, taking in, deleting and checking repositories. Each is a record, as a push is.
+//! Making, taking in and checking repositories. Each is a record, as a push is.
 
 use std::fs::{self, File};
 use std::io::Read;
@@ -13,7 +13,7 @@ use hgfleet_log::{LogError, RecordId, RepositoryName, Sequence, StoreKind};
 use hgfleet_replica::Scrubbed;
 
 use super::change_file::ChangeFile;
-use super::committer::{Event, Push};
+use super::committer::{Change, Event, Push};
 use super::digests::Answer;
 use super::locks::{NoLock, WriteLock};
 use super::master::{Master, No};
@@ -48,14 +48,6 @@ impl Master {
         let (change, after) = made.await?;
         let lock = self.name_lock(&name).await?;
         self.store(StoreKind::Create, None, Some(after), change, lock, who).await
-    }
-
-    /// Deletes a repository.
-    pub(crate) async fn delete(&self, name: &str, who: String) -> Result<u64, No> {
-        let name = parse(name)?;
-        let _naming = self.naming.lock().await;
-        let (lock, _, digest) = self.lock(&name).await?;
-        self.store(StoreKind::Delete, Some(digest), None, ChangeFile::Empty, lock, who).await
     }
 
     /// Takes the store of a folder in, as it is.
@@ -118,6 +110,9 @@ impl Master {
         let on = name.clone();
         let report = blocking(move || {
             let repository = Repository::open(&grant.path).map_err(text)?;
+            if repository.identity().map_err(text)? != grant.folder {
+                return Err(format!("{on} was exchanged or renamed just now. Verify it again"));
+            }
             let snapshot = repository.snapshot(grant.state).map_err(text)?;
             let report = hg_store::verify(&snapshot).map_err(text)?;
             Ok((report, replica.scrub(&on, &mut |_| true).map_err(text)?))
@@ -174,7 +169,7 @@ impl Master {
     }
 
     /// The lock of a name that no repository has yet.
-    async fn name_lock(&self, name: &RepositoryName) -> Result<WriteLock, No> {
+    pub(super) async fn name_lock(&self, name: &RepositoryName) -> Result<WriteLock, No> {
         if !self.takes_pushes() {
             return Err(No::not_master());
         }
@@ -184,7 +179,7 @@ impl Master {
         })
     }
 
-    async fn store(
+    pub(super) async fn store(
         &self,
         kind: StoreKind,
         before: Option<[u8; 32]>,
@@ -194,19 +189,26 @@ impl Master {
         who: String,
     ) -> Result<u64, No> {
         let id = RecordId::random().map_err(|error| No::failed(error.to_string()))?;
-        let push = Push {
+        self.committed(Push {
             id,
-            kind,
+            repository: lock.repository.clone(),
+            what: Change::Store(kind),
             before,
             after,
             who,
             source: "local".to_owned(),
             summary: Vec::new(),
             change,
-            lock,
+            lock: Some(lock),
             times: SessionTimes::default(),
             asked: Instant::now(),
-        };
+        })
+        .await
+    }
+
+    /// Waits for the end of what an operator, or time, has asked for; returns its sequence.
+    pub(super) async fn committed(&self, push: Push) -> Result<u64, No> {
+        let id = push.id;
         let mut events = self.committer.commit(push);
         while let Some(event) = events.recv().await {
             match event {
@@ -225,20 +227,22 @@ impl Master {
     }
 }
 
-fn parse(name: &str) -> Result<RepositoryName, No> {
+pub(super) fn parse(name: &str) -> Result<RepositoryName, No> {
     RepositoryName::parse(name).map_err(|error| No::refused(format!("{name:?} can't be a repository's name: {error}")))
 }
 
-fn text(error: impl std::fmt::Display) -> String {
+pub(super) fn text(error: impl std::fmt::Display) -> String {
     error.to_string()
 }
 
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, String> + Send + 'static) -> Result<T, No> {
+pub(super) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, String> + Send + 'static,
+) -> Result<T, No> {
     let done = tokio::task::spawn_blocking(work).await;
     done.unwrap_or_else(|error| Err(error.to_string())).map_err(No::refused)
 }
 
-fn finish<E: std::fmt::Display>(
+pub(super) fn finish<E: std::fmt::Display>(
     writer: ChangeWriter<File>,
     name: &RepositoryName,
     digest: impl FnOnce(&RepositoryName, &ChangeRef<'_>) -> Result<[u8; 32], E>,
@@ -306,7 +310,7 @@ fn note(hg: &Path, path: &Path, found: &mut Vec<Found>, folders: &mut Vec<PathBu
 }
 
 /// Mercurial's own map from nodes to revisions: a cache, though it lies in the store. It makes it again where it is missing.
-fn is_node_map(path: &[u8]) -> bool {
+pub(super) fn is_node_map(path: &[u8]) -> bool {
     let Some(name) = path.strip_prefix(b"store/") else { return false };
     [&b"00changelog"[..], b"00manifest"].iter().any(|log| {
         name.strip_prefix(*log).is_some_and(|rest| rest == b".n" || (rest.starts_with(b"-") && rest.ends_with(b".nd")))
@@ -314,7 +318,7 @@ fn is_node_map(path: &[u8]) -> bool {
 }
 
 /// Makes sure that what is taken in can be read, written and is whole.
-fn check(root: &Path) -> Result<(), String> {
+pub(super) fn check(root: &Path) -> Result<(), String> {
     let unsupported = |error: &StoreError| {
         format!(
             "{error}. Remove what is not supported with `hg debugupgraderepo --run` in a copy of it (see `hg help config.format`), then import that"

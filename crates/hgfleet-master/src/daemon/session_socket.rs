@@ -13,7 +13,7 @@ use tokio::net::UnixStream;
 use tokio::time::Instant;
 
 use super::change_file::ChangeFile;
-use super::committer::{Event, Push};
+use super::committer::{Change, Event, Push};
 use super::descriptors::FrameStream;
 use super::locks::WriteLock;
 use super::master::{Master, No, NoKind};
@@ -160,14 +160,15 @@ impl Connection {
         })?;
         Ok(Push {
             id: request.id,
-            kind: StoreKind::Alter,
+            repository: name,
+            what: Change::Store(StoreKind::Alter),
             before: Some(digest),
             after: Some(after),
             who: cut(&self.client.account, record_limits::WHO_BYTES_MAX),
             source: cut(&format!("ssh:{}", self.client.address), record_limits::SOURCE_BYTES_MAX),
             summary: request.summary,
             change,
-            lock,
+            lock: Some(lock),
             times: request.times,
             asked: asked.into_std(),
         })

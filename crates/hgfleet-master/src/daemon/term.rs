@@ -18,7 +18,7 @@ use super::listen::{accept, accept_tcp, bind, bind_tcp};
 use super::locks::Locks;
 use super::master::Master;
 use super::server::Server;
-use super::{master_socket, mirrors, session_socket, trees, trim, view};
+use super::{master_socket, mirrors, names, session_socket, trees, trim, view};
 use crate::door::{FromBalancer, Peer};
 use crate::options::MasterError;
 use crate::protocol::{MASTER_SOCKET, SESSION_SOCKET};
@@ -142,6 +142,7 @@ async fn begin(
         naming: tokio::sync::Mutex::new(()),
         handing: tokio::sync::Mutex::new(()),
         format: options.format,
+        deletion_grace: options.deletion_grace,
         lock_wait: options.lock_wait,
         lock_limit: options.lock_limit,
         push_bytes_max: options.push_bytes_max,
@@ -151,6 +152,7 @@ async fn begin(
     if let Some(volume) = &options.volume {
         tasks.spawn(trees::keep(server.clone(), volume.clone()));
     }
+    tasks.spawn(names::purge_expired(master.clone()));
     tracing::info!(milliseconds = started.elapsed().as_millis() as u64, "master ready");
     Ok(master)
 }

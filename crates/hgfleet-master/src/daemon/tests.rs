@@ -50,6 +50,7 @@ fn options(folder: &Path) -> MasterOptions {
         lease: Duration::from_secs(2),
         lag_max: Duration::from_secs(15),
         lag_records_max: 10_000,
+        deletion_grace: Duration::from_secs(600),
         push_bytes_max: 1 << 20,
     }
 }

@@ -18,6 +18,8 @@ use crate::summary::encode_summary;
 /// How long a session waits for a master, where there is none for a moment.
 const MASTER_WAIT: Duration = Duration::from_secs(20);
 const MASTER_PAUSE: Duration = Duration::from_millis(20);
+/// How often what the daemon names is opened, where it is not there any more.
+const LOOKS_MAX: u32 = 3;
 /// How long a session that lost the daemon waits for the next one, which knows what became of its push.
 const OUTCOME_WAIT: Duration = Duration::from_secs(30);
 const OUTCOME_PAUSE: Duration = Duration::from_millis(200);
@@ -99,6 +101,9 @@ impl FleetHost {
         }
         // Opened anew for each record: a repository may have been deleted and made again under the same name.
         let repository = Repository::open_indexed(&grant.path, &grant.index).map_err(wrong)?;
+        if repository.identity().map_err(wrong)? != grant.folder {
+            return Err(HostError::Failed(format!("repository {} was exchanged just now", self.repository)));
+        }
         let snapshot = Arc::new(repository.snapshot(grant.state).map_err(wrong)?);
         self.opened = Some(Opened { sequence: grant.sequence, snapshot: snapshot.clone() });
         Ok(snapshot)
@@ -108,9 +113,17 @@ impl FleetHost {
 impl Host for FleetHost {
     fn snapshot(&mut self) -> Result<Arc<Snapshot>, HostError> {
         let request = SessionRequest::Snapshot { repository: self.repository.to_string() };
-        match self.ask(&request)? {
-            SessionReply::Snapshot(grant) => self.open_granted(grant),
-            _ => Err(HostError::Failed(unexpected().to_string())),
+        let mut looks = 0;
+        loop {
+            let SessionReply::Snapshot(grant) = self.ask(&request)? else {
+                return Err(HostError::Failed(unexpected().to_string()));
+            };
+            looks += 1;
+            match self.open_granted(grant) {
+                // It may have been renamed or exchanged in between: then the daemon says so, or names what is there now.
+                Err(HostError::Failed(_)) if looks < LOOKS_MAX => {}
+                opened => return opened,
+            }
         }
     }
 

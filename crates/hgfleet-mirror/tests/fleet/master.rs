@@ -59,7 +59,9 @@ impl Master {
             Self { log, replica, tail: Mutex::new(None), state: Arc::default(), runtime, data: data.to_owned() };
         master.listen();
         let holder = "master".to_owned();
-        master.append(Body::Epoch { holder }, Payload::Empty);
+        let epoch = master.append(Body::Epoch { holder }, Payload::Empty);
+        // As a real one: a deletion waits for every record before it.
+        master.replica.apply(&epoch, b"").expect("applied");
         let renewed = master.log.renew_lease("master", Some(Epoch::FIRST), None);
         master.runtime.block_on(renewed).expect("renewed");
         master

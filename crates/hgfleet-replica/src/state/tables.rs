@@ -6,7 +6,7 @@ use hg_store::digest::bytes_of_node;
 use hgfleet_log::Incarnation;
 use rusqlite::{Connection, OpenFlags, Transaction, params};
 
-use super::boot_id;
+use super::{boot_id, settle};
 use crate::ReplicaError;
 
 /// Says that the file is one of these: `hgst`.
@@ -100,6 +100,7 @@ pub(super) fn prepare(path: &Path, connection: &mut Connection) -> Result<(), Re
     let mut make = || {
         let transaction = connection.transaction()?;
         transaction.execute_batch(TABLES)?;
+        transaction.execute_batch(settle::TABLE)?;
         let sql = "INSERT INTO server (id, incarnation, boot) VALUES (1, ?1, ?2)";
         transaction.execute(sql, params![incarnation.as_bytes(), boot_id()])?;
         transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
@@ -116,6 +117,7 @@ fn migrate(connection: &mut Connection, version: i32) -> rusqlite::Result<()> {
         migrate_to_2(&transaction)?;
     }
     transaction.execute_batch(COLUMNS_OF_3)?;
+    transaction.execute_batch(settle::TABLE)?;
     transaction.pragma_update(None, "user_version", VERSION)?;
     transaction.commit()
 }

@@ -1,7 +1,7 @@
 //! Damage is found, and a copy of another server's repository takes the place of what is damaged.
 
 use super::*;
-use crate::{Copied, ReplicaError, Theirs};
+use crate::{Copied, Theirs};
 use hgfleet_log::Tail;
 
 /// Two servers at the log's end, with repositories `a` and `b`.
@@ -128,7 +128,7 @@ fn a_copy_that_is_older_or_does_not_follow_is_refused() {
 fn an_empty_server_goes_on_from_a_later_record() {
     let (_dir, _theirs, mut log, _our, their) = pair();
     let dir = TempDir::new().unwrap();
-    let our = Replica::open(dir.path()).unwrap();
+    let our = begin(dir.path());
     our.recover(None, &mut |_| Ok(None)).unwrap();
     let last = log.records.last().unwrap().0.clone();
     let status = their.repositories();
@@ -142,7 +142,7 @@ fn an_empty_server_goes_on_from_a_later_record() {
     assert_eq!((our.position(), our.durable_position()), (log.end(), log.end()));
     our.exchange(copy(&their, &our, "a")).unwrap();
     drop(our);
-    let our = Replica::open(dir.path()).unwrap();
+    let our = begin(dir.path());
     let recovery = our.recover(log.end(), &mut |_| Ok(None)).unwrap();
     assert_eq!(recovery.quarantined.len(), 1);
     let sequence = log.push("b", 1);
@@ -156,4 +156,33 @@ fn an_empty_server_goes_on_from_a_later_record() {
     let to = Tail::of(&log.records.last().unwrap().0);
     assert_eq!(our.jump(last.log, to, &theirs[..1], &|_| false).unwrap(), 0);
     assert_whole(&our, dir.path(), &log);
+}
+
+#[test]
+fn what_is_damaged_is_renamed_and_then_healed_and_what_is_lost_is_copied() {
+    let (dir, _theirs, mut log, our, their) = pair();
+    fs::write(dir.path().join("repos/a/.hg/store/data/a.i"), "damaged").unwrap();
+    assert!(matches!(scrub(&our, "a"), Scrubbed::Damaged(_)));
+    let before = copy(&their, &our, "a");
+    log.rename("a", "c");
+    let deleted = log.delete("b");
+    follow(&our, &log);
+    follow(&their, &log);
+    // A copy under the old name comes too late.
+    assert!(matches!(our.exchange(before), Err(ReplicaError::Copy { .. })));
+    // What was kept is no longer what it was.
+    let kept = dir.path().join("deleted").join(deleted.to_string()).join(".hg/store/data/a.i");
+    fs::write(kept, "damaged").unwrap();
+    assert!(matches!(our.digest_of_deleted(deleted), Err(ReplicaError::Copy { .. })));
+    assert_eq!(their.deleted().unwrap().len(), 1);
+    log.restore(deleted, "b");
+    follow(&our, &log);
+    follow(&their, &log);
+    let names = our.quarantined().into_iter().map(|(name, _)| name.to_string());
+    assert_eq!(names.collect::<Vec<_>>(), ["b", "c"]);
+    for repository in ["b", "c"] {
+        our.exchange(copy(&their, &our, repository)).unwrap();
+    }
+    assert_whole(&our, dir.path(), &log);
+    assert_eq!((our.deleted().unwrap(), their.deleted().unwrap()), (vec![], vec![]));
 }

@@ -16,11 +16,21 @@ fn script() -> Log {
     log.push("team/b", 1);
     log.push("a", 2);
     log.push("a", 3);
-    log.delete("team/b");
+    let deleted = log.delete("team/b");
     log.add(Body::Empty, Vec::new());
     log.create("team/b");
     log.push("team/b", 2);
+    log.rename("team/b", "c");
     log.push("a", 4);
+    log.push("c", 4);
+    log.rewrite("c", "store/data/new4.i");
+    log.push("c", 5);
+    log.restore(deleted, "team/b");
+    let deleted = log.delete("a");
+    log.push("team/b", 6);
+    log.create("a");
+    log.push("a", 7);
+    log.add(Body::Purge { deleted }, Vec::new());
     log
 }
 
@@ -108,7 +118,8 @@ fn after_a_power_cut_it_comes_back_whole() {
             replica.apply(record, change).unwrap();
         }
         // A few of the moments are on disk, the others not yet.
-        if number % 4 == 1 {
+        let next = log.records.get(number);
+        if number % 4 == 1 || next.is_some_and(|(record, _)| record.is_barrier()) {
             replica.sync().unwrap();
         }
         copy(&live, &moments.path().join(number.to_string()));
@@ -117,6 +128,12 @@ fn after_a_power_cut_it_comes_back_whole() {
     let at_moment = |number: usize| moments.path().join(number.to_string());
     for kept in 0..=log.records.len() {
         for data in kept..=log.records.len().min(kept + 5) {
+            // At a barrier everything is brought to disk, before and after.
+            let is_barrier = |number: &usize| log.records[number - 1].0.is_barrier();
+            let barriers = (kept + 1..=data).filter(is_barrier).collect::<Vec<_>>();
+            if barriers.iter().any(|&barrier| barrier != kept + 1 || data != barrier) {
+                continue;
+            }
             let dir = TempDir::new().unwrap();
             copy(&at_moment(data), dir.path());
             for file in ["state.sqlite", "state.sqlite-wal", "state.sqlite-shm"] {
@@ -130,7 +147,7 @@ fn after_a_power_cut_it_comes_back_whole() {
             let durable = durable.unwrap_or(0) as usize;
             drop(state);
             tear(&dir.path().join("repos/a/.hg/store"), &at_moment(durable).join("repos/a/.hg/store"));
-            let replica = Replica::open(dir.path()).unwrap();
+            let replica = begin(dir.path());
             let recovery = replica.recover(log.end(), &mut log.source()).unwrap();
             assert_eq!(recovery.quarantined, [], "kept {kept}, data {data}");
             follow(&replica, &log);
@@ -173,7 +190,7 @@ fn without_the_records_that_it_needs_it_is_in_quarantine() {
     state.execute("UPDATE server SET durable = 2", []).unwrap();
     state.execute("UPDATE repository SET durable = 2", []).unwrap();
     drop(state);
-    let replica = Replica::open(cut.path()).unwrap();
+    let replica = begin(cut.path());
     let recovery = replica.recover(None, &mut |_| Ok(None)).unwrap();
     assert_eq!(recovery.quarantined.len(), 1);
     assert!(recovery.quarantined[0].1.contains("is gone"), "{recovery:?}");

@@ -7,7 +7,6 @@ use hg_store::change::between;
 use rusqlite::Connection;
 
 use super::*;
-use crate::ReplicaError;
 
 #[test]
 fn records_are_applied_in_order_and_once() {
@@ -124,7 +123,7 @@ fn a_repository_of_the_same_name_is_another_one() {
     follow(&replica, &log);
     assert_whole(&replica, dir.path(), &log);
     // What was deleted stays for those who read it.
-    assert!(dir.path().join("old/3/.hg/store").exists() && dir.path().join("old/6").exists());
+    assert!(dir.path().join("deleted/3/.hg/store").exists() && dir.path().join("deleted/6").exists());
 }
 
 #[test]
@@ -255,7 +254,7 @@ fn state_of_version_1_is_brought_up_to_date() {
     drop(replica);
     let state = rusqlite::Connection::open(dir.path().join("state.sqlite")).unwrap();
     let older = "ALTER TABLE repository DROP COLUMN bytes; ALTER TABLE repository DROP COLUMN scrubbed;
-                 ALTER TABLE repository DROP COLUMN tree;
+                 ALTER TABLE repository DROP COLUMN tree; DROP TABLE deleted;
                  PRAGMA user_version = 1;";
     state.execute_batch(older).unwrap();
     drop(state);

@@ -1,7 +1,6 @@
 //! What is wrong with one repository, and stops no other.
 
 use super::*;
-use crate::ReplicaError;
 
 /// A repository `bad`, ready to be ruined, and `good`.
 fn two() -> (TempDir, Log, Replica) {
@@ -34,7 +33,7 @@ fn assert_quarantined(dir: &TempDir, mut log: Log, replica: Replica, why: &str) 
     replica.sync().unwrap();
     assert_eq!(replica.durable_position(), log.end());
     drop(replica);
-    let replica = Replica::open(dir.path()).unwrap();
+    let replica = begin(dir.path());
     replica.recover(log.end(), &mut log.source()).unwrap();
     assert_eq!(replica.position(), log.end());
     match replica.snapshot(&name("bad")) {
@@ -166,6 +165,29 @@ fn once_the_obstacle_is_gone_it_is_tried_again() {
     assert_whole(&replica, dir.path(), &log);
     log.push("bad", 5);
     assert_eq!(follow(&replica, &log), [Outcome::Applied]);
+    drop(replica);
+    assert_whole(&open(dir.path(), &log), dir.path(), &log);
+}
+
+#[test]
+fn a_rewrite_that_could_not_be_made_is_made_once_it_can() {
+    let dir = TempDir::new().unwrap();
+    let mut log = Log::new();
+    log.create("a");
+    log.push("a", 0);
+    let replica = open(dir.path(), &log);
+    follow(&replica, &log);
+    let rewrite = log.rewrite("a", "store/data/new0.i");
+    log.push("a", 1);
+    let obstacle = dir.path().join("new").join(rewrite.to_string());
+    fs::write(&obstacle, "no folder").unwrap();
+    let outcomes = follow(&replica, &log);
+    assert!(outcomes.iter().all(|outcome| matches!(outcome, Outcome::Quarantined(_))), "{outcomes:?}");
+    assert!(matches!(replica.retry(&name("a"), log.end(), &mut log.source()).unwrap(), Outcome::Quarantined(_)));
+    fs::remove_file(obstacle).unwrap();
+    assert_eq!(replica.retry(&name("a"), log.end(), &mut log.source()).unwrap(), Outcome::Applied);
+    assert_whole(&replica, dir.path(), &log);
+    replica.sync().unwrap();
     drop(replica);
     assert_whole(&open(dir.path(), &log), dir.path(), &log);
 }

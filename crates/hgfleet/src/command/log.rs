@@ -4,7 +4,7 @@ use crate::cli;
 use crate::config::Config;
 use crate::fleet_state::open_log;
 use anyhow::{Context, bail};
-use hgfleet_log::{Body, Log, Record, Sequence};
+use hgfleet_log::{Body, Log, Record, Sequence, StoreKind};
 use hgfleet_master::PushSummary;
 use serde::Serialize;
 use std::io::Write;
@@ -71,9 +71,13 @@ struct Shown {
     epoch: u64,
     /// By its maker's clock, RFC 3339
     time: String,
-    /// `epoch`, `empty`, `create`, `alter` or `delete`
+    /// `epoch`, `empty`, `create`, `alter`, `delete`, `rename`, `restore`, `rewrite` or `purge`
     kind: String,
     repository: Option<String>,
+    /// The name that a renamed repository had
+    from: Option<String>,
+    /// The deletion that is taken back, or that is for good now
+    deleted: Option<u64>,
     who: Option<String>,
     source: Option<String>,
     /// Who holds the epoch that begins
@@ -112,6 +116,12 @@ impl Shown {
             Body::Epoch { holder } => ("epoch".to_owned(), Some(holder.clone())),
             Body::Empty => ("empty".to_owned(), None),
             Body::Store(store) => (store.kind.to_string(), None),
+            Body::Purge { .. } => ("purge".to_owned(), None),
+        };
+        let (from, deleted) = match (&record.body, store.map(|store| &store.kind)) {
+            (Body::Purge { deleted }, _) | (_, Some(StoreKind::Restore { deleted })) => (None, Some(deleted.get())),
+            (_, Some(StoreKind::Rename { from })) => (Some(from.to_string()), None),
+            _ => (None, None),
         };
         let made = OffsetDateTime::from_unix_timestamp_nanos(i128::from(record.time_ms) * 1_000_000).ok();
         let bookmarks = summary.bookmarks.into_iter().map(|(name, before, after)| MovedBookmark {
@@ -125,6 +135,8 @@ impl Shown {
             time: made.and_then(|made| made.format(&Rfc3339).ok()).unwrap_or_else(|| record.time_ms.to_string()),
             kind,
             repository: store.map(|store| store.repository.to_string()),
+            from,
+            deleted,
             who: store.map(|store| store.who.clone()),
             source: store.map(|store| store.source.clone()),
             holder,
@@ -150,7 +162,9 @@ impl Shown {
                 self.bytes
             ),
             (None, Some(holder)) => format!("  held by {holder}"),
-            (None, None) => String::new(),
+            (None, None) => {
+                self.deleted.map(|sequence| format!("  of what record {sequence} deleted")).unwrap_or_default()
+            }
         };
         // What comes from a client's bookmark or a name is not to move a terminal's cursor.
         plain(&format!("{begin}{more}\n"))
@@ -168,6 +182,8 @@ impl Shown {
         row("time", &self.time);
         row("kind", &self.kind);
         row("repository", self.repository.as_deref().unwrap_or_default());
+        row("from", self.from.as_deref().unwrap_or_default());
+        row("deleted", &self.deleted.map(|sequence| format!("by record {sequence}")).unwrap_or_default());
         row("who", self.who.as_deref().unwrap_or_default());
         row("source", self.source.as_deref().unwrap_or_default());
         row("holder", self.holder.as_deref().unwrap_or_default());

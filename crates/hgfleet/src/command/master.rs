@@ -54,6 +54,7 @@ pub fn run(options: cli::Role) -> anyhow::Result<ExitCode> {
         lag_records_max: config.master.lag_records_max,
         retention: config.retention(),
         resync: config.resync_options(),
+        deletion_grace: Duration::from_secs(config.repositories.deletion_grace_seconds),
         push_bytes_max: config.master.push_bytes_max,
     };
     block_on(async move { hgfleet_master::run(options, stopped()?).await.context(name) })

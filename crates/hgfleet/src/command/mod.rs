@@ -2,6 +2,7 @@
 
 mod account;
 mod drain;
+mod exec;
 mod failover;
 mod import;
 mod init;

@@ -1,11 +1,15 @@
 //! `hgfleet repo`: repositories, by way of the running master.
 
-use super::{import, resync};
+use super::{exec, import, resync};
 use crate::cli::Repo;
 use crate::config::Config;
+use anyhow::bail;
 use hgfleet_master::client;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
 
 /// Runs one of them.
 ///
@@ -22,7 +26,47 @@ pub fn run(command: Repo) -> anyhow::Result<ExitCode> {
             let sequence = client::delete(&folder(config.config.as_deref())?, &name)?;
             println!("deleted {name}, stored as {sequence}");
         }
-        Repo::List { config } => {
+        Repo::Restore { name, new_name, config } => {
+            let sequence = client::restore(&folder(config.config.as_deref())?, &name, new_name.as_deref())?;
+            println!("restored {}, stored as {sequence}", new_name.unwrap_or(name));
+        }
+        Repo::Rename { name, new_name, config } => {
+            let sequence = client::rename(&folder(config.config.as_deref())?, &name, &new_name)?;
+            println!("renamed {name} to {new_name}, stored as {sequence}");
+        }
+        Repo::Config { name, set, unset, config } => {
+            let set = set.iter().map(|setting| match setting.split_once('=') {
+                Some((key, value)) => Ok((key.trim().to_owned(), value.to_owned())),
+                None => bail!("{setting:?} sets nothing; write section.name=value"),
+            });
+            let set = set.collect::<anyhow::Result<Vec<_>>>()?;
+            let answer = client::config(&folder(config.config.as_deref())?, &name, &set, &unset)?;
+            match answer.stored {
+                Some(sequence) => println!("changed {name}, stored as {sequence}"),
+                None if !set.is_empty() || !unset.is_empty() => println!("{name} is so already"),
+                None => std::io::stdout().write_all(&answer.hgrc)?,
+            }
+        }
+        Repo::Describe { name, text, config } => {
+            let key = "web.description".to_owned();
+            let (set, unset) = match text.trim().is_empty() {
+                true => (vec![], vec![key]),
+                false => (vec![(key, text)], vec![]),
+            };
+            match client::config(&folder(config.config.as_deref())?, &name, &set, &unset)?.stored {
+                Some(sequence) => println!("described {name}, stored as {sequence}"),
+                None => println!("{name} is described so already"),
+            }
+        }
+        Repo::Exec { name, config, command } => {
+            return exec::run(&folder(config.config.as_deref())?, &name, &command);
+        }
+        Repo::List { deleted: true, config } => {
+            for line in client::list_deleted(&folder(config.config.as_deref())?)? {
+                println!("{}\tdeleted {}\tkept until {}", line.name, time(line.at_ms), time(line.until_ms));
+            }
+        }
+        Repo::List { deleted: false, config } => {
             for repository in client::list(&folder(config.config.as_deref())?)? {
                 match repository.quarantine {
                     None => println!("{}", repository.name),
@@ -56,6 +100,13 @@ pub fn run(command: Repo) -> anyhow::Result<ExitCode> {
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// A moment, for people and for programs.
+fn time(unix_ms: u64) -> String {
+    let seconds = i64::try_from(unix_ms / 1000).ok();
+    let moment = seconds.and_then(|seconds| OffsetDateTime::from_unix_timestamp(seconds).ok());
+    moment.and_then(|moment| moment.format(&Rfc3339).ok()).unwrap_or_else(|| "for ever".to_owned())
 }
 
 fn folder(config: Option<&Path>) -> anyhow::Result<PathBuf> {

@@ -131,6 +131,8 @@ pub struct MasterSection {
 pub struct RepositoriesSection {
     /// Requirements of new repositories
     pub format: RepositoryFormat,
+    /// How long a deleted repository is kept and can be brought back
+    pub deletion_grace_seconds: u64,
 }
 
 /// The formats in which new repositories are made.
@@ -263,7 +265,7 @@ impl Default for MasterSection {
 
 impl Default for RepositoriesSection {
     fn default() -> Self {
-        RepositoriesSection { format: RepositoryFormat::Current }
+        RepositoriesSection { format: RepositoryFormat::Current, deletion_grace_seconds: 604_800 }
     }
 }
 

@@ -41,6 +41,7 @@ push_bytes_max = 4294967296           # the largest bundle that a push may send
 
 [repositories]
 format = "7.x"                        # or "4.9": plainer ones, for old programs that open them in place
+deletion_grace_seconds = 604800       # a deleted repository can be brought back for so long
 
 [balancer]
 name = "balancer"
