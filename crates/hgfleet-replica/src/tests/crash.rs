@@ -199,23 +199,3 @@ fn without_the_records_that_it_needs_it_is_in_quarantine() {
     assert_eq!(replica.retry(&name("a"), log.end(), &mut log.source()).unwrap(), Outcome::Applied);
     assert_eq!(Some(replica.snapshot(&name("a")).unwrap().digest), log.digest("a"));
 }
-
-#[test]
-fn killed_between_the_folder_and_the_row_of_what_it_deletes_it_writes_nothing_into_it() {
-    let dir = TempDir::new().unwrap();
-    let mut log = Log::new();
-    log.create("a");
-    log.push("a", 0);
-    let replica = open(dir.path(), &log);
-    follow(&replica, &log);
-    drop(replica);
-    let deleted = log.delete("a");
-    fs::rename(dir.path().join("repos/a"), dir.path().join("old").join(deleted.to_string())).unwrap();
-    // What was pushed last had not come to disk.
-    let state = Connection::open(dir.path().join("state.sqlite")).unwrap();
-    state.execute_batch("UPDATE server SET durable = 1; UPDATE repository SET durable = 1;").unwrap();
-    drop(state);
-    let replica = open(dir.path(), &log);
-    follow(&replica, &log);
-    assert_whole(&replica, dir.path(), &log);
-}

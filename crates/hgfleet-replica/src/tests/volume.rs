@@ -22,6 +22,8 @@ fn take(volume: &Volume, epoch: u64, log: &Log) -> Replica {
     let dir = volume.begin(epoch, from, &note(log, epoch)).unwrap();
     let replica = Replica::open_tree(&dir, "master").unwrap();
     assert_eq!(replica.recover(log.end(), &mut log.source()).unwrap().quarantined, []);
+    // What comes after a barrier is applied in the normal way.
+    follow(&replica, log);
     replica
 }
 
@@ -106,13 +108,7 @@ fn an_epoch_reads_what_older_trees_have_and_copies_it_before_it_writes() {
 
 /// What can be interrupted, or done by the owner of an older tree while a newer one is written to.
 fn script() -> Log {
-    let mut log = Log::new();
-    log.create("a");
-    log.create("team/b");
-    for number in 0..4 {
-        log.push("a", number);
-        log.push("team/b", number + 1);
-    }
+    let mut log = pushes();
     log.delete("team/b");
     log.create("team/b");
     log.push("team/b", 2);
@@ -120,15 +116,27 @@ fn script() -> Log {
     log
 }
 
+/// Nothing but pushes to two repositories.
+fn pushes() -> Log {
+    let mut log = Log::new();
+    log.create("a");
+    log.create("team/b");
+    for number in 0..5 {
+        log.push("a", number);
+        log.push("team/b", number + 1);
+    }
+    log
+}
+
 #[test]
 fn an_owner_that_wakes_up_and_goes_on_writing_changes_nothing_in_the_newer_tree() {
-    let whole = script();
+    let whole = pushes();
     for taken_after in (0..whole.records.len()).step_by(2) {
         let folder = TempDir::new().unwrap();
         let volume = Volume::new(folder.path().to_owned());
         let log = &whole;
         let empty = TempDir::new().unwrap();
-        let begun = Log { records: log.records[..1].to_vec(), models: empty };
+        let begun = Log { records: log.records[..1].to_vec(), models: empty, aside: TempDir::new().unwrap() };
         let dir = volume.begin(1, None, &note(&begun, 1)).unwrap();
         let old = Replica::open_tree(&dir, "standby").unwrap();
         old.recover(None, &mut |_| Ok(None)).unwrap();
@@ -213,6 +221,7 @@ fn a_tree_whose_owner_is_fenced_off_is_gone_on_in_and_its_locks_are_broken() {
     let second = Replica::continue_tree(&dir, "standby", false).unwrap();
     let begun = Instant::now();
     assert_eq!(second.recover(log.end(), &mut log.source()).unwrap().quarantined, []);
+    follow(&second, &log);
     assert!(begun.elapsed() < Duration::from_secs(10), "the lock was not waited for");
     assert_as_the_log_says(&second, &log);
     assert!(lock.symlink_metadata().is_err());
