@@ -17,8 +17,9 @@ use crate::state::{ServerRow, StateFile};
 use crate::sync::{Syncer, Volatile};
 use crate::{ReplicaError, RepositorySnapshot, RepositoryStatus};
 
-/// Most snapshots that are kept open for readers to share. Each has some files mapped and what was computed of them.
-const OPEN_SNAPSHOTS_MAX: usize = 64;
+/// Most repositories that are kept open, with the snapshot that readers share: each has a folder open, some files mapped, and what
+/// was computed of them.
+const OPEN_MAX: usize = 64;
 
 /// What became of a record.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -54,6 +55,8 @@ pub(crate) struct Inner {
     recovered: AtomicBool,
     /// Counts requests for shared snapshots.
     clock: AtomicU64,
+    /// The repositories that are kept open.
+    open: Mutex<Vec<Arc<Entry>>>,
 }
 
 /// What is known of the log.
@@ -94,6 +97,7 @@ impl Replica {
             volatile: Volatile::default(),
             recovered: AtomicBool::new(false),
             clock: AtomicU64::new(1),
+            open: Mutex::default(),
         });
         inner.volatile.publish(server.durable);
         let syncer = Syncer::start(inner.clone());
@@ -397,7 +401,7 @@ impl Inner {
         let snapshot = Arc::new(repository.snapshot(current.state.clone())?);
         *opened = Some(snapshot.clone());
         drop(opened);
-        self.close_snapshots();
+        self.keep_open(&entry);
         Ok(snapshot)
     }
 
@@ -408,13 +412,20 @@ impl Inner {
         }
     }
 
-    /// Closes the shared snapshots that were not asked for for the longest time, where there are too many.
-    fn close_snapshots(&self) {
-        let is_open = |current: &Arc<Current>| current.opened.snapshot.try_lock().is_ok_and(|opened| opened.is_some());
-        let mut open: Vec<_> = self.entries().into_iter().map(|entry| entry.current()).filter(is_open).collect();
-        open.sort_by_key(|current| std::cmp::Reverse(current.opened.used.load(Ordering::Relaxed)));
-        for current in open.iter().skip(OPEN_SNAPSHOTS_MAX) {
-            *current.opened.snapshot.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    /// Notes that a repository is open; closes the one that was not asked for for the longest time, where there are too many.
+    fn keep_open(&self, entry: &Arc<Entry>) {
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        if open.iter().any(|other| Arc::ptr_eq(other, entry)) {
+            return;
+        }
+        open.push(entry.clone());
+        if open.len() > OPEN_MAX {
+            let asked = |at: &usize| open[*at].current().opened.used.load(Ordering::Relaxed);
+            if let Some(longest_ago) = (0..OPEN_MAX).min_by_key(asked) {
+                let closed = open.swap_remove(longest_ago);
+                *closed.current().opened.snapshot.lock().unwrap_or_else(PoisonError::into_inner) = None;
+                *closed.repository.lock().unwrap_or_else(PoisonError::into_inner) = None;
+            }
         }
     }
 }

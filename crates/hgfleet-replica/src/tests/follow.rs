@@ -264,3 +264,26 @@ fn state_of_version_1_is_brought_up_to_date() {
     follow(&replica, &log);
     assert_whole(&replica, dir.path(), &log);
 }
+
+#[test]
+fn of_many_repositories_only_some_are_kept_open() {
+    let dir = TempDir::new().unwrap();
+    let mut log = Log::new();
+    let names: Vec<String> = (0..100).map(|number| format!("r{number}")).collect();
+    for one in &names {
+        log.create(one);
+    }
+    let replica = open(dir.path(), &log);
+    follow(&replica, &log);
+    let open_files = || {
+        let files = fs::read_dir("/proc/self/fd").unwrap().flatten();
+        files.filter(|file| fs::read_link(file.path()).is_ok_and(|to| to.starts_with(dir.path()))).count()
+    };
+    let before = open_files();
+    for one in &names {
+        replica.shared_snapshot(&name(one)).unwrap();
+    }
+    assert!(open_files() - before <= 2 * 64, "{before} files were open, and now {}", open_files());
+    // One that was closed is opened again.
+    assert!(replica.shared_snapshot(&name("r0")).is_ok());
+}
