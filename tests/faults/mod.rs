@@ -50,7 +50,7 @@ struct Scene<'a> {
     doors: &'a [Clients],
     /// How many faults, at most: a violation ends it
     faults: usize,
-    /// Looks at the log, until nothing more is read
+    /// Runs beside it, until nothing more is read
     watch: &'a (dyn Fn() + Sync),
     /// Ends the fleet at once, so that nobody waits any more for what will not come
     end: &'a dyn Fn(),

@@ -226,7 +226,9 @@ impl Machines {
         SERVERS.iter().all(|(name, _)| {
             let server = servers.iter().find(|server| server["name"] == *name);
             server.is_some_and(|server| {
-                server["state"] == "in-service" && server["reason"].as_str().is_none_or(str::is_empty)
+                // A master on a shared volume says there how its stores lie.
+                let reason = server["reason"].as_str().unwrap_or_default();
+                server["state"] == "in-service" && (reason.is_empty() || reason.starts_with("shared volume"))
             })
         })
     }

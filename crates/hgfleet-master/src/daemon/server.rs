@@ -222,7 +222,7 @@ pub(super) fn stores(error: impl std::fmt::Display) -> MasterError {
     MasterError::Replica(error.to_string())
 }
 
-pub(super) fn apply_one(replica: &Replica, source: &LogSource, record: &Record) -> Result<(), MasterError> {
+fn apply_one(replica: &Replica, source: &LogSource, record: &Record) -> Result<(), MasterError> {
     let change = source.change(record).map_err(|error| MasterError::Log(error.to_string()))?;
     replica.apply(record, (*change).as_ref()).map_err(stores)?;
     Ok(())

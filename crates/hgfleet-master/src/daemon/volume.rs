@@ -13,7 +13,7 @@ use hgfleet_resync::{stock_at, tail_before};
 
 use super::epoch::{Taken, Trouble};
 use super::redo::LogSource;
-use super::server::{Server, apply_one, blocking, stores};
+use super::server::{Server, blocking, stores};
 use crate::options::{Fence, MasterError, VolumeOptions};
 
 /// Records read at once.
@@ -196,22 +196,7 @@ pub(crate) async fn open(
     })
     .await?;
     bridge(server, &replica).await?;
-    follow_to(server, &replica, tail.sequence).await?;
     Ok(replica)
-}
-
-/// Applies what was not written again: a record that moves folders, and what came after one.
-async fn follow_to(server: &Server, replica: &Arc<Replica>, end: Sequence) -> Result<(), MasterError> {
-    while let Some(due) = Sequence::after(replica.position()).filter(|due| *due <= end) {
-        let records = server.log.read(due, READ_MAX).await.map_err(|error| MasterError::Log(error.to_string()))?;
-        let (replica, source) = (replica.clone(), LogSource::new(server.log.clone()));
-        blocking(move || {
-            let due = records.iter().filter(|record| record.sequence <= end);
-            due.into_iter().try_for_each(|record| apply_one(&replica, &source, record))
-        })
-        .await?;
-    }
-    Ok(())
 }
 
 /// Goes on behind what the log no longer has, where the tree is older than that.
