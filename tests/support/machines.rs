@@ -233,20 +233,18 @@ impl Machines {
         })
     }
 
-    /// Waits until every server is in service; what has ended is started again.
+    /// Waits until every server is in service.
     #[track_caller]
     pub fn wait_until_whole(&self) {
-        self.wait_until("every server is in service", |machines| {
-            machines.start_again();
-            machines.is_whole("m1")
-        });
+        self.wait_until("every server is in service", |machines| machines.is_whole("m1"));
     }
 
-    /// Waits. Returns how long it took.
+    /// Waits; what ends by itself meanwhile is started again. Returns how long it took.
     #[track_caller]
     pub fn wait_until(&self, what: &str, mut holds: impl FnMut(&Machines) -> bool) -> Duration {
         let begun = Instant::now();
         while !holds(self) {
+            self.start_again();
             assert!(begun.elapsed() < BY_ITSELF, "not within {BY_ITSELF:?}: {what}\nstatus: {:#}", self.status("m1"));
             std::thread::sleep(Duration::from_millis(50));
         }

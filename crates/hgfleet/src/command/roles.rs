@@ -8,6 +8,7 @@ use hgfleet_balancer::{BalancerOptions, BalancerTimes, Identity};
 use hgfleet_mirror::{MirrorOptions, MirrorTimes};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::net::SocketAddr;
+use std::os::unix::fs::DirBuilderExt;
 use std::process::ExitCode;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -20,6 +21,7 @@ pub fn mirror(options: cli::Role) -> anyhow::Result<ExitCode> {
     let config = Config::find(options.config.config.as_deref())?;
     let section = config.mirror_named(options.name.as_deref())?;
     let ssh = options.addresses.ssh.unwrap_or(config.ssh.listen);
+    make_run_folder(&config)?;
     let listener = section.listen.map(|address| crate::listeners::bind("listen in [[mirror]]", address)).transpose()?;
     let options = MirrorOptions {
         name: section.name.clone(),
@@ -68,6 +70,13 @@ pub fn balancer(options: cli::Role) -> anyhow::Result<ExitCode> {
         times: BalancerTimes::default(),
     };
     block_on(async move { hgfleet_balancer::run(options, stopped()?).await.context("balancer") })
+}
+
+/// Makes the folder of the sockets: on a machine that has just begun, whichever role is first.
+fn make_run_folder(config: &Config) -> anyhow::Result<()> {
+    let folder = config.run_folder();
+    let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&folder);
+    made.with_context(|| format!("cannot make {}", folder.display()))
 }
 
 /// The URL under which repositories are pushed to, up to their names.
