@@ -1,7 +1,7 @@
 //! A master that dies, is stopped, or is asked to hand over is followed by a standby, and nothing is lost.
 
 use crate::support::clients::WorkingCopy;
-use crate::support::fleet::{Fleet, kill};
+use crate::support::fleet::{Fleet, wake};
 use crate::support::steps::TAKEOVER_STEPS;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -130,7 +130,7 @@ fn a_master_that_dies_stops_or_hands_over_is_followed_and_loses_nothing() {
         let pid = fleet.signal("master", "STOP");
         fleet.wait_until("a standby is master", |fleet| holder(fleet).starts_with("standby-"));
         std::thread::sleep(Duration::from_secs(1));
-        kill("CONT", pid);
+        wake(pid);
         stopped
     });
     println!("stopped: first push accepted after {:?}", first_accepted(&pushes, stopped));
@@ -157,7 +157,7 @@ fn without_a_standby_that_is_ready_nothing_is_handed_over() {
     let said = fleet.hgfleet(&["failover"]).refused();
     assert!(said.err.contains("was not handed over to standby-1") || said.err.contains("no standby"), "{said:#?}");
     fleet.hgfleet(&["repo", "create", "still"]).ok();
-    kill("CONT", pid);
+    wake(pid);
     fleet.signal_supervisor("CONT");
     assert_eq!(holder(&fleet), "master");
     fleet.wait_until("it has the record too", |fleet| {
@@ -200,6 +200,18 @@ fn a_master_that_dies_at_a_step_of_a_push_or_of_its_takeover_is_followed_with_ev
         fleet.wait_until("the old one is standby", |fleet| role(fleet, &first) == "standby");
         fleet.assert_one_store("robust");
     }
+    // Stopped within a transaction, the log's lock in its hand: it is ended, so that the other can append.
+    fleet.wait_until_whole(&servers);
+    let first = holder(&fleet);
+    fleet.signal_supervisor("STOP");
+    std::fs::write(steps.join("log.written"), "STOP").expect("armed");
+    work.commit("a", "stopped with the lock", "stopped with the lock");
+    work.push("robust");
+    fleet.wait_until("the standby is master", |fleet| holder(fleet) == other(&first));
+    fleet.signal_supervisor("CONT");
+    fleet.wait_until("the old one is standby", |fleet| role(fleet, &first) == "standby");
+    fleet.wait_until_whole(&servers);
+    fleet.assert_one_store("robust");
     for step in TAKEOVER_STEPS {
         fleet.wait_until_whole(&servers);
         let first = holder(&fleet);

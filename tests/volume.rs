@@ -6,7 +6,7 @@
 //! host), and `docs/decisions/2026-11-26-shared-volume.md`, which says what is relied on.
 
 use crate::support::clients::Clients;
-use crate::support::fleet::{Fleet, kill, trees_of};
+use crate::support::fleet::{Fleet, trees_of, wake};
 use crate::support::machines::{MACHINES, Machines};
 use crate::support::run::run;
 use crate::support::store;
@@ -104,7 +104,7 @@ fn what_a_master_leaves_in_the_volume_is_taken_over_and_what_it_writes_after_it_
     let torn = store::files(&fleet.in_tree(second, "busy").join(".hg"));
     std::thread::sleep(Duration::from_secs(4));
     assert!(fleet.in_tree(second, "busy").exists(), "removed while its writer may wake up");
-    kill("CONT", pid);
+    wake(pid);
     fleet.wait_until("the old one is standby", |fleet| role(fleet, &stopped) == "standby");
     push.wait().expect("it ends");
     let late = fleet.in_tree(second, "busy").join(".hg");
@@ -120,7 +120,7 @@ fn what_a_master_leaves_in_the_volume_is_taken_over_and_what_it_writes_after_it_
     let standby = fleet.signal(other(&restarted), "STOP");
     fleet.signal(&restarted, "KILL");
     fleet.wait_until("it is master again", |fleet| fleet.status()["lease"]["epoch"].as_u64() > before);
-    kill("CONT", standby);
+    wake(standby);
     assert_eq!(holder(&fleet), restarted);
     clone.commit("a", "five\n", "after a restart");
     fleet.wait_until("pushes go through", |_| [0, 1].contains(&clone.push("busy").status));

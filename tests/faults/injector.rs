@@ -20,13 +20,14 @@ const SERVERS: [&str; 5] = ["master", "standby", "mirror-1", "mirror-2", "balanc
 /// Of the second mirror, so that the first is not the only one that dies in the middle.
 const OTHER_MIRROR_STEPS: [&str; 2] = ["mirror-2.apply.begun", "mirror-2.apply.middle"];
 /// Where a process is stopped for a while: its view of the fleet is an old one when it goes on.
-const PAUSE_STEPS: [&str; 8] = [
+const PAUSE_STEPS: [&str; 9] = [
     "session.prepared",
     "session.handed-over",
     "master.before-append",
     "master.before-append",
     "master.appended",
     "master.applied",
+    "log.written",
     "mirror-1.staging",
     "mirror-1.staged",
 ];

@@ -385,6 +385,11 @@ pub fn kill(signal: &str, pid: u64) {
     run(Command::new("kill").args([&format!("-{signal}"), &pid.to_string()])).ok();
 }
 
+/// Lets a stopped process go on, if it has not been ended meanwhile (as who holds a lock of the log is).
+pub fn wake(pid: u64) {
+    drop(run(Command::new("kill").args(["-CONT", &pid.to_string()])));
+}
+
 /// A TCP port that was free a moment ago.
 pub fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a free port").port()

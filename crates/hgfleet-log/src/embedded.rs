@@ -3,6 +3,7 @@
 mod files;
 mod members;
 mod rows;
+mod stopped;
 #[cfg(test)]
 mod tests;
 mod values;
@@ -113,10 +114,10 @@ impl EmbeddedLog {
 
     async fn with_members<T: Send + 'static>(
         &self,
-        f: impl FnOnce(&mut Members) -> T + Send + 'static,
+        f: impl FnOnce(&Members) -> T + Send + 'static,
     ) -> Result<T, LogError> {
         let shared = self.shared.clone();
-        blocking(move || f(&mut shared.members.lock().unwrap_or_else(PoisonError::into_inner))).await
+        blocking(move || f(&shared.members.lock().unwrap_or_else(PoisonError::into_inner))).await
     }
 
     /// Hands a job to the writer; `Err` where there is none.

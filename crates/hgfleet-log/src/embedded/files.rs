@@ -1,11 +1,13 @@
 //! The files of an embedded log: made, opened, and refused where they are something else.
 
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rusqlite::limits::Limit;
 use rusqlite::{Connection, OpenFlags, OptionalExtension};
 
+use super::stopped::end_holders;
 use crate::ids::LogId;
 use crate::log::LogError;
 
@@ -116,6 +118,9 @@ pub(super) fn open_or_make(place: &Place, format: &Format) -> Result<Connection,
     let mut connection = Connection::open_with_flags(&place.0, flags).map_err(place.sqlite("open"))?;
     prepare(place, &connection)?;
     if is_blank(place, &connection)? {
+        // Two that make it at once would refuse each other the locks.
+        let folder = place.0.parent().unwrap_or(Path::new("."));
+        let _alone = lock_folder(folder).map_err(Place(folder.to_owned()).io("lock"))?;
         // Both take effect on a file without pages only.
         connection.pragma_update(None, "auto_vacuum", "INCREMENTAL").map_err(place.sqlite("make"))?;
         connection.pragma_update(None, "journal_mode", "WAL").map_err(place.sqlite("make"))?;
@@ -180,10 +185,17 @@ fn make(place: &Place, connection: &mut Connection, format: &Format) -> Result<(
     sync_folder(place.0.parent())
 }
 
+/// Waits for the lock; it is let go with the file.
+fn lock_folder(folder: &Path) -> std::io::Result<File> {
+    let folder = File::open(folder)?;
+    folder.lock()?;
+    Ok(folder)
+}
+
 fn sync_folder(folder: Option<&Path>) -> Result<(), LogError> {
     let Some(folder) = folder else { return Ok(()) };
     let place = Place(folder.to_owned());
-    std::fs::File::open(folder).and_then(|folder| folder.sync_all()).map_err(place.io("sync"))
+    File::open(folder).and_then(|folder| folder.sync_all()).map_err(place.io("sync"))
 }
 
 fn check(place: &Place, connection: &Connection, format: &Format) -> Result<(), LogError> {
@@ -239,6 +251,7 @@ pub(super) fn settle(place: &Place, connection: &Connection) -> Result<(), LogEr
         if busy == 0 {
             return Ok(());
         }
+        end_holders(place);
         std::thread::sleep(Duration::from_millis(100));
     }
     let busy = std::io::Error::from(std::io::ErrorKind::ResourceBusy);

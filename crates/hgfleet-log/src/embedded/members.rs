@@ -5,9 +5,10 @@
 
 use std::path::Path;
 
-use rusqlite::{Connection, OptionalExtension, Row, TransactionBehavior};
+use rusqlite::{Connection, OptionalExtension, Row};
 
 use super::files::{MEMBERS, Place, open_or_make};
+use super::stopped::begin;
 use super::values::Count;
 use crate::ids::{Epoch, Incarnation};
 use crate::log::rules::{FORGET_AFTER_MS, MEMBERS_MAX, check_holder, check_member};
@@ -57,14 +58,14 @@ impl Members {
     }
 
     pub(super) fn renew_lease(
-        &mut self,
+        &self,
         holder: &str,
         epoch: Option<Epoch>,
         counter: Option<u64>,
     ) -> Result<Lease, LeaseError> {
         check_holder(holder)?;
         let failed = self.place.sqlite("write");
-        let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(&failed)?;
+        let transaction = begin(&self.place, &self.connection).map_err(&failed)?;
         let current = lease(&transaction).map_err(&failed)?;
         if current.as_ref().map(|lease| lease.counter) != counter {
             return Err(LeaseError::Lost { current });
@@ -82,7 +83,9 @@ impl Members {
 
     pub(super) fn put(&self, member: &Member) -> Result<(), LogError> {
         check_member(member)?;
-        self.connection
+        let failed = self.place.sqlite("write");
+        let transaction = begin(&self.place, &self.connection).map_err(&failed)?;
+        transaction
             .prepare_cached(
                 "INSERT OR REPLACE INTO members (name, role, state, address, pid, incarnation, staged_position, \
                  position, lag_seconds, reason, at_ms, log_bytes, staged_bytes, store_bytes, free_bytes) \
@@ -107,8 +110,8 @@ impl Members {
                     Count::clamped(member.disk.free_bytes),
                 ))
             })
-            .map_err(self.place.sqlite("write"))?;
-        Ok(())
+            .map_err(&failed)?;
+        transaction.commit().map_err(&failed)
     }
 
     /// Forgets servers that were silent for a day before this time (Unix, milliseconds).

@@ -83,7 +83,7 @@ pub(super) fn start(shared: Arc<Shared>, connection: rusqlite::Connection) -> st
     Ok(sender)
 }
 
-fn run(shared: &Arc<Shared>, mut connection: rusqlite::Connection, mut jobs: mpsc::Receiver<Job>) {
+fn run(shared: &Arc<Shared>, connection: rusqlite::Connection, mut jobs: mpsc::Receiver<Job>) {
     let mut checkpoints = Checkpoints::start(shared.clone());
     let mut held = None;
     while let Some(first) = held.take().or_else(|| jobs.blocking_recv()) {
@@ -102,7 +102,7 @@ fn run(shared: &Arc<Shared>, mut connection: rusqlite::Connection, mut jobs: mps
             Some(why) => batch.jobs.drain(..).for_each(|job| job.refuse(why)),
             None => {
                 let bytes = batch.bytes;
-                batch.run(shared, &mut connection);
+                batch.run(shared, &connection);
                 checkpoints.written(shared, &connection, bytes);
             }
         }

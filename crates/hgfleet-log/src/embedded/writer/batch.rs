@@ -3,17 +3,19 @@
 use std::borrow::Cow;
 use std::os::unix::fs::FileExt;
 
-use rusqlite::{Connection, ErrorCode, TransactionBehavior};
+use rusqlite::{Connection, ErrorCode};
 
 use super::{Append, Job};
 use crate::embedded::Shared;
 use crate::embedded::rows::{PART_BYTES, Rows};
+use crate::embedded::stopped::begin;
 use crate::embedded::values::Count;
 use crate::ids::Sequence;
 use crate::log::rules::{may_follow, view_may_follow};
 use crate::log::{AppendError, LogError, Payload, Refusal, ViewError};
 use crate::membership::View;
 use crate::planted;
+use crate::stop_at::stop_at;
 
 /// Bytes that stay free on the log's disk, so that a full disk is met before SQLite meets it.
 const RESERVE_BYTES: u64 = 16 << 20;
@@ -52,7 +54,7 @@ impl Batch {
     }
 
     /// Does the jobs, in order, and answers them.
-    pub(super) fn run(mut self, shared: &Shared, connection: &mut Connection) {
+    pub(super) fn run(mut self, shared: &Shared, connection: &Connection) {
         if let Ok(free) = shared.free_bytes() {
             self.refuse_without_room(free);
         }
@@ -130,13 +132,12 @@ fn no_space(job: Job, free: u64, needed: u64) {
     }
 }
 
-fn transact(shared: &Shared, connection: &mut Connection, jobs: &[Job]) -> Result<Vec<Answer>, Failed> {
+fn transact(shared: &Shared, connection: &Connection, jobs: &[Job]) -> Result<Vec<Answer>, Failed> {
     // Busy: another process writes for longer than we wait; nothing was begun.
-    let transaction =
-        connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(|error| match code(&error) {
-            Some(ErrorCode::DatabaseBusy) => Failed::Nothing(error),
-            _ => Failed::Unknown(error),
-        })?;
+    let transaction = begin(&shared.place, connection).map_err(|error| match code(&error) {
+        Some(ErrorCode::DatabaseBusy) => Failed::Nothing(error),
+        _ => Failed::Unknown(error),
+    })?;
     let mut answers = Vec::with_capacity(jobs.len());
     for job in jobs {
         let done = match job {
@@ -156,6 +157,7 @@ fn transact(shared: &Shared, connection: &mut Connection, jobs: &[Job]) -> Resul
             Err(error) => return Err(Failed::Unknown(error)),
         }
     }
+    stop_at("log.written");
     shared.before_commit().map_err(Failed::Unknown)?;
     transaction.commit().map_err(Failed::Unknown)?;
     Ok(answers)
