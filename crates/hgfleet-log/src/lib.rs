@@ -25,6 +25,7 @@ pub mod membership;
 mod name;
 pub mod planted;
 mod record;
+pub mod sockets;
 pub mod stop_at;
 pub mod stream;
 pub mod wanted;

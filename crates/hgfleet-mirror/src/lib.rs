@@ -24,19 +24,18 @@ mod show;
 mod staging;
 mod told;
 
-use std::fs::{self, Permissions};
+use std::fs;
 use std::future::Future;
 use std::io;
-use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use hgfleet_log::MirrorInView;
 use hgfleet_log::membership::MirrorService;
+use hgfleet_log::{MirrorInView, sockets};
 use hgfleet_replica::Replica;
 use hgfleet_resync::{Resync, StopOnDrop};
-use tokio::net::{TcpListener, UnixListener};
+use tokio::net::TcpListener;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::task::{JoinSet, spawn_blocking};
@@ -76,7 +75,7 @@ pub async fn run(options: MirrorOptions, shutdown: impl Future<Output = ()> + Se
     // First the folder, which one process has at a time: a second one must not take the first one's socket away.
     let (staging, replica, showing) = open(&options).await?;
     let socket = options.run.join(format!("{}.sock", options.name));
-    let door = bind(&socket).map_err(fault("bind", &socket))?;
+    let door = sockets::bind(&socket).map_err(fault("bind", &socket))?;
     let network = match &options.listener {
         Some(listener) => {
             let used = use_listener(listener).map_err(fault("use the listener of", &options.data));
@@ -216,17 +215,6 @@ async fn open(options: &MirrorOptions) -> Result<(Arc<Staging>, Arc<Replica>, Ar
         Ok(opened) => opened,
         Err(panicked) => std::panic::resume_unwind(panicked.into_panic()),
     }
-}
-
-/// Binds a socket in the place of a dead one; only this user may connect.
-fn bind(path: &Path) -> io::Result<UnixListener> {
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
-    let listener = UnixListener::bind(path)?;
-    fs::set_permissions(path, Permissions::from_mode(0o600))?;
-    Ok(listener)
 }
 
 fn use_listener(listener: &std::net::TcpListener) -> io::Result<TcpListener> {

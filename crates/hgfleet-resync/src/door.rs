@@ -1,10 +1,7 @@
 //! The inner door: what other servers copy from this one, and what an operator wants of it.
 
 use std::convert::Infallible;
-use std::fs::{self, Permissions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
-use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -36,17 +33,6 @@ const PIECE_BYTES: usize = 256 << 10;
 
 /// Why a request is not answered.
 type Refusal = (StatusCode, String);
-
-/// Binds the door in the place of a dead one; only this user may connect.
-pub(crate) fn bind(path: &Path) -> io::Result<UnixListener> {
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
-    let listener = UnixListener::bind(path)?;
-    fs::set_permissions(path, Permissions::from_mode(0o600))?;
-    Ok(listener)
-}
 
 /// Serves the door, for ever.
 pub(crate) async fn serve(listener: UnixListener, resync: Arc<Resync>) {

@@ -71,7 +71,7 @@ impl Resync {
         options: ResyncOptions,
         runtime: Handle,
     ) -> io::Result<(Arc<Self>, UnixListener)> {
-        let listener = door::bind(&options.run.join(format!("{}{DOOR_ENDING}", host.name())))?;
+        let listener = hgfleet_log::sockets::bind(&options.run.join(format!("{}{DOOR_ENDING}", host.name())))?;
         let resync = Arc::new(Self {
             host,
             options,

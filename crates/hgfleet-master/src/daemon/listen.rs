@@ -1,11 +1,11 @@
 //! Sockets: made, bound, accepted from.
 
 use std::future::Future;
-use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use hgfleet_log::holder::socket_of;
+use hgfleet_log::sockets;
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::task::JoinSet;
 
@@ -69,25 +69,15 @@ pub(crate) fn prepare_run_folder(run: &Path, name: &str) -> Result<PathBuf, Mast
         wrong("make", &run.join(name), error)
     })?;
     for path in [run, &own] {
-        let mut builder = std::fs::DirBuilder::new();
-        builder.recursive(true).mode(0o700).create(path).map_err(|error| wrong("make", path, error))?;
-        let private = std::fs::Permissions::from_mode(0o700);
-        std::fs::set_permissions(path, private).map_err(|error| wrong("protect", path, error))?;
+        sockets::make_folder(path).map_err(|error| wrong("make", path, error))?;
     }
     own.canonicalize().map_err(|error| wrong("find", &own, error))
 }
 
 /// Binds a socket in place of one that a dead daemon left.
 pub(crate) fn bind(path: &Path) -> Result<UnixListener, MasterError> {
-    let wrong = |verb, error| MasterError::Io { verb, path: path.to_owned(), error };
-    match std::fs::remove_file(path) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(wrong("remove", error)),
-        _ => {}
-    }
-    let listener = UnixListener::bind(path).map_err(|error| wrong("listen on", error))?;
-    let private = std::fs::Permissions::from_mode(0o600);
-    std::fs::set_permissions(path, private).map_err(|error| wrong("protect", error))?;
-    Ok(listener)
+    let wrong = |error| MasterError::Io { verb: "listen on", path: path.to_owned(), error };
+    sockets::bind(path).map_err(wrong)
 }
 
 /// Binds the server's own SSH port.

@@ -5,10 +5,10 @@ use crate::config::Config;
 use crate::listeners::Passed;
 use anyhow::Context;
 use hgfleet_balancer::{BalancerOptions, BalancerTimes, Identity};
+use hgfleet_log::sockets;
 use hgfleet_mirror::{MirrorOptions, MirrorTimes};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::net::SocketAddr;
-use std::os::unix::fs::DirBuilderExt;
 use std::process::ExitCode;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -75,8 +75,7 @@ pub fn balancer(options: cli::Role) -> anyhow::Result<ExitCode> {
 /// Makes the folder of the sockets: on a machine that has just begun, whichever role is first.
 fn make_run_folder(config: &Config) -> anyhow::Result<()> {
     let folder = config.run_folder();
-    let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&folder);
-    made.with_context(|| format!("cannot make {}", folder.display()))
+    sockets::make_folder(&folder).with_context(|| format!("cannot make {}", folder.display()))
 }
 
 /// The URL under which repositories are pushed to, up to their names.
