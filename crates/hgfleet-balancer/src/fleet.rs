@@ -9,6 +9,7 @@ use bytes::Bytes;
 use hgfleet_log::View;
 use http::{Request, StatusCode};
 use http_body_util::{BodyExt, Limited};
+use tokio::sync::Notify;
 use tokio::time::timeout;
 
 use crate::MirrorAddress;
@@ -19,6 +20,8 @@ use crate::mirror::{Address, Health, Mirror};
 
 /// How often each mirror is asked how it is.
 const PROBE_EVERY: Duration = Duration::from_secs(1);
+/// The first pause, doubled each time, while one that a new view names does not serve yet.
+const PROBE_SOON: Duration = Duration::from_millis(20);
 /// How long it may take to say so, twice in a row, before it counts as silent.
 const PROBE_TIME: Duration = Duration::from_secs(1);
 /// Ending of a server's door for copies, before `.sock`: it lies beside the mirrors' sockets, and is none.
@@ -36,6 +39,10 @@ pub(crate) struct Fleet {
     elsewhere: Vec<MirrorAddress>,
     known: RwLock<Arc<[Known]>>,
     turn: AtomicUsize,
+    /// A view names other mirrors than the one before.
+    renamed: Notify,
+    /// A mirror's health is another than before.
+    pub(crate) turned: Notify,
 }
 
 #[derive(Debug, Clone)]
@@ -50,7 +57,15 @@ impl Fleet {
             .iter()
             .map(|there| Known { mirror: Mirror::new(&there.name, Address::Network(there.address)), in_view: false })
             .collect();
-        Arc::new(Self { floor: Floor::default(), run, elsewhere, known: RwLock::new(known), turn: AtomicUsize::new(0) })
+        Arc::new(Self {
+            floor: Floor::default(),
+            run,
+            elsewhere,
+            known: RwLock::new(known),
+            turn: AtomicUsize::new(0),
+            renamed: Notify::new(),
+            turned: Notify::new(),
+        })
     }
 
     /// Takes a view over: its position, and which mirrors are in service.
@@ -90,10 +105,15 @@ impl Fleet {
                 next.push(Known { mirror: Mirror::new(name, self.address_of(name)), in_view: false });
             }
         }
+        let mut is_renamed = false;
         for one in &mut next {
-            one.in_view = in_view(one.mirror.name());
+            let before = std::mem::replace(&mut one.in_view, in_view(one.mirror.name()));
+            is_renamed |= one.in_view != before;
         }
         *known = next.into();
+        if is_renamed {
+            self.renamed.notify_one();
+        }
     }
 
     fn address_of(&self, name: &str) -> Address {
@@ -126,24 +146,34 @@ impl Fleet {
     /// Asks each mirror how it is, for ever.
     pub(crate) async fn probe(&self) {
         let mut missed: Vec<(String, u32)> = Vec::new();
+        let mut pause = PROBE_SOON;
         loop {
             let known = self.known();
             let asked = known.iter().map(|one| self.ask(&one.mirror));
             let answers = futures_util::future::join_all(asked).await;
+            let mut turned = false;
             for (one, answer) in known.iter().zip(answers) {
                 let name = one.mirror.name();
                 let before =
                     missed.iter().position(|(missing, _)| missing == name).map_or(0, |at| missed.swap_remove(at).1);
                 match answer {
-                    Some(health) => one.mirror.set_health(health),
-                    None if before > 0 => one.mirror.set_health(Health::Silent),
+                    Some(health) => turned |= one.mirror.set_health(health),
+                    None if before > 0 => turned |= one.mirror.set_health(Health::Silent),
                     None => {}
                 }
                 if answer.is_none() {
                     missed.push((name.to_owned(), before.saturating_add(1)));
                 }
             }
-            tokio::time::sleep(PROBE_EVERY).await;
+            if turned {
+                self.turned.notify_one();
+            }
+            // Silence is judged by misses a second apart.
+            let is_awaited = |one: &Known| one.in_view && one.mirror.health() == Health::Lapsed;
+            pause = if known.iter().any(is_awaited) { (pause * 2).min(PROBE_EVERY) } else { PROBE_EVERY };
+            if timeout(pause, self.renamed.notified()).await.is_ok() {
+                pause = PROBE_SOON;
+            }
         }
     }
 

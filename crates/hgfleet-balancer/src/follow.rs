@@ -68,7 +68,10 @@ impl Following {
                 reported = Some(Instant::now());
             }
             let told = self.told.load(Ordering::Relaxed);
-            sleep(if told { POLL_TOLD } else { self.poll }).await;
+            let pause = if told { POLL_TOLD } else { self.poll };
+            if timeout(pause, self.fleet.turned.notified()).await.is_ok() {
+                reported = None;
+            }
         }
     }
 

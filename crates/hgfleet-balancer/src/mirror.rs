@@ -100,13 +100,14 @@ impl Mirror {
         }
     }
 
-    /// Takes note of how it is; requests that wait for a silent mirror turn elsewhere.
-    pub(crate) fn set_health(&self, health: Health) {
+    /// Takes note of how it is, and returns whether that is news; requests that wait for a silent mirror turn elsewhere.
+    pub(crate) fn set_health(&self, health: Health) -> bool {
         let before = self.health.swap(health as u8, Ordering::Relaxed);
         if before != health as u8 {
             tracing::info!(mirror = self.name, ?health, "mirror's health has changed");
         }
         self.silent.send_if_modified(|silent| std::mem::replace(silent, health == Health::Silent) != *silent);
+        before != health as u8
     }
 
     /// Sends a request, over a kept connection if there is one, and waits for the reply's head.

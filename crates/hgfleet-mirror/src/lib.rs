@@ -115,6 +115,7 @@ pub async fn run(options: MirrorOptions, shutdown: impl Future<Output = ()> + Se
         service: Mutex::new(service),
         draining: Default::default(),
         leaving: Default::default(),
+        turned: Default::default(),
         left: Default::default(),
         master: Default::default(),
         left_out: Default::default(),

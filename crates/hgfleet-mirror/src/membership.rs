@@ -52,6 +52,8 @@ pub(crate) struct Membership {
     pub(crate) draining: AtomicBool,
     pub(crate) leaving: Notify,
     pub(crate) left: Notify,
+    /// It serves since now, or serves no more.
+    pub(crate) turned: Notify,
     /// The master, as the log last named it.
     pub(crate) master: Mutex<Option<Holder>>,
     /// Why the master leaves this mirror out, and since when, while it does.
@@ -113,7 +115,8 @@ impl Membership {
         trouble.is_some_and(|(since, _)| since.elapsed() > PATIENCE)
     }
 
-    /// Says how this mirror is where `status` finds it without a master: in the log's folder, for ever.
+    /// Says how this mirror is where `status` finds it without a master: in the log's folder, for ever, and at once where
+    /// it begins to serve or no longer does.
     pub(crate) async fn report(&self) {
         loop {
             let Some(log) = self.standing.log() else {
@@ -123,7 +126,7 @@ impl Membership {
             if let Err(error) = log.put_heartbeat(self.member()).await {
                 tracing::debug!(%error, "the heartbeat could not be written");
             }
-            sleep(self.heartbeat).await;
+            let _ = timeout(self.heartbeat, self.turned.notified()).await;
         }
     }
 
@@ -143,7 +146,14 @@ impl Membership {
             while let Some(message) = stream::read_async(&mut input).await? {
                 if let Down::DigestWanted { number, repository } = message {
                     self.find_digest(number, repository, answers.clone());
-                } else if let Some(answer) = self.hear(message)
+                    continue;
+                }
+                let served = self.in_service();
+                let answer = self.hear(message);
+                if self.in_service() != served {
+                    self.turned.notify_one();
+                }
+                if let Some(answer) = answer
                     && answers.send(answer).await.is_err()
                 {
                     break;
