@@ -5,23 +5,23 @@
 //! sequence. A start therefore finds either all of it, or nothing of it but folders that have moved already; the record
 //! then comes again in the normal way, and looks where they are.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::PoisonError;
 use std::time::Duration;
 
-use hg_store::apply::{ApplyMode, Directories, LockScope, StoreLock, apply_locked};
-use hg_store::digest::{DigestUpdate, state_files};
+use hg_store::apply::{ApplyMode, LockScope, StoreLock, apply_locked};
+use hg_store::digest::DigestUpdate;
 use hgfleet_log::{Body, Record, RepositoryName, Sequence, StoreKind, StoreRecord};
-use rustix::fs::OFlags;
 
 use crate::alter::{Obstacle, at, grown, parse};
+use crate::copy::copy_store;
 use crate::replica::{Inner, Outcome, Replica};
 use crate::repository::{Entry, Writer};
 use crate::state::{Advance, DeletedRow, RepositoryRow, ServerRow, Settled};
 use crate::{DeletedRepository, ReplicaError};
 
-/// How often it is looked whether the records before a barrier are applied.
-const LOOK_EVERY: Duration = Duration::from_millis(2);
+/// How often it is looked whether the disk still takes what is applied, while a barrier waits for the records before it.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
 
 impl Replica {
     /// Returns the repositories that were deleted and are kept aside, the oldest first.
@@ -62,7 +62,7 @@ impl Replica {
         let (entry, _) = inner.readable(name)?;
         let _writer = entry.writer();
         let folder = inner.folders.make_rewrite(number)?;
-        copy_state(&inner.hg(name), &folder.join(".hg"))?;
+        copy_store(&inner.hg(name), &folder.join(".hg"), || {})?;
         Ok(folder)
     }
 }
@@ -72,7 +72,8 @@ impl Inner {
     pub(crate) fn barrier(&self, record: &Record, change: &[u8]) -> Result<Outcome, ReplicaError> {
         let sequence = record.sequence;
         loop {
-            let position = self.known().positions.position();
+            let known = self.known();
+            let position = known.positions.position();
             if position >= Some(sequence) {
                 return Ok(Outcome::Already);
             }
@@ -80,7 +81,7 @@ impl Inner {
                 break;
             }
             self.volatile.check()?;
-            std::thread::sleep(LOOK_EVERY);
+            drop(self.applied.wait_timeout(known, LOOK_EVERY));
         }
         self.sync()?;
         self.apply_barrier(record, change)
@@ -136,7 +137,7 @@ impl Inner {
         self.folders.sync()?;
         let row = DeletedRow { sequence, name: name.clone(), digest: record.before, at_ms };
         self.settle(sequence, &Settled::Deleted { id: entry.id, row })?;
-        self.entries.write().unwrap_or_else(PoisonError::into_inner).remove(name);
+        self.remove(name);
         self.known().positions.forget(name);
         self.stop("done");
         Ok(Outcome::Applied)
@@ -250,7 +251,7 @@ impl Inner {
         let renamed =
             Settled::Renamed { id: entry.id, name: to, created: sequence, applied, quarantine: quarantine.as_deref() };
         self.settle(sequence, &renamed)?;
-        let now = Entry::new(RepositoryRow {
+        let row = RepositoryRow {
             id: entry.id,
             name: to.clone(),
             created: sequence,
@@ -264,12 +265,8 @@ impl Inner {
             bytes: current.bytes,
             tree: None,
             scrubbed_ms: Some(entry.scrubbed_ms.load(std::sync::atomic::Ordering::Relaxed)),
-        });
-        {
-            let mut entries = self.entries.write().unwrap_or_else(PoisonError::into_inner);
-            entries.remove(from);
-            entries.insert(to.clone(), now.into());
-        }
+        };
+        self.put(row, Some(from));
         self.stop("done");
         Ok(match quarantine {
             Some(reason) => Outcome::Quarantined(reason),
@@ -333,7 +330,7 @@ impl Inner {
                 let change = parse(record, bytes).map_err(at(sequence))?;
                 let made = self.folders.make(sequence).map_err(at(sequence))?;
                 let new = made.join(".hg");
-                copy_state(&hg, &new).map_err(at(sequence))?;
+                copy_store(&hg, &new, || {}).map_err(at(sequence))?;
                 let lock = StoreLock::acquire(&new, LockScope::All, Duration::ZERO).map_err(at(sequence))?;
                 apply_locked(&lock, &change, ApplyMode::Normal).map_err(at(sequence))?;
                 drop(lock);
@@ -364,19 +361,4 @@ impl Inner {
         self.volatile.publish(server.durable);
         Ok(id)
     }
-}
-
-/// Copies the files that are a store's state; where the file system can, they share their blocks.
-pub(crate) fn copy_state(from: &Path, to: &Path) -> Result<(), ReplicaError> {
-    let shown = |path: &[u8]| PathBuf::from(path.escape_ascii().to_string());
-    let (mut old, mut new) = (
-        Directories::open(from).map_err(ReplicaError::io("open", from))?,
-        Directories::open(to).map_err(ReplicaError::io("open", to))?,
-    );
-    for path in state_files(from)? {
-        let file = old.file(&path, OFlags::RDONLY).map_err(ReplicaError::io("open", &shown(&path)))?;
-        let copied = file.map_or(Ok(0), |mut file| std::io::copy(&mut file, &mut new.create(&path)?));
-        copied.map_err(ReplicaError::io("copy", &shown(&path)))?;
-    }
-    Ok(())
 }

@@ -49,7 +49,7 @@ impl Replica {
                 tracing::info!(repository = entry.name.as_str(), "a record that this server never saw deleted it");
                 inner.folders.set_aside(&entry.name, to.sequence, false)?;
                 inner.state.delete(entry.id)?;
-                inner.entries.write().unwrap_or_else(PoisonError::into_inner).remove(&entry.name);
+                inner.remove(&entry.name);
                 inner.known().positions.forget(&entry.name);
             }
         }

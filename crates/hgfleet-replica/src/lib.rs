@@ -37,6 +37,7 @@
 
 mod alter;
 mod barrier;
+mod copy;
 mod error;
 mod exchange;
 mod folders;

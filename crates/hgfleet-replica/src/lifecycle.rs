@@ -1,7 +1,7 @@
 //! Records by which a repository begins to exist.
 
 use std::path::PathBuf;
-use std::sync::{Arc, PoisonError};
+use std::sync::PoisonError;
 use std::time::Duration;
 
 use hg_store::Repository;
@@ -12,7 +12,6 @@ use hgfleet_log::{RepositoryName, Sequence, StoreRecord};
 use crate::ReplicaError;
 use crate::alter::{Obstacle, at, grown, parse};
 use crate::replica::{Inner, Outcome};
-use crate::repository::Entry;
 use crate::state::{Advance, RepositoryRow};
 
 impl Inner {
@@ -106,7 +105,7 @@ impl Inner {
         durable: Option<Sequence>,
         quarantine: Option<String>,
     ) {
-        let entry = Arc::new(Entry::new(RepositoryRow {
+        let row = RepositoryRow {
             id: kept.id,
             name: name.clone(),
             created,
@@ -120,9 +119,8 @@ impl Inner {
             bytes: kept.bytes,
             scrubbed_ms: None,
             tree: None,
-        }));
-        let mut entries = self.entries.write().unwrap_or_else(PoisonError::into_inner);
-        entries.insert(entry.name.clone(), entry);
+        };
+        self.put(row, None);
     }
 
     /// Keeps that there should be a repository which could not be made.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock};
 
 use hg_store::change::ChangeRef;
 use hg_store::digest::DigestUpdate;
@@ -12,8 +12,8 @@ use hgfleet_log::{Body, ChainHash, Incarnation, LogId, Record, RepositoryName, S
 
 use crate::folders::Folders;
 use crate::position::Positions;
-use crate::repository::{Computed, Current, Entry};
-use crate::state::{ServerRow, StateFile};
+use crate::repository::{Computed, Current, Entry, Totals};
+use crate::state::{RepositoryRow, ServerRow, StateFile};
 use crate::sync::{Syncer, Volatile};
 use crate::{ReplicaError, RepositorySnapshot, RepositoryStatus};
 
@@ -48,9 +48,12 @@ pub(crate) struct Inner {
     incarnation: Incarnation,
     pub(crate) same_boot: AtomicBool,
     pub(crate) entries: RwLock<BTreeMap<RepositoryName, Arc<Entry>>>,
+    pub(crate) totals: Arc<Totals>,
     /// Held while repositories come and go.
     pub(crate) names: Mutex<()>,
     pub(crate) known: Mutex<Known>,
+    /// One more record is applied.
+    pub(crate) applied: Condvar,
     pub(crate) volatile: Volatile,
     recovered: AtomicBool,
     /// Counts requests for shared snapshots.
@@ -80,12 +83,14 @@ impl Replica {
     }
 
     pub(crate) fn of(folders: Folders, state: StateFile, server: ServerRow) -> Result<Self, ReplicaError> {
-        let entries = state.repositories()?.into_iter().map(|row| (row.name.clone(), Arc::new(Entry::new(row))));
+        let totals = Arc::new(Totals::default());
+        let rows = state.repositories()?;
         let inner = Arc::new(Inner {
             folders,
             incarnation: server.incarnation,
             same_boot: AtomicBool::new(server.same_boot),
-            entries: RwLock::new(entries.collect()),
+            entries: RwLock::default(),
+            totals,
             state,
             names: Mutex::new(()),
             known: Mutex::new(Known {
@@ -94,11 +99,13 @@ impl Replica {
                 // What was applied above that is applied already, when its records come again.
                 positions: Positions::new(server.durable),
             }),
+            applied: Condvar::new(),
             volatile: Volatile::default(),
             recovered: AtomicBool::new(false),
             clock: AtomicU64::new(1),
             open: Mutex::default(),
         });
+        rows.into_iter().for_each(|row| inner.put(row, None));
         inner.volatile.publish(server.durable);
         let syncer = Syncer::start(inner.clone());
         Ok(Self { inner, _syncer: syncer })
@@ -149,6 +156,9 @@ impl Replica {
 
     /// Returns the repositories in quarantine, by name, with the reasons.
     pub fn quarantined(&self) -> Vec<(RepositoryName, String)> {
+        if self.inner.totals.quarantined.load(Ordering::Relaxed) == 0 {
+            return Vec::new();
+        }
         let entries = self.inner.entries.read().unwrap_or_else(PoisonError::into_inner);
         let quarantined = |entry: &Arc<Entry>| Some((entry.name.clone(), entry.current().quarantine.clone()?));
         entries.values().filter_map(quarantined).collect()
@@ -268,8 +278,7 @@ impl Replica {
 
     /// Returns how many bytes the stores have, of files that count for their digests; as kept, nothing is read.
     pub fn store_bytes(&self) -> u64 {
-        let entries = self.inner.entries.read().unwrap_or_else(PoisonError::into_inner);
-        entries.values().map(|entry| entry.current().bytes).sum()
+        self.inner.totals.bytes.load(Ordering::Relaxed)
     }
 
     /// Returns how many bytes are free on the disk that the stores are on, for who is not the system's administrator.
@@ -296,6 +305,21 @@ impl Inner {
 
     pub(crate) fn entry(&self, name: &RepositoryName) -> Option<Arc<Entry>> {
         self.entries.read().unwrap_or_else(PoisonError::into_inner).get(name).cloned()
+    }
+
+    /// Makes a repository one of this server's, in the place of the one with its name and of `instead`.
+    pub(crate) fn put(&self, row: RepositoryRow, instead: Option<&RepositoryName>) {
+        let entry = Arc::new(Entry::new(row, &self.totals));
+        let mut entries = self.entries.write().unwrap_or_else(PoisonError::into_inner);
+        let left = [instead.and_then(|name| entries.remove(name)), entries.insert(entry.name.clone(), entry.clone())];
+        left.into_iter().flatten().for_each(|entry| entry.count(false));
+        entry.count(true);
+    }
+
+    /// It is no repository of this server's any more.
+    pub(crate) fn remove(&self, name: &RepositoryName) {
+        let left = self.entries.write().unwrap_or_else(PoisonError::into_inner).remove(name);
+        left.into_iter().for_each(|entry| entry.count(false));
     }
 
     /// Returns all repositories, by name.
@@ -349,6 +373,7 @@ impl Inner {
     /// Nothing is left to do for a record.
     pub(crate) fn done(&self, sequence: Sequence) {
         self.known().positions.done(sequence);
+        self.applied.notify_all();
         self.volatile.wake();
     }
 

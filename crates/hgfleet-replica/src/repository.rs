@@ -1,6 +1,6 @@
 //! One repository in memory.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use hg_store::apply::StoreStat;
@@ -17,7 +17,8 @@ pub(crate) struct Entry {
     pub(crate) created: Sequence,
     /// Held by who alters the store.
     writer: Mutex<Writer>,
-    current: RwLock<Arc<Current>>,
+    shown: RwLock<Shown>,
+    totals: Arc<Totals>,
     /// Held by who opens the folder, so that it is still the one that this entry is of; and by who moves it.
     pub(crate) place: RwLock<()>,
     /// The store, opened when first asked for.
@@ -28,6 +29,21 @@ pub(crate) struct Entry {
     pub(crate) is_indexed: AtomicBool,
     /// When all files were last read and found to be as kept: Unix time in milliseconds; 0, never.
     pub(crate) scrubbed_ms: AtomicU64,
+}
+
+/// Sums over a server's repositories, so that nobody has to look at ten thousand of them for a sign of life.
+#[derive(Debug, Default)]
+pub(crate) struct Totals {
+    /// Bytes of all files that count for digests.
+    pub(crate) bytes: AtomicU64,
+    /// Repositories that are neither read nor written.
+    pub(crate) quarantined: AtomicUsize,
+}
+
+struct Shown {
+    current: Arc<Current>,
+    /// It is among the server's repositories, and counted in its [`Totals`].
+    is_counted: bool,
 }
 
 /// What only the writer needs.
@@ -71,7 +87,7 @@ pub(crate) struct Opened {
 }
 
 impl Entry {
-    pub(crate) fn new(row: RepositoryRow) -> Self {
+    pub(crate) fn new(row: RepositoryRow, totals: &Arc<Totals>) -> Self {
         let RepositoryRow {
             id, name, created, sequence, intent, durable, digest, state, stat, quarantine, tree, ..
         } = row;
@@ -81,7 +97,8 @@ impl Entry {
             id,
             created,
             writer: Mutex::new(Writer { stat, intent, durable, computed: None }),
-            current: RwLock::new(Arc::new(current)),
+            shown: RwLock::new(Shown { current: Arc::new(current), is_counted: false }),
+            totals: totals.clone(),
             place: RwLock::new(()),
             scrubbed_ms: AtomicU64::new(row.scrubbed_ms.unwrap_or(0)),
             repository: Mutex::default(),
@@ -95,7 +112,7 @@ impl Entry {
     }
 
     pub(crate) fn current(&self) -> Arc<Current> {
-        self.current.read().unwrap_or_else(PoisonError::into_inner).clone()
+        self.shown.read().unwrap_or_else(PoisonError::into_inner).current.clone()
     }
 
     /// Returns the older tree of a shared volume in which it lies; none where it lies in the server's folder.
@@ -137,7 +154,34 @@ impl Entry {
     }
 
     fn set(&self, current: Current) {
-        *self.current.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(current);
+        let mut shown = self.shown.write().unwrap_or_else(PoisonError::into_inner);
+        if shown.is_counted {
+            self.totals.add(&current);
+            self.totals.take(&shown.current);
+        }
+        shown.current = Arc::new(current);
+    }
+
+    /// It is one of the server's repositories from now on, or no more.
+    pub(crate) fn count(&self, is_counted: bool) {
+        let mut shown = self.shown.write().unwrap_or_else(PoisonError::into_inner);
+        match (std::mem::replace(&mut shown.is_counted, is_counted), is_counted) {
+            (false, true) => self.totals.add(&shown.current),
+            (true, false) => self.totals.take(&shown.current),
+            _ => {}
+        }
+    }
+}
+
+impl Totals {
+    fn add(&self, current: &Current) {
+        self.bytes.fetch_add(current.bytes, Ordering::Relaxed);
+        self.quarantined.fetch_add(usize::from(current.quarantine.is_some()), Ordering::Relaxed);
+    }
+
+    fn take(&self, current: &Current) {
+        self.bytes.fetch_sub(current.bytes, Ordering::Relaxed);
+        self.quarantined.fetch_sub(usize::from(current.quarantine.is_some()), Ordering::Relaxed);
     }
 }
 

@@ -1,17 +1,16 @@
 //! A repository that lies in an older tree of a shared volume is copied before the first byte is written to it.
 
 use std::collections::BTreeMap;
-use std::ffi::OsStr;
 use std::fs;
 use std::io::ErrorKind;
-use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use hg_store::apply::StoreStat;
-use hg_store::digest::{digest_of_store, state_files};
+use hg_store::digest::digest_of_store;
 use hgfleet_log::RepositoryName;
 
 use crate::ReplicaError;
+use crate::copy::copy_store;
 use crate::folders::Folders;
 use crate::replica::{Inner, Replica};
 use crate::repository::{Entry, Writer};
@@ -131,17 +130,7 @@ impl Inner {
     fn copy_files(&self, entry: &Entry, tree: u64) -> Result<(), ReplicaError> {
         let from = self.folders.in_tree(tree, &entry.name).join(".hg");
         let made = self.folders.make(entry.created)?;
-        let to = made.join(".hg");
-        for path in state_files(&from)? {
-            let path = Path::new(OsStr::from_bytes(&path));
-            let target = to.join(path);
-            if let Some(parent) = target.parent() {
-                fs::create_dir_all(parent).map_err(ReplicaError::io("create", parent))?;
-            }
-            // The system shares the blocks, or lets the server of the volume copy, where that can be.
-            fs::copy(from.join(path), &target).map_err(ReplicaError::io("copy", &from.join(path)))?;
-            self.stop("copying");
-        }
+        copy_store(&from, &made.join(".hg"), || self.stop("copying"))?;
         self.folders.place_over(&made, &entry.name)?;
         self.folders.sync()
     }

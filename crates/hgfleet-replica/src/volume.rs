@@ -173,7 +173,7 @@ impl Volume {
         remove(&making)?;
         fs::create_dir(&making).map_err(ReplicaError::io("create", &making))?;
         if let Some(from) = from {
-            copy_state(&self.tree(from), &making)?;
+            copy_state_file(&self.tree(from), &making)?;
         }
         let (state, _) = StateFile::open_alone(&making)?;
         if let Some(from) = from {
@@ -280,7 +280,7 @@ impl Volume {
 /// only when all of it is in the file. So a copy of the file is whole together with a log that was read before and after it
 /// and has the same salts: whatever of the file was new is in the log as well. The log's own checksums say up to where it was
 /// written. A state that is a little old is made up for by the redo.
-fn copy_state(from: &Path, to: &Path) -> Result<(), ReplicaError> {
+fn copy_state_file(from: &Path, to: &Path) -> Result<(), ReplicaError> {
     let wal = |dir: &Path| dir.join(format!("{}-wal", state::FILE));
     for _ in 0..STATE_TRIES_MAX {
         let before = salts(&wal(from))?;
