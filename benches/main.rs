@@ -12,6 +12,7 @@ mod push;
 mod replicate;
 mod start;
 mod takeover;
+mod verify;
 
 use input::Input;
 
@@ -19,12 +20,13 @@ use input::Input;
 type Benchmark = (&'static str, fn(&Input));
 
 /// All of them.
-const BENCHMARKS: [Benchmark; 7] = [
+const BENCHMARKS: [Benchmark; 8] = [
     ("start", start::run),
     ("clone", clone::run),
     ("prepare", prepare::run),
     ("push", push::run),
     ("replicate", replicate::run),
+    ("verify", verify::run),
     ("takeover", takeover::run),
     ("many", many::run),
 ];
