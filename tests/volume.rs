@@ -36,13 +36,29 @@ fn other(server: &str) -> &'static str {
 
 /// Stops the master in the middle of applying a push, which is in the log by then. Returns its name and process, and the client.
 fn stop_in_the_middle_of_an_apply(fleet: &Fleet, work: &str, name: &str) -> (String, u64, Child) {
+    loop {
+        let (first, pid, mut push) = stop_in_an_apply(fleet, work, name);
+        // Another of its threads may have been in the middle of writing to the log; then it would be ended, and never go on.
+        let locks = std::fs::read_to_string("/proc/locks").expect("readable");
+        let writing = format!(" {pid} ");
+        let is_its_write = |line: &str| line.contains(&writing) && line.ends_with(" 120 120");
+        if !locks.lines().any(is_its_write) {
+            return (first, pid, push);
+        }
+        wake(pid);
+        push.wait().expect("it ends");
+    }
+}
+
+fn stop_in_an_apply(fleet: &Fleet, work: &str, name: &str) -> (String, u64, Child) {
     let first = holder(fleet);
     let pid = fleet.server(&first)["pid"].as_u64().expect("a process");
     let step = fleet.path("stop-at").join(format!("{first}.apply.middle"));
     std::fs::write(&step, "STOP").expect("armed");
     let work = fleet.working_copy(work);
-    work.commit("a", format!("before {first} stopped\n"), "stopped");
-    work.commit("new/file", "new\n", "stopped");
+    let what = format!("{pid} at {:?}\n", Instant::now());
+    work.commit("a", format!("before {first} stopped, {what}"), "stopped");
+    work.commit("new/file", what, "stopped");
     let mut push = work.command(&["push", &fleet.ssh_url(name)]);
     // It ends when the master's process does, or has gone on.
     let push = push.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("pushes");

@@ -102,6 +102,7 @@ pub struct Fault {
 pub struct Injector<'a> {
     world: &'a World,
     mix: Vec<Kind>,
+    disks: Vec<&'static str>,
     recovery_max: Duration,
     chance: Chance,
     /// How many repositories were put into quarantine so far
@@ -109,11 +110,18 @@ pub struct Injector<'a> {
 }
 
 impl<'a> Injector<'a> {
-    /// Of these kinds. `recovery_max`: how long the fleet may take to be whole again.
-    pub fn new(world: &'a World, mix: &[(Kind, usize)], recovery_max: Duration, chance: Chance) -> Injector<'a> {
+    /// Of these kinds. `has_volume`: there is one that can be slow and full, too. `recovery_max`: how long the fleet may take to be whole again.
+    pub fn new(
+        world: &'a World,
+        mix: &[(Kind, usize)],
+        has_volume: bool,
+        recovery_max: Duration,
+        chance: Chance,
+    ) -> Injector<'a> {
         let possible = mix.iter().filter(|(kind, _)| SEES_ALL || !matches!(kind, Kind::FullDisk | Kind::PowerCut));
         let mix = possible.flat_map(|(kind, times)| std::iter::repeat_n(*kind, *times)).collect();
-        Injector { world, mix, recovery_max, chance, quarantines: 0 }
+        let disks = DISKS.into_iter().filter(|disk| has_volume || *disk != "volume").collect();
+        Injector { world, mix, disks, recovery_max, chance, quarantines: 0 }
     }
 
     /// Does the next fault, and waits until the fleet is whole again.
@@ -271,7 +279,7 @@ impl<'a> Injector<'a> {
     }
 
     fn slow_disk(&mut self) -> String {
-        let disk = *self.chance.pick(&DISKS);
+        let disk = *self.chance.pick(&self.disks);
         let by = self.chance.between(Duration::from_millis(100), Duration::from_millis(1500));
         let time = self.chance.between(Duration::from_secs(1), Duration::from_secs(6));
         self.world.machine.slow(disk, by);
@@ -282,7 +290,7 @@ impl<'a> Injector<'a> {
 
     /// Half of the time nobody is told before: somebody else takes the room.
     fn full_disk(&mut self) -> String {
-        let disk = *self.chance.pick(&DISKS);
+        let disk = *self.chance.pick(&self.disks);
         let (free, hidden) = (self.chance.below(200 << 10) as u64, self.chance.one_in(2));
         let time = self.chance.between(Duration::from_secs(1), Duration::from_secs(6));
         self.world.machine.fill(disk, free, hidden);
@@ -369,7 +377,8 @@ pub fn is_whole(fleet: &Fleet) -> bool {
     let is_well = |name: &&str| {
         let server = servers.iter().find(|server| server["name"] == *name);
         server.is_some_and(|server| {
-            server["state"] == "in-service" && server["reason"].as_str().is_none_or(str::is_empty)
+            let is_nothing = |reason: &str| reason.is_empty() || reason.starts_with("shared volume, tree ");
+            server["state"] == "in-service" && server["reason"].as_str().is_none_or(is_nothing)
         })
     };
     SERVERS.iter().all(is_well)

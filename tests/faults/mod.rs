@@ -150,6 +150,16 @@ struct Run<'a> {
     recovery_max: Duration,
     /// More for the fleet's environment
     environment: &'a [(&'a str, &'a str)],
+    stores: Stores,
+}
+
+/// Where a master and a standby have their stores.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stores {
+    /// Each on its own disk
+    Replicated,
+    /// In a volume that both see
+    SharedVolume,
 }
 
 impl Run<'_> {
@@ -170,7 +180,8 @@ impl Run<'_> {
                 world.fleet.end_supervisor();
             },
         };
-        let mut injector = Injector::new(&world, self.mix, self.recovery_max, chance.fork());
+        let has_volume = self.stores == Stores::SharedVolume;
+        let mut injector = Injector::new(&world, self.mix, has_volume, self.recovery_max, chance.fork());
         scene.play(&mut chance, &mut report, move || injector.inject(), each);
         scene.check(|ledger| {
             world.fleet.wait_until("nothing ails any server", is_whole);
@@ -183,10 +194,13 @@ impl Run<'_> {
     }
 
     fn world(&self) -> World {
-        let mut fleet = Fleet::start_with(&["standby"], "");
+        let mut fleet = match self.stores {
+            Stores::Replicated => Fleet::start_with(&["standby"], ""),
+            Stores::SharedVolume => Fleet::start_on_a_volume(&["standby"], |_| "keep_trees_seconds = 3\n".to_owned()),
+        };
         fleet.down();
         let steps = fleet.path("stop-at");
-        std::fs::create_dir(&steps).expect("made");
+        std::fs::create_dir_all(&steps).expect("made");
         let machine = Machine::new(&fleet.path("machine"), &fleet.path("data"), &steps);
         let of_machine = machine.environment();
         let mut environment = vec![("HGFLEET_STOP_AT", steps.to_str().expect("UTF-8"))];
@@ -212,7 +226,16 @@ const RECOVERY_MAX: Duration = Duration::from_secs(60);
 
 #[test]
 fn faults_while_clients_push_and_read_lose_nothing() {
-    let run = Run { seed: 1, faults: 10, mix: &ALL, recovery_max: RECOVERY_MAX, environment: &[] };
+    run_short(1, Stores::Replicated);
+}
+
+#[test]
+fn faults_on_a_shared_volume_lose_nothing() {
+    run_short(2, Stores::SharedVolume);
+}
+
+fn run_short(seed: u64, stores: Stores) {
+    let run = Run { seed, faults: 6, mix: &ALL, recovery_max: RECOVERY_MAX, environment: &[], stores };
     let report = run.run(|_| {});
     println!("{report}");
     report.assert_clean();
@@ -268,7 +291,9 @@ fn many_faults_while_clients_push_and_read_lose_nothing() {
         mix.retain(|(kind, _)| kinds.split(',').any(|name| name == format!("{kind:?}")));
     }
     soak("faults-report.md", |seed, faults, each| {
-        let run = Run { seed, faults, mix: &mix, recovery_max: RECOVERY_MAX, environment: &[] };
+        // Every third fleet has a volume.
+        let stores = if seed % 3 == 0 { Stores::SharedVolume } else { Stores::Replicated };
+        let run = Run { seed, faults, mix: &mix, recovery_max: RECOVERY_MAX, environment: &[], stores };
         Some(run.run(each))
     });
 }

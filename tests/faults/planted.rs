@@ -4,7 +4,7 @@
 
 use super::injector::Kind::{self, *};
 use super::report::Report;
-use super::{RECOVERY_MAX, Run};
+use super::{RECOVERY_MAX, Run, Stores};
 use std::fmt::Write as _;
 
 /// Faults with one fleet, before everything is compared.
@@ -45,7 +45,14 @@ fn look_for(fault: &str, mix: &[(Kind, usize)]) -> Report {
     let mut all = Report::default();
     for seed in 1..=FLEETS {
         let environment = [("HGFLEET_PLANTED_FAULT", fault)];
-        let run = Run { seed, faults: FAULTS, mix, recovery_max: RECOVERY_MAX / 2, environment: &environment };
+        let run = Run {
+            seed,
+            faults: FAULTS,
+            mix,
+            recovery_max: RECOVERY_MAX / 2,
+            environment: &environment,
+            stores: Stores::Replicated,
+        };
         all.add(run.run(|_| {}));
         if !all.violations().is_empty() {
             break;

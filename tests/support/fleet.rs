@@ -61,8 +61,8 @@ impl Fleet {
     pub fn start_on_a_volume(standbys: &[&str], sections: impl FnOnce(&Path) -> String) -> Fleet {
         let mut fleet = Fleet::prepare(standbys);
         fleet.servers = ["volume", "mirror-1", "mirror-2"].map(str::to_owned).to_vec();
-        let volume = fleet.path("volume");
-        std::fs::create_dir(&volume).expect("made");
+        let volume = fleet.volume();
+        std::fs::create_dir_all(&volume).expect("made");
         let master = format!("[master]\nvolume = \"{}\"\n{}", volume.display(), sections(fleet.folder.path()));
         fleet.configure(standbys, &master);
         let steps = fleet.path("stop-at");
@@ -71,14 +71,19 @@ impl Fleet {
         fleet
     }
 
+    /// The folder that master and standby share, where they do.
+    pub fn volume(&self) -> PathBuf {
+        self.data().join("volume")
+    }
+
     /// The trees of the volume, the oldest first.
     pub fn trees(&self) -> Vec<u64> {
-        trees_of(&self.path("volume"))
+        trees_of(&self.volume())
     }
 
     /// Where a repository lies in a tree.
     pub fn in_tree(&self, tree: u64, name: &str) -> PathBuf {
-        self.path("volume").join(format!("e{tree}/repos")).join(name)
+        self.volume().join(format!("e{tree}/repos")).join(name)
     }
 
     /// Starts a fleet of which some folders are small disks. `None`, with the reason printed, where nothing may be mounted.
@@ -115,7 +120,7 @@ impl Fleet {
         let standbys = standbys.iter().map(|name| entry("standby", name));
         let mirrors = ["mirror-1", "mirror-2"].map(|name| entry("mirror", name));
         let text: String = [format!("{sections}\n")].into_iter().chain(standbys).chain(mirrors).collect();
-        std::fs::create_dir(self.data()).expect("made");
+        std::fs::create_dir_all(self.data()).expect("made");
         std::fs::write(self.data().join("hgfleet.toml"), text).expect("written");
     }
 

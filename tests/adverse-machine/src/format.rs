@@ -6,7 +6,7 @@ pub const FOLDER: &str = "ADVERSE_MACHINE";
 pub const ROOT: &str = "ADVERSE_ROOT";
 
 /// The folders below [`ROOT`] that are disks; other files are of no interest.
-pub const DISKS: [&str; 5] = ["master", "standby", "mirror-1", "mirror-2", "log"];
+pub const DISKS: [&str; 6] = ["master", "standby", "mirror-1", "mirror-2", "log", "volume"];
 
 /// Bytes of `control`: 64-bit words, little-endian.
 pub const CONTROL_BYTES: usize = 4096;
