@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hgfleet_directory::Directory;
-use hgfleet_log::{Epoch, Log, RecordId, RepositoryName, StoreKind};
+use hgfleet_log::{Epoch, Log, LogError, Member, RecordId, RepositoryName, ServerState, StoreKind};
 use hgfleet_replica::{ALTERED, Replica, ReplicaError, RepositorySnapshot};
 use hgfleet_resync::Resync;
 use tokio::sync::Mutex;
@@ -191,7 +191,8 @@ impl Master {
         })
     }
 
-    /// Takes a mirror out of service, or lets it in again; the former is done when this returns.
+    /// Takes a mirror out of service, which is done when this returns; or lets it in again, which it has heard by then. Either
+    /// outlives this server.
     pub(crate) async fn drain(&self, name: &str, drain: bool) -> Result<(), No> {
         let (answer, receiver) = tokio::sync::oneshot::channel();
         let _ = self.view.send(super::view::ViewInput::Drain { name: name.to_owned(), drain, answer });
@@ -199,18 +200,19 @@ impl Master {
             Ok(asked) => asked.map_err(No::refused)?,
             Err(_) => return Err(No::not_master()),
         }
-        if !drain {
-            return Ok(());
-        }
         let started = tokio::time::Instant::now();
         while started.elapsed() < DRAIN_WAIT {
-            let view = self.log.view().await.map_err(|error| No::failed(error.to_string()))?;
-            if !view.is_some_and(|view| view.mirrors.iter().any(|mirror| mirror.name == name)) {
+            let failed = |error: LogError| No::failed(error.to_string());
+            let view = self.log.view().await.map_err(failed)?;
+            let is_in_view = view.is_some_and(|view| view.mirrors.iter().any(|mirror| mirror.name == name));
+            let is_draining = |member: &Member| member.name == name && member.state == ServerState::Draining;
+            if is_in_view != drain || (!drain && !self.log.members().await.map_err(failed)?.iter().any(is_draining)) {
                 return Ok(());
             }
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
-        Err(No::failed(format!("{name} was asked to leave, and has not. Look at `hgfleet status`")))
+        let what = if drain { "leave" } else { "serve again" };
+        Err(No::failed(format!("{name} was asked to {what}, and has not answered. Look at `hgfleet status`")))
     }
 }
 
