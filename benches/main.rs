@@ -4,6 +4,7 @@
 //! (default `../shared/data` beside the checkout). Machines are noisy: each figure is the median of paired runs.
 
 mod clone;
+mod cluster;
 mod input;
 mod many;
 mod measure;

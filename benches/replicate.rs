@@ -1,13 +1,14 @@
 //! What a push takes with 2 and with 8 mirrors, with the log in a file and in three NATS servers; and how many pushes a fleet takes, against
 //! a master that has each of its mirrors pull over SSH.
 
+use crate::cluster::Cluster;
 use crate::input::{Input, text};
 use crate::measure::{HG, HGFLEET, command, median, on_path, stages, stock};
 use crate::push::Sshd;
 use crate::start::Fleet;
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 /// Pushes of which the median is taken.
@@ -17,60 +18,6 @@ const REPOSITORIES: usize = 8;
 const PUSHES_EACH: usize = 12;
 /// Mirrors of the fleet and of the peer.
 const MIRRORS: usize = 2;
-
-/// Three NATS servers of one cluster.
-struct Cluster {
-    servers: Vec<Child>,
-    urls: Vec<String>,
-}
-
-impl Cluster {
-    fn start(folder: &Path) -> Option<Cluster> {
-        let Some(program) = on_path("nats-server") else {
-            println!("NATS is left out: no nats-server on the PATH (`make client` gets it)");
-            return None;
-        };
-        let port =
-            || std::net::TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).expect("a free port").port();
-        let (clients, routes): (Vec<u16>, Vec<u16>) = (0..3).map(|_| (port(), port())).unzip();
-        let others: Vec<String> = routes.iter().map(|port| format!("\"nats://127.0.0.1:{port}\"")).collect();
-        let start = |n: usize| {
-            let own = folder.join(format!("nats-{n}"));
-            std::fs::create_dir_all(&own).expect("made");
-            let config = format!(
-                "server_name: n{n}\nlisten: \"127.0.0.1:{}\"\njetstream {{ store_dir: {:?}, sync_interval: always }}\n\
-                 cluster {{ name: bench, listen: \"127.0.0.1:{}\", routes: [{}] }}\n",
-                clients[n],
-                own.join("store"),
-                routes[n],
-                others.join(", ")
-            );
-            std::fs::write(own.join("nats.conf"), config).expect("written");
-            Command::new(&program)
-                .arg("-c")
-                .arg(own.join("nats.conf"))
-                .stderr(Stdio::null())
-                .spawn()
-                .expect("it starts")
-        };
-        let servers = (0..3).map(start).collect();
-        Some(Cluster { servers, urls: clients.iter().map(|port| format!("'nats://127.0.0.1:{port}'")).collect() })
-    }
-
-    /// The section of the configuration that has the log there.
-    fn section(&self) -> String {
-        format!("[log]\nbackend = 'jetstream'\nservers = [{}]\nreplicas = 3\n", self.urls.join(", "))
-    }
-}
-
-impl Drop for Cluster {
-    fn drop(&mut self) {
-        for server in &mut self.servers {
-            let _ = server.kill();
-            let _ = server.wait();
-        }
-    }
-}
 
 fn mirrors(count: usize) -> String {
     (1..=count).map(|n| format!("[[mirror]]\nname = 'mirror-{n}'\n")).collect()

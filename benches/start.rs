@@ -59,6 +59,13 @@ impl Fleet {
     }
 }
 
+impl Fleet {
+    /// The process that starts again whatever ends.
+    pub fn supervisor(&self) -> u32 {
+        self.process.id()
+    }
+}
+
 impl Drop for Fleet {
     fn drop(&mut self) {
         // What is ours ends with us; the roles end with their parent.

@@ -1,5 +1,6 @@
 //! From the death of the master to the next accepted push, and how long an orderly hand-over takes.
 
+use crate::cluster::Cluster;
 use crate::input::{Input, text};
 use crate::measure::{HG, HGFLEET, command, median, stock};
 use crate::start::{Fleet, status};
@@ -26,16 +27,24 @@ fn wait_until_whole(data: &Path) {
     }
 }
 
-/// Measures both, with the lease of the defaults.
+/// Measures both, with the lease of the defaults, and either kind of log.
 pub fn run(input: &Input) {
-    let (home, key) = input.home_with_key("home-takeover");
-    let data = input.scratch("takeover");
-    let sections = "[[standby]]\nname = 'standby-1'\n[[mirror]]\nname = 'mirror-1'\n[[mirror]]\nname = 'mirror-2'\n";
-    let fleet = Fleet::start_with(&data, &home, sections);
+    measure(input, "embedded log", "");
+    let folder = input.scratch("takeover-nats");
+    if let Some(cluster) = Cluster::start(&folder) {
+        measure(input, "three NATS servers", &cluster.section());
+    }
+}
+
+fn measure(input: &Input, what: &str, log: &str) {
+    let (home, key) = input.home_with_key(&format!("home-takeover-{}", log.len()));
+    let data = input.scratch(&format!("takeover-{}", log.len()));
+    let servers = "[[standby]]\nname = 'standby-1'\n[[mirror]]\nname = 'mirror-1'\n[[mirror]]\nname = 'mirror-2'\n";
+    let fleet = Fleet::start_with(&data, &home, &format!("{log}{servers}"));
     let hgfleet =
         |arguments: &[&str]| stock(HGFLEET, &[arguments, &["--config", text(&data.join("hgfleet.toml"))]].concat());
     hgfleet(&["repo", "create", "one"]);
-    let work = input.scratch("work-takeover");
+    let work = input.scratch(&format!("work-takeover-{}", log.len()));
     stock(HG, &["init", text(&work)]);
     let mut commits = 0;
     // Whether it was stored.
@@ -53,28 +62,36 @@ pub fn run(input: &Input) {
         said.status.success() || String::from_utf8_lossy(&said.stdout).contains("no changes found")
     };
     assert!(push(false), "a push goes through");
-    let mut times = Vec::new();
-    for _ in 0..RUNS {
-        wait_until_whole(&data);
-        let now = status(&data);
-        let holder = now["lease"]["holder"].as_str().expect("a master").to_owned();
-        let servers = now["servers"].as_array().expect("servers");
-        let pid =
-            servers.iter().find(|server| server["name"] == holder.as_str()).expect("the master")["pid"].to_string();
-        let begun = Instant::now();
-        stock("kill", &["-KILL", &pid]);
-        let mut again = false;
-        while !push(again) {
-            again = true;
-            assert!(begun.elapsed() < WAIT_MAX, "a push goes through");
+    let supervisor = fleet.supervisor().to_string();
+    for (restarted, how) in [(true, "started again at once"), (false, "and not started again")] {
+        let mut times = Vec::new();
+        for _ in 0..RUNS {
+            wait_until_whole(&data);
+            let now = status(&data);
+            let holder = now["lease"]["holder"].as_str().expect("a master").to_owned();
+            let servers = now["servers"].as_array().expect("servers");
+            let pid =
+                servers.iter().find(|server| server["name"] == holder.as_str()).expect("the master")["pid"].to_string();
+            if !restarted {
+                stock("kill", &["-STOP", &supervisor]);
+            }
+            let begun = Instant::now();
+            stock("kill", &["-KILL", &pid]);
+            let mut again = false;
+            while !push(again) {
+                again = true;
+                assert!(begun.elapsed() < WAIT_MAX, "a push goes through");
+            }
+            times.push(begun.elapsed().as_secs_f64());
+            stock("kill", &["-CONT", &supervisor]);
         }
-        times.push(begun.elapsed().as_secs_f64());
+        let longest = times.iter().copied().fold(0.0, f64::max);
+        println!(
+            "{what}: kill -9 of the master, {how}, to the next accepted push, lease 5 s: {:.1} s, longest {longest:.1} s \
+             (median of {RUNS})",
+            median(&times)
+        );
     }
-    let longest = times.iter().copied().fold(0.0, f64::max);
-    println!(
-        "kill -9 of the master to the next accepted push, lease 5 s: {:.1} s, longest {longest:.1} s (median of {RUNS})",
-        median(&times)
-    );
     let mut times = Vec::new();
     for _ in 0..RUNS {
         wait_until_whole(&data);
@@ -84,5 +101,5 @@ pub fn run(input: &Input) {
         assert!(push(false), "a push right after a hand-over goes through");
     }
     let longest = times.iter().copied().fold(0.0, f64::max);
-    println!("hgfleet failover: {:.0} ms, longest {longest:.0} ms (median of {RUNS})", median(&times));
+    println!("{what}: hgfleet failover: {:.0} ms, longest {longest:.0} ms (median of {RUNS})", median(&times));
 }
