@@ -194,9 +194,13 @@ impl Run<'_> {
     }
 
     fn world(&self) -> World {
+        // Every other log is trimmed all the time.
+        let log = if self.seed % 2 == 0 { "[log]\nretain_records = 5\ntrim_every_seconds = 1\n" } else { "" };
         let mut fleet = match self.stores {
-            Stores::Replicated => Fleet::start_with(&["standby"], ""),
-            Stores::SharedVolume => Fleet::start_on_a_volume(&["standby"], |_| "keep_trees_seconds = 3\n".to_owned()),
+            Stores::Replicated => Fleet::start_with(&["standby"], log),
+            Stores::SharedVolume => {
+                Fleet::start_on_a_volume(&["standby"], |_| format!("keep_trees_seconds = 3\n{log}"))
+            }
         };
         fleet.down();
         let steps = fleet.path("stop-at");
