@@ -19,7 +19,7 @@ pub use format::DISKS;
 use format::{CLOCK_WORD, CONTROL_BYTES, Entry, FOLDER, Kind, MAGIC, ROOT, free_word, hidden_word, slow_word};
 
 /// How long a killed process may take to be gone.
-const GONE_MAX: Duration = Duration::from_secs(10);
+const GONE_MAX: Duration = Duration::from_secs(60);
 
 /// What a power cut has taken.
 #[derive(Debug, Default, Clone, Copy)]
