@@ -7,7 +7,7 @@ use std::time::Duration;
 use rusqlite::limits::Limit;
 use rusqlite::{Connection, OpenFlags, OptionalExtension};
 
-use super::stopped::end_holders;
+use super::stopped::{WRITERS_AND_READERS, end_holders};
 use crate::ids::LogId;
 use crate::log::LogError;
 
@@ -251,7 +251,7 @@ pub(super) fn settle(place: &Place, connection: &Connection) -> Result<(), LogEr
         if busy == 0 {
             return Ok(());
         }
-        end_holders(place);
+        end_holders(place, &WRITERS_AND_READERS);
         std::thread::sleep(Duration::from_millis(100));
     }
     let busy = std::io::Error::from(std::io::ErrorKind::ResourceBusy);

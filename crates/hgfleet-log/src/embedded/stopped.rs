@@ -5,6 +5,7 @@
 //! way there is: it is ended, and what it had not committed is as if it had never been. Whoever supervises it starts it again.
 //! See `docs/decisions/2026-11-27-stopped-lock-holders.md`.
 
+use std::ops::RangeInclusive;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -14,9 +15,11 @@ use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
 use super::files::Place;
 
-/// The bytes of a `-shm` file that SQLite locks: to write, to checkpoint, to recover, to read
-/// (<https://www.sqlite.org/walformat.html>, "WAL Locks").
-const LOCKS: std::ops::RangeInclusive<u64> = 120..=127;
+/// The bytes of a `-shm` file that SQLite locks (<https://www.sqlite.org/walformat.html>, "WAL Locks"): to write, to checkpoint, to
+/// recover.
+pub(super) const WRITERS: RangeInclusive<u64> = 120..=122;
+/// The same, and those that who reads locks: a checkpoint of everything waits for these, too.
+pub(super) const WRITERS_AND_READERS: RangeInclusive<u64> = 120..=127;
 /// How long a lock is waited for before a look at who holds it.
 const WAIT: Duration = Duration::from_secs(1);
 /// How often a lock is waited for.
@@ -30,21 +33,23 @@ pub(super) fn begin<'a>(place: &Place, connection: &'a Connection) -> rusqlite::
     connection.busy_timeout(WAIT)?;
     for _ in 1..WAITS {
         match Transaction::new_unchecked(connection, TransactionBehavior::Immediate) {
-            Err(error) if error.sqlite_error_code() == Some(ErrorCode::DatabaseBusy) => end_holders(place),
+            Err(error) if error.sqlite_error_code() == Some(ErrorCode::DatabaseBusy) => {
+                end_holders(place, &WRITERS);
+            }
             begun => return begun,
         }
     }
     Transaction::new_unchecked(connection, TransactionBehavior::Immediate)
 }
 
-/// Ends those processes of this program that are stopped and hold a lock of this file.
-pub(super) fn end_holders(place: &Place) {
+/// Ends those processes of this program that are stopped and hold one of these locks of this file.
+pub(super) fn end_holders(place: &Place, locks: &RangeInclusive<u64>) {
     let mut shared_memory = place.0.clone().into_os_string();
     shared_memory.push("-shm");
     let shared_memory = PathBuf::from(shared_memory);
     let Ok(inode) = std::fs::metadata(&shared_memory).map(|metadata| metadata.ino()) else { return };
     let Ok(table) = std::fs::read_to_string("/proc/locks") else { return };
-    for pid in table.lines().filter_map(|line| holder(line, inode)) {
+    for pid in table.lines().filter_map(|line| holder(line, inode, locks)) {
         // Opened before it is looked at, so that it is the one that was looked at that ends.
         let Ok(process) = pidfd_open(pid, PidfdFlags::empty()) else { continue };
         let folder = PathBuf::from(format!("/proc/{}", pid.as_raw_nonzero()));
@@ -64,14 +69,14 @@ pub(super) fn end_holders(place: &Place) {
     }
 }
 
-/// Returns who holds the lock of a line of `/proc/locks` (proc_locks(5)), if it is one of ours on the file with this inode.
-fn holder(line: &str, inode: u64) -> Option<Pid> {
+/// Returns who holds the lock of a line of `/proc/locks` (proc_locks(5)), if it is one of these on the file with this inode.
+fn holder(line: &str, inode: u64, locks: &RangeInclusive<u64>) -> Option<Pid> {
     let mut words = line.split_whitespace().skip(1);
     let (kind, _, _, pid, file, first) =
         (words.next()?, words.next()?, words.next()?, words.next()?, words.next()?, words.next()?);
     let is_this = kind == "POSIX"
         && file.rsplit(':').next()?.parse() == Ok(inode)
-        && first.parse().is_ok_and(|first| LOCKS.contains(&first));
+        && first.parse().is_ok_and(|first| locks.contains(&first));
     // 0: of a process that can't be seen from here.
     is_this.then(|| pid.parse().ok().and_then(Pid::from_raw)).flatten()
 }
@@ -104,9 +109,12 @@ mod tests {
 
     #[test]
     fn the_holder_of_a_lock_is_found_by_file_and_byte() {
-        let found = |line| holder(line, 4711).map(Pid::as_raw_nonzero).map(std::num::NonZero::get);
+        let found =
+            |line| holder(line, 4711, &WRITERS_AND_READERS).map(Pid::as_raw_nonzero).map(std::num::NonZero::get);
         assert_eq!(found("3: POSIX  ADVISORY  WRITE 42 fe:00:4711 120 120"), Some(42));
-        assert_eq!(found("3: POSIX  ADVISORY  READ 43 fe:00:4711 123 123"), Some(43));
+        let reader = "3: POSIX  ADVISORY  READ 43 fe:00:4711 123 123";
+        assert_eq!(found(reader), Some(43));
+        assert_eq!(holder(reader, 4711, &WRITERS), None, "it keeps nobody from writing");
         for line in [
             "3: POSIX  ADVISORY  WRITE 42 fe:00:4712 120 120",
             "3: POSIX  ADVISORY  READ 42 fe:00:4711 128 128",
