@@ -195,7 +195,7 @@ impl Run<'_> {
 
     fn world(&self) -> World {
         // Every other log is trimmed all the time.
-        let log = if self.seed % 2 == 0 { "[log]\nretain_records = 5\ntrim_every_seconds = 1\n" } else { "" };
+        let log = if self.seed.is_multiple_of(2) { "[log]\nretain_records = 5\ntrim_every_seconds = 1\n" } else { "" };
         let mut fleet = match self.stores {
             Stores::Replicated => Fleet::start_with(&["standby"], log),
             Stores::SharedVolume => {
@@ -296,7 +296,7 @@ fn many_faults_while_clients_push_and_read_lose_nothing() {
     }
     soak("faults-report.md", |seed, faults, each| {
         // Every third fleet has a volume.
-        let stores = if seed % 3 == 0 { Stores::SharedVolume } else { Stores::Replicated };
+        let stores = if seed.is_multiple_of(3) { Stores::SharedVolume } else { Stores::Replicated };
         let run = Run { seed, faults, mix: &mix, recovery_max: RECOVERY_MAX, environment: &[], stores };
         Some(run.run(each))
     });
