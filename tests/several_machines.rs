@@ -49,11 +49,14 @@ impl Developer<'_> {
         door.hg(&["identify", "--id", &door.https_url(REPOSITORY)]).ok().out
     }
 
-    /// Panics unless both doors show what was pushed last, and every store is the same.
+    /// Waits until both doors show what was pushed last; panics unless every store is the same.
     #[track_caller]
     fn assert_one_picture(&self) {
         let tip = self.work.hg(&["identify", "--id"]).ok().out;
-        assert_eq!([self.tip_at(0), self.tip_at(1)], [tip.clone(), tip]);
+        // A push that was answered with `not yet visible everywhere` is visible a moment after the fleet is whole.
+        self.machines.wait_until("both doors show what was pushed last", |_| {
+            [self.tip_at(0), self.tip_at(1)].iter().all(|shown| *shown == tip)
+        });
         self.machines.assert_one_store(REPOSITORY);
     }
 }
