@@ -116,10 +116,12 @@ impl Members {
 
     /// Forgets servers that were silent for a day before this time (Unix, milliseconds).
     pub(super) fn forget_silent(&self, now_ms: u64) -> Result<(), LogError> {
-        self.connection
+        let failed = self.place.sqlite("write");
+        let transaction = begin(&self.place, &self.connection).map_err(&failed)?;
+        transaction
             .execute("DELETE FROM members WHERE at_ms < ?1", [Count::clamped(now_ms.saturating_sub(FORGET_AFTER_MS))])
-            .map_err(self.place.sqlite("write"))?;
-        Ok(())
+            .map_err(&failed)?;
+        transaction.commit().map_err(&failed)
     }
 
     pub(super) fn all(&self) -> Result<Vec<Member>, LogError> {

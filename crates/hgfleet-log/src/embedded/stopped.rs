@@ -31,15 +31,16 @@ const WAITS: usize = 5;
 /// As SQLite's; busy where another process writes for longer than [`WAITS`] times [`WAIT`]: nothing was begun then.
 pub(super) fn begin<'a>(place: &Place, connection: &'a Connection) -> rusqlite::Result<Transaction<'a>> {
     connection.busy_timeout(WAIT)?;
-    for _ in 1..WAITS {
+    let mut waits = 1;
+    loop {
         match Transaction::new_unchecked(connection, TransactionBehavior::Immediate) {
-            Err(error) if error.sqlite_error_code() == Some(ErrorCode::DatabaseBusy) => {
+            Err(error) if waits < WAITS && error.sqlite_error_code() == Some(ErrorCode::DatabaseBusy) => {
                 end_holders(place, &WRITERS);
+                waits += 1;
             }
             begun => return begun,
         }
     }
-    Transaction::new_unchecked(connection, TransactionBehavior::Immediate)
 }
 
 /// Ends those processes of this program that are stopped and hold one of these locks of this file.
