@@ -5,6 +5,7 @@ use super::machine::DISKS;
 use super::power;
 use super::world::World;
 use crate::support::fleet::Fleet;
+use crate::support::status::nothing_ails;
 use crate::support::steps::{MASTER_STEPS, MIRROR_STEPS, SESSION_STEPS, TAKEOVER_STEPS, reach};
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -102,6 +103,7 @@ pub struct Fault {
 pub struct Injector<'a> {
     world: &'a World,
     mix: Vec<Kind>,
+    /// Those that this fleet has
     disks: Vec<&'static str>,
     recovery_max: Duration,
     chance: Chance,
@@ -110,17 +112,11 @@ pub struct Injector<'a> {
 }
 
 impl<'a> Injector<'a> {
-    /// Of these kinds. `has_volume`: there is one that can be slow and full, too. `recovery_max`: how long the fleet may take to be whole again.
-    pub fn new(
-        world: &'a World,
-        mix: &[(Kind, usize)],
-        has_volume: bool,
-        recovery_max: Duration,
-        chance: Chance,
-    ) -> Injector<'a> {
+    /// Of these kinds. `recovery_max`: how long the fleet may take to be whole again.
+    pub fn new(world: &'a World, mix: &[(Kind, usize)], recovery_max: Duration, chance: Chance) -> Injector<'a> {
         let possible = mix.iter().filter(|(kind, _)| SEES_ALL || !matches!(kind, Kind::FullDisk | Kind::PowerCut));
         let mix = possible.flat_map(|(kind, times)| std::iter::repeat_n(*kind, *times)).collect();
-        let disks = DISKS.into_iter().filter(|disk| has_volume || *disk != "volume").collect();
+        let disks = DISKS.into_iter().filter(|disk| world.fleet.data().join(disk).exists()).collect();
         Injector { world, mix, disks, recovery_max, chance, quarantines: 0 }
     }
 
@@ -372,14 +368,5 @@ impl Drop for Injector<'_> {
 
 /// All servers are in service, and nothing ails them.
 pub fn is_whole(fleet: &Fleet) -> bool {
-    let status = fleet.status();
-    let servers = status["servers"].as_array().map_or(&[][..], Vec::as_slice);
-    let is_well = |name: &&str| {
-        let server = servers.iter().find(|server| server["name"] == *name);
-        server.is_some_and(|server| {
-            let is_nothing = |reason: &str| reason.is_empty() || reason.starts_with("shared volume, tree ");
-            server["state"] == "in-service" && server["reason"].as_str().is_none_or(is_nothing)
-        })
-    };
-    SERVERS.iter().all(is_well)
+    nothing_ails(&fleet.status(), SERVERS)
 }

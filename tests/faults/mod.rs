@@ -154,7 +154,7 @@ struct Run<'a> {
 }
 
 /// Where a master and a standby have their stores.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy)]
 enum Stores {
     /// Each on its own disk
     Replicated,
@@ -180,8 +180,7 @@ impl Run<'_> {
                 world.fleet.end_supervisor();
             },
         };
-        let has_volume = self.stores == Stores::SharedVolume;
-        let mut injector = Injector::new(&world, self.mix, has_volume, self.recovery_max, chance.fork());
+        let mut injector = Injector::new(&world, self.mix, self.recovery_max, chance.fork());
         scene.play(&mut chance, &mut report, move || injector.inject(), each);
         scene.check(|ledger| {
             world.fleet.wait_until("nothing ails any server", is_whole);

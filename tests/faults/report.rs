@@ -57,6 +57,7 @@ impl Report {
     #[track_caller]
     pub fn assert_clean(&self) {
         assert!(self.violations.is_empty(), "{self}");
+        // On a machine that is busy with more than one fleet there are more faults than pushes.
         assert!(
             2 * self.stored >= self.faults.len() && self.answered > self.faults.len(),
             "too little went on: {self}"

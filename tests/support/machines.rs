@@ -7,6 +7,7 @@ use super::guide::Guide;
 use super::nats;
 use super::network::Network;
 use super::run::{Said, run};
+use super::status::nothing_ails;
 use super::store;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -221,16 +222,7 @@ impl Machines {
 
     /// Whether every server is in service, and nothing ails any, as a machine sees it.
     pub fn is_whole(&self, machine: &str) -> bool {
-        let status = self.status(machine);
-        let servers = status["servers"].as_array().map_or(&[][..], Vec::as_slice);
-        SERVERS.iter().all(|(name, _)| {
-            let server = servers.iter().find(|server| server["name"] == *name);
-            server.is_some_and(|server| {
-                // A master on a shared volume says there how its stores lie.
-                let reason = server["reason"].as_str().unwrap_or_default();
-                server["state"] == "in-service" && (reason.is_empty() || reason.starts_with("shared volume"))
-            })
-        })
+        nothing_ails(&self.status(machine), SERVERS.map(|(name, _)| name))
     }
 
     /// Waits until every server is in service.

@@ -9,5 +9,6 @@ pub mod machines;
 pub mod nats;
 pub mod network;
 pub mod run;
+pub mod status;
 pub mod steps;
 pub mod store;
