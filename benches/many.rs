@@ -2,7 +2,7 @@
 
 use crate::input::{Input, text};
 use crate::measure::{HG, HGFLEET, cpu_milliseconds, median, milliseconds, stock};
-use crate::start::{Fleet, status};
+use crate::start::{Fleet, status, wait_until_applied};
 use std::time::{Duration, Instant};
 
 const REPOSITORIES: usize = 10_000;
@@ -31,18 +31,7 @@ pub fn run(input: &Input) {
     let import = milliseconds(|| stock(HGFLEET, &["repo", "import", text(&folder), "--config", text(&config)]));
     println!("repo import of {REPOSITORIES} repositories: {:.0} s", import / 1000.0);
     let begun = Instant::now();
-    loop {
-        let now = status(&data);
-        let servers = now["servers"].as_array().cloned().unwrap_or_default();
-        let behind = servers
-            .iter()
-            .filter(|server| server["role"] != "balancer" && server["position"] != now["log"]["sequence"]);
-        if !servers.is_empty() && behind.count() == 0 {
-            break;
-        }
-        assert!(begun.elapsed() < Duration::from_secs(600), "{now:#}");
-        std::thread::sleep(Duration::from_millis(200));
-    }
+    wait_until_applied(&data);
     println!("the mirrors have them {:.1} s later", begun.elapsed().as_secs_f64());
     let times: Vec<f64> =
         (0..RUNS).map(|_| milliseconds(|| stock(HGFLEET, &["status", "--json", "--config", text(&config)]))).collect();

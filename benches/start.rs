@@ -4,8 +4,11 @@ use crate::input::{Input, text};
 use crate::measure::{HGFLEET, command, median, milliseconds};
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Stdio};
+use std::time::{Duration, Instant};
 
 const RUNS: usize = 5;
+/// How long servers may take to apply what the log has.
+const APPLIED_MAX: Duration = Duration::from_secs(600);
 
 /// A fleet on free ports in a folder.
 pub struct Fleet {
@@ -57,9 +60,7 @@ impl Fleet {
         }
         Fleet { process, ssh_port }
     }
-}
 
-impl Fleet {
     /// The process that starts again whatever ends.
     pub fn supervisor(&self) -> u32 {
         self.process.id()
@@ -86,6 +87,23 @@ pub fn run(input: &Input) {
             })
             .collect();
         println!("{what} to ready: {:.0} ms (median of {RUNS})", median(&times));
+    }
+}
+
+/// Waits until every server has the log's last record.
+pub fn wait_until_applied(data: &std::path::Path) {
+    let begun = Instant::now();
+    loop {
+        let now = status(data);
+        let servers = now["servers"].as_array().cloned().unwrap_or_default();
+        let behind = servers
+            .iter()
+            .filter(|server| server["role"] != "balancer" && server["position"] != now["log"]["sequence"]);
+        if !servers.is_empty() && behind.count() == 0 {
+            return;
+        }
+        assert!(begun.elapsed() < APPLIED_MAX, "{now:#}");
+        std::thread::sleep(Duration::from_millis(200));
     }
 }
 

@@ -29,22 +29,22 @@ fn wait_until_whole(data: &Path) {
 
 /// Measures both, with the lease of the defaults, and either kind of log.
 pub fn run(input: &Input) {
-    measure(input, "embedded log", "");
-    let folder = input.scratch("takeover-nats");
+    measure(input, "embedded", "");
+    let folder = input.scratch("takeover-cluster");
     if let Some(cluster) = Cluster::start(&folder) {
-        measure(input, "three NATS servers", &cluster.section());
+        measure(input, "nats", &cluster.section());
     }
 }
 
 fn measure(input: &Input, what: &str, log: &str) {
-    let (home, key) = input.home_with_key(&format!("home-takeover-{}", log.len()));
-    let data = input.scratch(&format!("takeover-{}", log.len()));
+    let (home, key) = input.home_with_key(&format!("home-takeover-{what}"));
+    let data = input.scratch(&format!("takeover-{what}"));
     let servers = "[[standby]]\nname = 'standby-1'\n[[mirror]]\nname = 'mirror-1'\n[[mirror]]\nname = 'mirror-2'\n";
     let fleet = Fleet::start_with(&data, &home, &format!("{log}{servers}"));
     let hgfleet =
         |arguments: &[&str]| stock(HGFLEET, &[arguments, &["--config", text(&data.join("hgfleet.toml"))]].concat());
     hgfleet(&["repo", "create", "one"]);
-    let work = input.scratch(&format!("work-takeover-{}", log.len()));
+    let work = input.scratch(&format!("work-takeover-{what}"));
     stock(HG, &["init", text(&work)]);
     let mut commits = 0;
     // Whether it was stored.
@@ -87,7 +87,7 @@ fn measure(input: &Input, what: &str, log: &str) {
         }
         let longest = times.iter().copied().fold(0.0, f64::max);
         println!(
-            "{what}: kill -9 of the master, {how}, to the next accepted push, lease 5 s: {:.1} s, longest {longest:.1} s \
+            "log {what}: kill -9 of the master, {how}, to the next accepted push, lease 5 s: {:.1} s, longest {longest:.1} s \
              (median of {RUNS})",
             median(&times)
         );
@@ -101,5 +101,5 @@ fn measure(input: &Input, what: &str, log: &str) {
         assert!(push(false), "a push right after a hand-over goes through");
     }
     let longest = times.iter().copied().fold(0.0, f64::max);
-    println!("{what}: hgfleet failover: {:.0} ms, longest {longest:.0} ms (median of {RUNS})", median(&times));
+    println!("log {what}: hgfleet failover: {:.0} ms, longest {longest:.0} ms (median of {RUNS})", median(&times));
 }

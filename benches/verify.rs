@@ -1,9 +1,8 @@
 //! Every revision rebuilt and hashed, by `hgfleet repo verify` and `hg verify`; and five hundred repositories moved in.
 
 use crate::input::{Input, text};
-use crate::measure::{HG, HGFLEET, command, milliseconds, report, stock};
-use crate::start::Fleet;
-use std::time::Duration;
+use crate::measure::{HG, HGFLEET, milliseconds, report, stock};
+use crate::start::{Fleet, wait_until_applied};
 
 const RUNS: usize = 3;
 const IMPORTED: usize = 500;
@@ -19,11 +18,7 @@ pub fn run(input: &Input) {
     for name in ["vct", "cargo"] {
         let repository = input.repository(name);
         ours(&["import", text(&repository), name]);
-        // The mirrors have it a moment later.
-        let verified = || command(HGFLEET).args(["repo", "verify", name, "--config", text(&config)]).output();
-        while !verified().expect("hgfleet runs").status.success() {
-            std::thread::sleep(Duration::from_millis(100));
-        }
+        wait_until_applied(&data);
         let (mut our_runs, mut stock_runs) = (Vec::new(), Vec::new());
         for _ in 0..RUNS {
             our_runs.push(milliseconds(|| ours(&["verify", name])));
