@@ -42,7 +42,7 @@ pub use branchmap::Branchmap;
 pub use changeset::Changeset;
 pub use error::StoreError;
 pub use fncache::Fncache;
-pub use node::{Node, Revision};
+pub use node::{Node, Revision, Unnamed};
 pub use obsstore::{Marker, Obsstore};
 pub use phases::{Phase, Phases};
 pub use repository::{Repository, StoreFormat};

@@ -1,9 +1,13 @@
 //! Names and numbers of revisions.
 
+mod several;
+
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 use sha1::{Digest, Sha1};
+
+pub use several::Unnamed;
 
 /// A revision's name: SHA-1 over its parents' names, the smaller one first, and its text.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

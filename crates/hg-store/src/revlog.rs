@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::folder::FileBytes;
 use crate::kept_index::KeptNodes;
-use crate::{Node, Revision, StoreError};
+use crate::{Node, Revision, StoreError, Unnamed};
 
 pub(crate) mod chunk;
 pub(crate) mod index;
@@ -251,18 +251,28 @@ impl Revlog {
 
     /// Checks a text against the revision's name. A censored one (its text was taken away) passes.
     pub fn check(&self, revision: Revision, text: &[u8]) -> Result<(), StoreError> {
-        if self.flags(revision) & index::FLAG_CENSORED != 0 {
-            if text.starts_with(TOMBSTONE) {
-                return Ok(());
-            }
-            return Err(self.corrupt(revision, "flagged as censored, but its text is there"));
-        }
-        let [first, second] =
-            self.parents(revision).map(|parent| parent.map_or(Node::NULL, |parent| self.node(parent)));
-        if Node::of(&first, &second, text) != self.node(revision) {
-            return Err(self.corrupt(revision, "text doesn't match its hash"));
-        }
-        Ok(())
+        let [first, second] = self.parents_names(revision);
+        self.verdict(revision, text, Node::of(&first, &second, text))
+    }
+
+    /// As [`check`](Self::check), a verdict for each text, in their order.
+    pub fn check_several(&self, texts: &[(Revision, &[u8])]) -> Vec<Result<(), StoreError>> {
+        let unnamed = texts.iter().map(|(revision, text)| Unnamed { parents: self.parents_names(*revision), text });
+        let names = Node::of_several(&unnamed.collect::<Vec<_>>());
+        texts.iter().zip(names).map(|((revision, text), name)| self.verdict(*revision, text, name)).collect()
+    }
+
+    fn parents_names(&self, revision: Revision) -> [Node; 2] {
+        self.parents(revision).map(|parent| parent.map_or(Node::NULL, |parent| self.node(parent)))
+    }
+
+    fn verdict(&self, revision: Revision, text: &[u8], name: Node) -> Result<(), StoreError> {
+        let (right, wrong) = if self.flags(revision) & index::FLAG_CENSORED != 0 {
+            (text.starts_with(TOMBSTONE), "flagged as censored, but its text is there")
+        } else {
+            (name == self.node(revision), "text doesn't match its hash")
+        };
+        if right { Ok(()) } else { Err(self.corrupt(revision, wrong)) }
     }
 
     /// The revisions whose names start with these hexadecimal digits.

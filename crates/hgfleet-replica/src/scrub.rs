@@ -51,10 +51,11 @@ impl Replica {
             listed => listed?,
         };
         let mut at = at.sequence;
+        let mut directories = inner.directories(name)?;
+        let mut piece = Vec::new();
         for path in &paths {
             let Some(expected) = kept.get(path) else { continue };
-            let found = inner.directories(name).and_then(|mut it| read(&mut it, path, expected.bytes, pace));
-            match found {
+            match read(&mut directories, path, expected.bytes, &mut piece, pace) {
                 Ok(Some(found)) if found == expected => continue,
                 Ok(None) => return Ok(Scrubbed::Ended),
                 _ => {}
@@ -68,6 +69,9 @@ impl Replica {
         let current = entry.current();
         if let Some(reason) = &current.quarantine {
             return Ok(Scrubbed::Damaged(reason.clone()));
+        }
+        if !inner.is_same_folder(name, &directories)? {
+            return Ok(Scrubbed::Ended);
         }
         let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64);
         entry.scrubbed_ms.store(now, Ordering::Relaxed);
@@ -125,6 +129,21 @@ impl Inner {
             && StoreStat::of(&self.hg(&entry.name)).is_ok_and(|found| found != writer.stat)
     }
 
+    /// Whether a repository's folder is still the one that was opened.
+    fn is_same_folder(&self, name: &RepositoryName, opened: &Directories) -> Result<bool, ReplicaError> {
+        let hg = self.hg(name);
+        let identity = |directories: &Directories| {
+            let stat = rustix::fs::fstat(directories.hg()).map_err(ReplicaError::io("stat", &hg))?;
+            Ok::<_, ReplicaError>((stat.st_dev, stat.st_ino))
+        };
+        let now = match Directories::open(&hg) {
+            Ok(now) => now,
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(false),
+            Err(error) => return Err(ReplicaError::io("open", &hg)(error)),
+        };
+        Ok(identity(&now)? == identity(opened)?)
+    }
+
     /// Says of damage whether it is the disk's or somebody's.
     pub(crate) fn blame(&self, entry: &Entry, writer: &Writer, what: &str) -> String {
         match StoreStat::of(&self.hg(&entry.name)) {
@@ -156,7 +175,7 @@ impl Inner {
         let mut directories = self.directories(&entry.name)?;
         let expected = kept.get(path);
         let bytes = expected.map_or(0, |file| file.bytes);
-        let what = match (read(&mut directories, path, bytes, &mut |_| true), expected) {
+        let what = match (read(&mut directories, path, bytes, &mut Vec::new(), &mut |_| true), expected) {
             (Ok(Some(found)), Some(expected)) if found == expected => return Ok(None),
             (Err(error), None) if is_missing(&error) => return Ok(None),
             (Ok(_), Some(_)) => format!("{} has other bytes than its records say", path.escape_ascii()),
@@ -201,6 +220,7 @@ fn read(
     directories: &mut Directories,
     path: &[u8],
     bytes: u64,
+    piece: &mut Vec<u8>,
     pace: &mut dyn FnMut(usize) -> bool,
 ) -> Result<Option<FileDigest>, ReplicaError> {
     let shown = path.escape_ascii().to_string();
@@ -208,12 +228,14 @@ fn read(
     let file = directories.file(path, OFlags::RDONLY).map_err(wrong)?;
     let mut file = file.ok_or_else(|| wrong(ErrorKind::NotFound.into()))?.take(bytes);
     let mut hasher = FileHasher::new(path);
-    let mut piece = vec![0; PIECE_BYTES.min(bytes.max(1) as usize)];
+    let bytes_at_once = PIECE_BYTES.min(bytes.max(1) as usize);
+    piece.resize(bytes_at_once.max(piece.len()), 0);
+    let piece = &mut piece[..bytes_at_once];
     loop {
         if !pace(piece.len()) {
             return Ok(None);
         }
-        match file.read(&mut piece).map_err(wrong)? {
+        match file.read(piece).map_err(wrong)? {
             0 => return Ok(Some(hasher.finish())),
             read => hasher.update(&piece[..read]),
         }

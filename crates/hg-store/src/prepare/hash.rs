@@ -9,7 +9,7 @@ use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
-use crate::Node;
+use crate::{Node, Unnamed};
 
 use super::error::{Place, PrepareError, Refusal};
 use super::text_cache::Text;
@@ -19,6 +19,8 @@ const INLINE_BYTES: usize = 4 << 20;
 /// Bytes and texts that may wait; beyond that the caller's thread hashes too.
 const QUEUE_BYTES: usize = 16 << 20;
 const QUEUE_TEXTS: usize = 256;
+/// Texts that are hashed together.
+const TOGETHER_MAX: usize = 16;
 
 /// Whose revision a text is.
 #[derive(Clone)]
@@ -55,11 +57,13 @@ struct Shared {
 }
 
 impl Shared {
-    fn check(&self, job: &Job) {
-        let [p1, p2] = &job.parents;
-        if Node::of(p1, p2, &job.text) == job.node {
-            return;
-        }
+    fn check(&self, jobs: &[Job]) {
+        let unnamed = jobs.iter().map(|job| Unnamed { parents: job.parents, text: &job.text });
+        let names = Node::of_several(&unnamed.collect::<Vec<_>>());
+        jobs.iter().zip(names).filter(|(job, name)| job.node != *name).for_each(|(job, _)| self.refuse(job));
+    }
+
+    fn refuse(&self, job: &Job) {
         // A thread that panicked with the lock held has left a whole value.
         let mut mismatch = self.mismatch.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         if mismatch.as_ref().is_none_or(|(number, _)| *number > job.number) {
@@ -69,9 +73,13 @@ impl Shared {
     }
 
     fn run(&self, jobs: &Receiver<Job>) {
-        for job in jobs {
-            self.check(&job);
-            self.queued_bytes.fetch_sub(job.text.len(), Ordering::Relaxed);
+        let mut together = Vec::with_capacity(TOGETHER_MAX);
+        while let Ok(first) = jobs.recv() {
+            together.push(first);
+            together.extend(jobs.try_iter().take(TOGETHER_MAX - 1));
+            self.check(&together);
+            let bytes = together.drain(..).map(|job| job.text.len()).sum();
+            self.queued_bytes.fetch_sub(bytes, Ordering::Relaxed);
         }
     }
 }
@@ -117,12 +125,12 @@ impl HashChecker {
                 };
                 if let Some(job) = left {
                     self.shared.queued_bytes.fetch_sub(bytes, Ordering::Relaxed);
-                    self.shared.check(&job);
+                    self.shared.check(&[job]);
                 }
             }
             None => {
                 self.hashed_bytes = self.hashed_bytes.saturating_add(text.len());
-                self.shared.check(&job);
+                self.shared.check(&[job]);
             }
         }
         if self.shared.failed.load(Ordering::Acquire) {

@@ -114,13 +114,12 @@ impl Master {
                 return Err(format!("{on} was exchanged or renamed just now. Verify it again"));
             }
             let snapshot = repository.snapshot(grant.state).map_err(text)?;
-            let report = hg_store::verify(&snapshot).map_err(text)?;
-            Ok((report, replica.scrub(&on, &mut |_| true).map_err(text)?))
+            hg_store::verify(&snapshot).map_err(text)
         });
-        let ((report, scrubbed), mut answers) = match tokio::join!(report, self.digests.ask(&self.view, &name)) {
-            (Ok(report), answers) => (report, answers),
-            (Err(no), _) => return Err(no),
-        };
+        let on = name.clone();
+        let scrubbed = blocking(move || replica.scrub(&on, &mut |_| true).map_err(text));
+        let (report, scrubbed, mut answers) = tokio::join!(report, scrubbed, self.digests.ask(&self.view, &name));
+        let (report, scrubbed) = (report?, scrubbed?);
         let digest = match scrubbed {
             Scrubbed::Whole(sequence, digest) => Ok((sequence, digest)),
             Scrubbed::Damaged(reason) => {
