@@ -2,6 +2,7 @@
 
 use std::io::{Read, Seek};
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -9,8 +10,9 @@ use hgfleet_log::holder::NewestEpoch;
 use hgfleet_log::{Access, Divergence, Follower, Log, LogError, LogId, LogLocation, Record, Sequence, Tail, stop_at};
 use hgfleet_replica::Replica;
 use hgfleet_resync::{GapError, Resync, tail_before};
+use tokio::sync::Notify;
 use tokio::task::spawn_blocking;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 
 use crate::show::Showing;
 use crate::staging::{INLINE_BYTES_MAX, Incoming, Staging, StagingError};
@@ -21,6 +23,10 @@ const BATCH_RECORDS_MAX: usize = 256;
 const BATCH_BYTES_MAX: u64 = 8 << 20;
 /// The pause after trouble with the log or with the disk.
 const TROUBLE_PAUSE: Duration = Duration::from_millis(500);
+
+/// How often the log is looked at while the master tells of each new record. It may be stopped, its stream still open, and
+/// another one in its place.
+const POLL_TOLD: Duration = Duration::from_millis(100);
 
 /// Why a mirror does not follow at the moment.
 #[derive(Debug, thiserror::Error)]
@@ -58,6 +64,11 @@ pub(crate) struct Standing {
     log: Mutex<Option<Arc<dyn Log>>>,
     /// Of the records that were read.
     pub(crate) epoch: NewestEpoch,
+    /// Whether there is a master that tells of each record.
+    told: AtomicBool,
+    /// The newest record that it told of; 0 before one.
+    newest_told: AtomicU64,
+    appended: Notify,
 }
 
 impl Standing {
@@ -71,6 +82,37 @@ impl Standing {
     pub(crate) fn log(&self) -> Option<Arc<dyn Log>> {
         let log = self.log.lock().unwrap_or_else(PoisonError::into_inner);
         log.clone()
+    }
+
+    /// The master tells of each record from now on, or no longer does.
+    pub(crate) fn set_told(&self, told: bool) {
+        self.told.store(told, Ordering::Relaxed);
+        self.look();
+    }
+
+    /// The master says that the log has this record.
+    pub(crate) fn appended(&self, sequence: Sequence) {
+        self.newest_told.fetch_max(sequence.get(), Ordering::Relaxed);
+        self.look();
+    }
+
+    fn look(&self) {
+        self.appended.notify_one();
+        if let Some(log) = self.log() {
+            log.wake();
+        }
+    }
+
+    /// Waits until there may be something after `last`.
+    async fn something_new(&self, log: &dyn Log, last: Option<Sequence>, poll: Duration) {
+        // What was told of may not have come to all servers that keep the log.
+        let is_due = self.newest_told.load(Ordering::Relaxed) > last.map_or(0, Sequence::get);
+        if is_due || !self.told.load(Ordering::Relaxed) {
+            log.changed(last, poll).await;
+        } else {
+            // That nobody told is as good a reason to look.
+            let _ = timeout(POLL_TOLD, self.appended.notified()).await;
+        }
     }
 
     fn set_trouble(&self, trouble: Option<String>) {
@@ -135,7 +177,7 @@ impl Following {
             if records.is_empty() {
                 self.standing.set_trouble(None);
                 let last = follower.at().map(|tail| tail.sequence);
-                log.changed(last, self.poll).await;
+                self.standing.something_new(&*log, last, self.poll).await;
                 continue;
             }
             let mut batch = Vec::new();

@@ -99,6 +99,7 @@ impl Membership {
             if let Err(error) = self.converse().await {
                 tracing::debug!(%error, "no stream to the master");
             }
+            self.standing.set_told(false);
             self.service().disconnected();
             // The next master judges anew.
             *self.left_out.lock().unwrap_or_else(PoisonError::into_inner) = None;
@@ -225,6 +226,7 @@ impl Membership {
             Down::Welcome(welcome) => {
                 let Welcome { epoch, master, .. } = &welcome;
                 tracing::info!(%epoch, master, "connected to the master");
+                self.standing.set_told(true);
                 welcome.view.and_then(|view| self.viewed(&view))
             }
             Down::Refused(why) => {
@@ -233,10 +235,8 @@ impl Membership {
             }
             Down::View(view) => self.viewed(&view),
             Down::Visible(position) => self.told(Some(position)),
-            Down::Appended(_) => {
-                if let Some(log) = self.standing.log() {
-                    log.wake();
-                }
+            Down::Appended(sequence) => {
+                self.standing.appended(sequence);
                 None
             }
             Down::Renewed { number } => {

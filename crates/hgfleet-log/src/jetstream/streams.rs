@@ -148,8 +148,10 @@ impl Streams {
         config.insert("name".to_owned(), json!(stream));
         config.insert("num_replicas".to_owned(), json!(self.replicas));
         config.insert("metadata".to_owned(), json!(metadata));
-        // Of a bucket the leader alone may answer: a follower may be behind.
-        config.insert("allow_direct".to_owned(), json!(per_subject < 0));
+        if per_subject < 0 {
+            // Who is behind shows in the records themselves: each names the one before it.
+            config.insert("allow_direct".to_owned(), json!(true));
+        }
         Value::Object(config)
     }
 
@@ -243,9 +245,10 @@ impl Streams {
 fn needed(subjects: &Value, per_subject: i64) -> Vec<Needed> {
     const EDIT: &str = "nothing may make the log give up a record by itself; change it (`nats stream edit STREAM`)";
     const MAKE_ANEW: &str = "it can't be changed in a stream that is there; use another name in [log] `stream`";
+    const LEADER_ALONE: &str = "a server that is not the leader may be behind; change it (`nats stream edit STREAM`)";
     let edit = |setting, value| Needed { setting, value, remedy: EDIT };
     let fixed = |setting, value| Needed { setting, value, remedy: MAKE_ANEW };
-    vec![
+    let mut all = vec![
         fixed("subjects", subjects.clone()),
         fixed("storage", json!("file")),
         fixed("retention", json!("limits")),
@@ -266,7 +269,11 @@ fn needed(subjects: &Value, per_subject: i64) -> Vec<Needed> {
         edit("sources", Value::Null),
         edit("subject_transform", Value::Null),
         fixed("persist_mode", json!("default")),
-    ]
+    ];
+    if per_subject > 0 {
+        all.push(Needed { setting: "allow_direct", value: json!(false), remedy: LEADER_ALONE });
+    }
+    all
 }
 
 /// Whether a setting is as needed. Servers leave out what is off, and what they don't know.

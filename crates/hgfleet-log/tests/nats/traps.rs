@@ -134,6 +134,7 @@ async fn streams_that_could_lose_records_are_refused_by_setting() {
         ("hgfleet", "max_msgs_per_subject", json!(1)),
         ("hgfleet", "allow_rollup_hdrs", json!(true)),
         ("hgfleet-parts", "discard", json!("old")),
+        ("KV_hgfleet-state", "allow_direct", json!(true)),
         ("hgfleet-parts", "max_age", json!(3_600_000_000_000u64)),
         ("KV_hgfleet-state", "max_age", json!(3_600_000_000_000u64)),
         ("KV_hgfleet-members", "max_age", json!(3_600_000_000_000u64)),
