@@ -10,7 +10,7 @@ use std::fmt::Write as _;
 /// Faults with one fleet, before everything is compared.
 const FAULTS: usize = 8;
 /// Fleets before one counts as not found.
-const FLEETS: u64 = 12;
+const FLEETS: u64 = 30;
 
 /// What is planted, and with which faults it is looked for.
 const PLANTED: [(&str, &[(Kind, usize)]); 12] = [
