@@ -52,6 +52,8 @@ pub enum Kind {
     FailOver,
     /// A process dies at a named step.
     DieAtAStep,
+    /// The lease is handed over in order, and the new master dies with its first push, which another server's door has let in.
+    DieAfterFailOver,
     /// A process is stopped at a named step for a while.
     PauseAtAStep,
     /// One mirror dies as the other wakes up and is behind.
@@ -69,13 +71,14 @@ pub enum Kind {
 }
 
 /// All kinds, each as often as it comes among so many.
-pub const ALL: [(Kind, usize); 13] = [
+pub const ALL: [(Kind, usize); 14] = [
     (Kind::Kill, 4),
     (Kind::KillTwo, 1),
     (Kind::Stop, 2),
     (Kind::StopTheMaster, 1),
     (Kind::FailOver, 1),
     (Kind::DieAtAStep, 4),
+    (Kind::DieAfterFailOver, 1),
     (Kind::PauseAtAStep, 2),
     (Kind::WakeBehind, 1),
     (Kind::SlowDisk, 2),
@@ -132,6 +135,7 @@ impl<'a> Injector<'a> {
             Kind::StopTheMaster => self.stop_the_master(),
             Kind::FailOver => self.fail_over(),
             Kind::DieAtAStep => self.die_at_a_step(),
+            Kind::DieAfterFailOver => self.die_after_fail_over(),
             Kind::PauseAtAStep => self.pause_at_a_step(),
             Kind::WakeBehind => self.wake_behind(),
             Kind::SlowDisk => self.slow_disk(),
@@ -245,6 +249,12 @@ impl<'a> Injector<'a> {
         let step = self.chance.pick(&steps).replacen("master.apply", &format!("{}.apply", self.master()), 1);
         reach(&self.world.steps, &step, "KILL", self.recovery_max);
         format!("die at {step}")
+    }
+
+    fn die_after_fail_over(&mut self) -> String {
+        let handed_over = self.fail_over();
+        reach(&self.world.steps, "master.appended", "KILL", self.recovery_max);
+        format!("{handed_over}, and die at master.appended")
     }
 
     fn pause_at_a_step(&mut self) -> String {

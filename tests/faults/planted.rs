@@ -10,7 +10,7 @@ use std::fmt::Write as _;
 /// Faults with one fleet, before everything is compared.
 const FAULTS: usize = 8;
 /// Fleets before one counts as not found.
-const FLEETS: u64 = 30;
+const FLEETS: u64 = 12;
 
 /// What is planted, and with which faults it is looked for.
 const PLANTED: [(&str, &[(Kind, usize)]); 12] = [
@@ -28,8 +28,8 @@ const PLANTED: [(&str, &[(Kind, usize)]); 12] = [
     ("stale-view-taken", &[(StopTheMaster, 1), (PauseAtAStep, 1)]),
     // A client is told before the log has settled it.
     ("told-before-append", &[(DieAtAStep, 2), (PauseAtAStep, 2), (Kill, 1)]),
-    // An outcome that is not known is told as a refusal.
-    ("unknown-told-refused", &[(DieAtAStep, 3), (Kill, 1)]),
+    // An outcome that is not known is told as a refusal. Where the server dies whose door the client came by, nobody is told anything.
+    ("unknown-told-refused", &[(DieAfterFailOver, 3), (Kill, 1)]),
     // The visible position moves before the mirrors have staged.
     ("visible-before-staged", &[(PowerCut, 2), (SlowDisk, 1)]),
     // A mirror shows more than the visible position.
