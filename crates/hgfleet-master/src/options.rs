@@ -24,6 +24,8 @@ pub struct MasterOptions {
     pub run: PathBuf,
     /// The accounts (`DATA/directory.ldif`).
     pub directory: PathBuf,
+    /// The access rules; none: everybody reads, every account writes.
+    pub access: Option<PathBuf>,
     /// The SSH host key, an ed25519 private key in OpenSSH's format (`DATA/keys/...`). The daemon does not make it.
     pub host_key: PathBuf,
     /// SSH ports of its own, bound while it is master; none where only the balancer hands connections over its `ssh.sock`.
@@ -188,6 +190,9 @@ pub enum MasterError {
     /// The directory is unreadable at start.
     #[error("directory: {0}")]
     Directory(#[from] hgfleet_directory::DirectoryError),
+    /// The access rules are unreadable at start.
+    #[error("access rules: {0}")]
+    Access(#[from] watched_file::WatchError<hgfleet_access::AccessError>),
     /// Another server holds a newer epoch, and a push of this one's does not come to its end: the next process is standby.
     #[error("another master holds epoch {epoch}; this process stops")]
     Fenced {

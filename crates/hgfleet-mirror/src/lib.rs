@@ -31,6 +31,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use hgfleet_access::AccessControl;
 use hgfleet_log::membership::MirrorService;
 use hgfleet_log::{MirrorInView, sockets};
 use hgfleet_replica::Replica;
@@ -96,6 +97,8 @@ pub async fn run(options: MirrorOptions, shutdown: impl Future<Output = ()> + Se
         standing: standing.clone(),
         runtime: Handle::current(),
     };
+    let access = AccessControl::of(options.access.clone())
+        .map_err(|source| MirrorError::Access { name: options.name.clone(), source })?;
     let (resync, inner) = Resync::start(Arc::new(host), options.resync, Handle::current())
         .map_err(fault("bind the inner door in", &options.run))?;
     let repairing = StopOnDrop(resync.clone());
@@ -137,6 +140,7 @@ pub async fn run(options: MirrorOptions, shutdown: impl Future<Output = ()> + Se
         showing: showing.clone(),
         membership: membership.clone(),
         push_address: options.push_address.clone(),
+        access,
         wait: options.times.wait,
     });
 

@@ -5,9 +5,11 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use hgfleet_access::AccessError;
 use hgfleet_log::LogLocation;
 use hgfleet_replica::ReplicaError;
 use hgfleet_resync::ResyncOptions;
+use watched_file::WatchError;
 
 use crate::StagingError;
 
@@ -27,6 +29,8 @@ pub struct MirrorOptions {
     pub listener: Option<TcpListener>,
     /// What a push over HTTP is told to use instead, up to the repository's name: `ssh://hg@host:2222`.
     pub push_address: Option<String>,
+    /// The access rules; none: everybody reads. Nobody has an account here, so that only what `*` may read is served.
+    pub access: Option<PathBuf>,
     /// How it takes copies from other servers, and scrubs its stores.
     pub resync: ResyncOptions,
     /// Times; `MirrorTimes::default()` are DESIGN's.
@@ -75,6 +79,14 @@ pub enum MirrorError {
         path: PathBuf,
         /// What the system said.
         source: std::io::Error,
+    },
+    /// The access rules can't be read, or say what can't be.
+    #[error("mirror {name}: access rules: {source}")]
+    Access {
+        /// The mirror.
+        name: String,
+        /// Why.
+        source: WatchError<AccessError>,
     },
     /// What was staged can't be used.
     #[error("mirror {name}")]

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use hg_store::Snapshot;
+use hgfleet_access::{AccessControl, Action, Caller};
 use hgfleet_log::wanted::Wanted;
 use hgfleet_log::{RepositoryName, Sequence};
 use hgfleet_replica::{Replica, ReplicaError};
@@ -32,6 +33,7 @@ pub(crate) struct Site {
     pub(crate) showing: Arc<Showing>,
     pub(crate) membership: Arc<Membership>,
     pub(crate) push_address: Option<String>,
+    pub(crate) access: AccessControl,
     pub(crate) wait: Duration,
 }
 
@@ -136,6 +138,11 @@ struct Seen {
 }
 
 impl Seen {
+    /// Whoever comes over HTTP has no account.
+    fn may_read(&self, name: &RepositoryName) -> bool {
+        self.site.access.allows(Caller::Anonymous, name.as_str(), Action::Read)
+    }
+
     /// Waits until what is asked for is as of the position; false: it is not in time.
     async fn wait(&self, name: Option<&RepositoryName>) -> bool {
         let Some(position) = self.position else { return true };
@@ -160,16 +167,22 @@ impl Repositories for Seen {
             return Vec::new();
         }
         let all = self.site.replica.repositories();
-        all.into_iter().map(|one| one.name.as_str().to_owned()).collect()
+        let rules = self.site.access.rules();
+        let may_see = |name: &str| rules.decide(Caller::Anonymous, name, Action::Read).is_allowed();
+        all.into_iter().map(|one| one.name.as_str().to_owned()).filter(|name| may_see(name)).collect()
     }
 
     async fn has(&self, name: &str) -> bool {
         let Ok(name) = RepositoryName::parse(name.as_bytes()) else { return false };
-        self.wait(Some(&name)).await && self.site.replica.position_of(&name).is_some()
+        // Asked last: what may not be read takes as long as what is there, and is answered as what is not.
+        self.wait(Some(&name)).await && self.site.replica.position_of(&name).is_some() && self.may_read(&name)
     }
 
     async fn snapshot(&self, name: &str) -> Result<Arc<Snapshot>, NotServed> {
         let name = RepositoryName::parse(name.as_bytes()).map_err(|_| NotServed::Unknown)?;
+        if !self.may_read(&name) {
+            return Err(NotServed::Unknown);
+        }
         let replica = self.site.replica.clone();
         let asked = name.clone();
         let opened = tokio::task::spawn_blocking(move || replica.shared_snapshot(&asked)).await;

@@ -163,8 +163,17 @@ impl Fleet {
                 Kind::Mirror => {
                     let times = MirrorTimes { poll, ..MirrorTimes::default() };
                     let resync = ResyncOptions::new(run.clone());
-                    let options =
-                        MirrorOptions { name, data, log, run, listener: None, push_address: None, resync, times };
+                    let options = MirrorOptions {
+                        name,
+                        data,
+                        log,
+                        run,
+                        listener: None,
+                        push_address: None,
+                        access: None,
+                        resync,
+                        times,
+                    };
                     serve(workers, hgfleet_mirror::run(options, std::future::pending()))
                 }
                 Kind::Balancer => {
@@ -261,6 +270,7 @@ fn master_options(
         resync: ResyncOptions::new(run.clone()),
         run,
         directory: kit.join("directory.ldif"),
+        access: None,
         host_key: kit.join("host"),
         ssh_addresses: Vec::new(),
         program: "/bin/false".into(),

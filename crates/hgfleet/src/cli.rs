@@ -47,6 +47,9 @@ pub enum Command {
     /// The embedded directory's accounts
     #[command(subcommand)]
     Account(Account),
+    /// Who may do what with which repository
+    #[command(subcommand)]
+    Access(Access),
     /// Hand the lease over to a standby, so that no client notices
     Failover(Failover),
     /// Wait until a record is visible through every door
@@ -339,6 +342,20 @@ pub struct LogForm {
     pub json: bool,
     #[command(flatten)]
     pub config: ConfigFile,
+}
+
+/// `hgfleet access`
+#[derive(Debug, Subcommand)]
+pub enum Access {
+    /// Say which rule decides what an account may do with a repository, and why
+    Explain {
+        /// The account's mail address; `-` for whoever has none
+        mail: String,
+        /// The repository's name; there need not be one
+        repository: String,
+        #[command(flatten)]
+        config: ConfigFile,
+    },
 }
 
 /// `hgfleet account`

@@ -27,7 +27,7 @@ const FILE_BYTES_MAX: u64 = 1 << 20;
 const SEARCHED: [&str; 2] = ["hgfleet.toml", "hgfleet-data/hgfleet.toml"];
 
 /// The sections and their keys, for a message that names the nearest one to what was misspelt.
-const KNOWN: [(&str, &[&str]); 12] = [
+const KNOWN: [(&str, &[&str]); 13] = [
     (
         "log",
         &[
@@ -48,6 +48,7 @@ const KNOWN: [(&str, &[&str]); 12] = [
     ("ssh", &["listen", "host_key", "login_grace_seconds"]),
     ("http", &["host", "listen", "listen_https", "certificate", "key"]),
     ("directory", &["ldif"]),
+    ("access", &["rules"]),
     (
         "master",
         &[
@@ -94,6 +95,9 @@ pub struct Config {
     /// Who may log in
     #[serde(default)]
     pub directory: DirectorySection,
+    /// Who may do what with which repository
+    #[serde(default)]
+    pub access: AccessSection,
     /// The master
     #[serde(default)]
     pub master: MasterSection,
@@ -212,6 +216,11 @@ impl Config {
                 }))
             }
         }
+    }
+
+    /// The file of the access rules, where there is one.
+    pub fn access_rules(&self) -> Option<PathBuf> {
+        self.access.rules.as_ref().map(|rules| self.path(rules))
     }
 
     /// Folder of private keys and certificates; mode 0700.

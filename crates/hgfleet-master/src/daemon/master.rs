@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use hgfleet_access::AccessControl;
 use hgfleet_directory::Directory;
 use hgfleet_log::{Epoch, Log, LogError, Member, RecordId, RepositoryName, ServerState, StoreKind};
 use hgfleet_replica::{ALTERED, Replica, ReplicaError, RepositorySnapshot};
@@ -40,6 +41,7 @@ pub(crate) struct Master {
     pub view: ViewSender,
     pub lease: Arc<HeldLease>,
     pub directory: Arc<dyn Directory>,
+    pub access: Arc<AccessControl>,
     pub peers: Peers,
     pub digests: Digests,
     pub fate: Fate,

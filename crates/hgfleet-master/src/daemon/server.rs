@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use hgfleet_access::AccessControl;
 use hgfleet_directory::{Directory, LdifDirectory};
 use hgfleet_log::{Access, DiskUse, Log, LogId, Member, Record, RepositoryName, Role, Sequence, ServerState, Tail};
 use hgfleet_replica::{Replica, Theirs};
@@ -40,6 +41,7 @@ pub(crate) struct Server {
     /// Held while records are applied that are not tried again: a repair that must not miss one waits for it.
     applying: Arc<tokio::sync::Mutex<()>>,
     pub directory: Arc<dyn Directory>,
+    pub access: Arc<AccessControl>,
     pub peers: Peers,
     pub door: Arc<Door>,
     /// SSH connections. They outlive the role in which they were taken: their sessions find the next master.
@@ -54,6 +56,7 @@ impl Server {
             LdifDirectory::create(&options.directory)?;
             Arc::new(LdifDirectory::open(&options.directory)?)
         };
+        let access = Arc::new(AccessControl::of(options.access.clone())?);
         let (log, own) = open(&options).await?;
         let peers = Peers::default();
         let limits = Limits {
@@ -87,6 +90,7 @@ impl Server {
             stores: kept,
             applying,
             directory,
+            access,
             peers,
             door,
             connections,

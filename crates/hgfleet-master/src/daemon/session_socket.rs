@@ -6,9 +6,11 @@ use std::fs::File;
 use std::sync::Arc;
 
 use hg_store::change::ChangeRef;
+use hgfleet_access::{Action, Caller};
 use hgfleet_directory::{AccountState, Mail};
 use hgfleet_log::limits as record_limits;
 use hgfleet_log::{RepositoryName, StoreKind};
+use hgfleet_replica::ReplicaError;
 use tokio::net::UnixStream;
 use tokio::time::Instant;
 
@@ -16,7 +18,7 @@ use super::change_file::ChangeFile;
 use super::committer::{Change, Event, Push};
 use super::descriptors::FrameStream;
 use super::locks::WriteLock;
-use super::master::{Master, No, NoKind};
+use super::master::{Master, No, NoKind, refusal};
 use super::peers::Client;
 use crate::protocol::{AppendRequest, PushEnd, REQUEST_BYTES_MAX, SessionReply, SessionRequest, UPGRADED, VERSION};
 
@@ -92,6 +94,7 @@ impl Connection {
                 if !self.master.lease.may_read() {
                     return Err(No::not_master());
                 }
+                self.check_rights(&name, Action::Read).await?;
                 Ok(SessionReply::Snapshot(self.master.grant(&name)?.0))
             }
             SessionRequest::Lock { repository } => {
@@ -99,6 +102,7 @@ impl Connection {
                     return Err(No::refused("refused: a second write lock, in one session. Push again"));
                 }
                 let name = parse(&repository)?;
+                self.check_rights(&name, Action::Write).await?;
                 let (lock, grant, digest) = self.master.lock(&name).await?;
                 let token = lock.token;
                 self.held = Some(Held { lock, digest, until: Instant::now() + self.master.lock_limit });
@@ -138,7 +142,7 @@ impl Connection {
         if request.summary.len() > record_limits::SUMMARY_BYTES_MAX {
             return Err(on("the push has too many changesets for one record", "Push it in smaller pieces"));
         }
-        self.check_account(&name).await?;
+        self.check_rights(&name, Action::Write).await?;
         self.master.check_room(&name, request.bytes)?;
         let master = self.master.clone();
         let checked = tokio::task::spawn_blocking(move || {
@@ -174,20 +178,41 @@ impl Connection {
         })
     }
 
-    /// An account that was switched off while its push was on the way stores nothing any more.
-    async fn check_account(&self, name: &RepositoryName) -> Result<(), No> {
+    /// Asks the directory and the access rules, as they are now: an account that was switched off while its push was on the way, or
+    /// put out of its group, stores nothing any more.
+    async fn check_rights(&self, name: &RepositoryName, action: Action) -> Result<(), No> {
         let Ok(mail) = Mail::parse(&self.client.account) else {
             return Err(No::refused(format!("refused: the account is unknown, on {name}. Ask an administrator")));
         };
         let directory = self.master.directory.clone();
-        let account = tokio::task::spawn_blocking(move || directory.account(&mail)).await;
-        match account {
-            Ok(Ok(Some(account))) if account.state == AccountState::Enabled => Ok(()),
-            _ => Err(No::refused(format!(
-                "refused: the account {} is not enabled any more, on {name}. Ask an administrator",
-                self.client.account
-            ))),
+        let account = match tokio::task::spawn_blocking(move || directory.account(&mail)).await {
+            Ok(Ok(Some(account))) if account.state == AccountState::Enabled => account,
+            _ => {
+                return Err(No::refused(format!(
+                    "refused: the account {} is not enabled any more, on {name}. Ask an administrator",
+                    self.client.account
+                )));
+            }
+        };
+        let rules = self.master.access.rules();
+        let caller = Caller::Account { mail: account.mail.as_str(), groups: &account.groups };
+        if !rules.decide(caller, name.as_str(), Action::Read).is_allowed() {
+            // Whoever may not read it does not learn that it is there.
+            return Err(refusal(name, &ReplicaError::NotFound(name.clone())));
         }
+        let decision = rules.decide(caller, name.as_str(), action);
+        if decision.is_allowed() {
+            return Ok(());
+        }
+        let groups: Vec<&str> =
+            decision.granted().iter().map(String::as_str).filter(|granted| !granted.contains('@')).collect();
+        let remedy = match groups[..] {
+            [] => "Ask an administrator".to_owned(),
+            _ => format!("Ask an administrator to make you a member of {}", groups.join(" or ")),
+        };
+        tracing::info!(account = self.client.account, repository = %name, %decision, "refused by the access rules");
+        let (who, action) = (&self.client.account, action.as_str());
+        Err(No::refused(format!("refused: the access rules don't let {who} {action}, on {name}. {remedy}")))
     }
 
     /// Passes on what happens to a push, until its end.

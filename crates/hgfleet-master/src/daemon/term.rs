@@ -136,6 +136,7 @@ async fn begin(
         view,
         lease,
         directory: server.directory.clone(),
+        access: server.access.clone(),
         peers: server.peers.clone(),
         digests: Digests::default(),
         fate: fate.clone(),

@@ -35,6 +35,7 @@ fn options(folder: &Path) -> MasterOptions {
         log: LogLocation::Embedded(folder.join("log")),
         run: folder.join("run"),
         directory: folder.join("directory.ldif"),
+        access: Some(folder.join("access.toml")).filter(|rules| rules.exists()),
         host_key: folder.join("host"),
         ssh_addresses: Vec::new(),
         first: true,

@@ -33,6 +33,7 @@ pub fn run(options: cli::Role) -> anyhow::Result<ExitCode> {
         log: config.log_location(),
         run: config.run_folder(),
         directory: config.path(&config.directory.ldif),
+        access: config.access_rules(),
         host_key: config.path(&config.ssh.host_key),
         // The balancer has the public port; it hands connections over a socket.
         ssh_addresses: listen.into_iter().collect(),

@@ -1,5 +1,6 @@
 //! One file per subcommand.
 
+mod access;
 mod account;
 mod drain;
 mod exec;
@@ -33,6 +34,7 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Mirror(options) => roles::mirror(options),
         Command::Balancer(options) => roles::balancer(options),
         Command::Account(command) => account::run(command),
+        Command::Access(command) => access::run(command),
         Command::Failover(options) => failover::run(options),
         Command::Init(options) => init::run(options),
         Command::Tunnel(options) => tunnel::run(options),

@@ -30,6 +30,7 @@ pub fn mirror(options: cli::Role) -> anyhow::Result<ExitCode> {
         run: config.run_folder(),
         listener,
         push_address: Some(push_address(ssh)),
+        access: config.access_rules(),
         resync: config.resync_options(),
         times: MirrorTimes::default(),
     };

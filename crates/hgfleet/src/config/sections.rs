@@ -93,6 +93,14 @@ pub struct DirectorySection {
     pub ldif: PathBuf,
 }
 
+/// `[access]`
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct AccessSection {
+    /// The file with the access rules [default: everybody reads, every account writes]
+    pub rules: Option<PathBuf>,
+}
+
 /// `[master]`
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, default)]

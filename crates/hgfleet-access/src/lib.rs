@@ -1,0 +1,315 @@
+//! Who may do what with which repository.
+//!
+//! The rules stand in one TOML file; the first one that matches a repository's name decides, and what it does not grant is
+//! refused. Without a file everybody reads, and every account writes.
+//!
+//! ```toml
+//! [[rule]]
+//! repositories = ["private/**"]
+//! read = ["staff"]
+//! write = ["release", "jane@example.com"]
+//!
+//! [[rule]]
+//! repositories = ["**"]
+//! read = ["*"]
+//! write = ["accounts"]
+//! ```
+//!
+//! In a pattern `*` stands for any letters of one part of a name, `**` for any number of parts, `{a,b}` for either. Who is granted
+//! something is a group's name, an account's mail address, `accounts` (every account that is enabled) or `*` (everybody, without an
+//! account too).
+
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
+use serde::Deserialize;
+use toml::Spanned;
+use watched_file::{WatchError, WatchedFile};
+
+/// Longest file that is read, bytes.
+const FILE_BYTES_MAX: u64 = 4 << 20;
+const RULES_MAX: usize = 10_000;
+/// Patterns of one rule, and names in one of its lists.
+const NAMES_MAX: usize = 1000;
+const NAME_BYTES_MAX: usize = 500;
+/// Everybody.
+const EVERYBODY: &str = "*";
+/// Every account.
+const ACCOUNTS: &str = "accounts";
+
+/// What somebody wants to do with a repository.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Action {
+    /// Clone, pull, look at.
+    Read,
+    /// Push.
+    Write,
+    /// Make one of this name.
+    Create,
+    /// Rename, delete, change the settings.
+    Administer,
+}
+
+impl Action {
+    /// All of them.
+    pub const ALL: [Action; 4] = [Action::Read, Action::Write, Action::Create, Action::Administer];
+
+    /// The rules' word for it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Action::Read => "read",
+            Action::Write => "write",
+            Action::Create => "create",
+            Action::Administer => "administer",
+        }
+    }
+}
+
+/// Who wants it.
+#[derive(Debug, Clone, Copy)]
+pub enum Caller<'a> {
+    /// Somebody who did not say.
+    Anonymous,
+    /// An enabled account.
+    Account {
+        /// Its name.
+        mail: &'a str,
+        /// The groups that it is in.
+        groups: &'a [String],
+    },
+}
+
+/// Why rules are not taken.
+#[derive(Debug, thiserror::Error)]
+pub enum AccessError {
+    /// It is no TOML, or has other keys than rules have.
+    #[error("{0}")]
+    Syntax(String),
+    /// A rule says what can't be.
+    #[error("line {line}: {what}")]
+    Rule {
+        /// Where the rule begins.
+        line: usize,
+        /// What is wrong, and what to do.
+        what: String,
+    },
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct FileText {
+    #[serde(default)]
+    rule: Vec<Spanned<RuleText>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RuleText {
+    repositories: Vec<String>,
+    #[serde(default)]
+    read: Vec<String>,
+    #[serde(default)]
+    write: Vec<String>,
+    #[serde(default)]
+    create: Vec<String>,
+    #[serde(default)]
+    administer: Vec<String>,
+}
+
+#[derive(Debug)]
+struct Rule {
+    /// Where it begins; `None` for the one that counts without a file.
+    line: Option<usize>,
+    shown: String,
+    patterns: GlobSet,
+    /// Who is granted each of [`Action::ALL`].
+    granted: [Vec<String>; 4],
+}
+
+/// The rules, in order.
+#[derive(Debug)]
+pub struct AccessRules {
+    rules: Vec<Rule>,
+}
+
+impl AccessRules {
+    /// What counts without a file: everybody reads, every account writes.
+    pub fn open() -> AccessRules {
+        let text = "[[rule]]\nrepositories = [\"**\"]\nread = [\"*\"]\nwrite = [\"accounts\"]\n";
+        // A constant, and a test reads it.
+        let mut rules = AccessRules::parse(text).unwrap_or(AccessRules { rules: Vec::new() });
+        rules.rules.iter_mut().for_each(|rule| rule.line = None);
+        rules
+    }
+
+    /// Reads rules.
+    ///
+    /// # Errors
+    /// What is wrong, and on which line.
+    pub fn parse(text: &str) -> Result<AccessRules, AccessError> {
+        let file: FileText = toml::from_str(text).map_err(|error| AccessError::Syntax(error.to_string()))?;
+        let mut rules = Vec::new();
+        for rule in file.rule {
+            let line = text[..rule.span().start.min(text.len())].matches('\n').count() + 1;
+            let wrong = |what: String| AccessError::Rule { line, what };
+            if rules.len() == RULES_MAX {
+                return Err(wrong(format!("more than {RULES_MAX} rules; use patterns")));
+            }
+            rules.push(Rule::new(line, rule.into_inner()).map_err(wrong)?);
+        }
+        Ok(AccessRules { rules })
+    }
+
+    /// Decides, and says by which rule.
+    pub fn decide(&self, caller: Caller<'_>, repository: &str, action: Action) -> Decision<'_> {
+        let rule = self.rules.iter().enumerate().find(|(_, rule)| rule.patterns.is_match(repository));
+        let granted = rule.and_then(|(_, rule)| rule.granted(action).iter().find(|name| is_meant(name, caller)));
+        Decision { action, rule: rule.map(|(number, rule)| (number + 1, rule)), granted }
+    }
+}
+
+impl Rule {
+    fn new(line: usize, text: RuleText) -> Result<Rule, String> {
+        let RuleText { repositories, read, write, create, administer } = text;
+        let granted = [read, write, create, administer];
+        if repositories.is_empty() {
+            return Err("a rule without `repositories` matches nothing; name patterns there, or remove it".to_owned());
+        }
+        for list in granted.iter().chain([&repositories]) {
+            if list.len() > NAMES_MAX {
+                return Err(format!("a list has more than {NAMES_MAX} names; make a group of them"));
+            }
+            if let Some(name) = list.iter().find(|name| name.is_empty() || name.len() > NAME_BYTES_MAX) {
+                let shown: String = name.chars().take(40).collect();
+                return Err(format!("{shown:?} is empty, or has more than {NAME_BYTES_MAX} bytes"));
+            }
+        }
+        for (action, list) in Action::ALL.iter().zip(&granted) {
+            if *action != Action::Read && list.iter().any(|name| name == EVERYBODY) {
+                let action = action.as_str();
+                return Err(format!(
+                    "`{action}` can't be granted to `*`, who may have no account; `accounts` are all that have one"
+                ));
+            }
+            if let Some(name) = list.iter().find(|name| name.contains('@') && !is_mail(name)) {
+                return Err(format!("{name:?} is no mail address"));
+            }
+        }
+        let mut patterns = GlobSetBuilder::new();
+        for pattern in &repositories {
+            let glob = GlobBuilder::new(pattern).literal_separator(true).backslash_escape(false).build();
+            patterns.add(glob.map_err(|error| format!("the pattern {pattern:?} is none: {}", error.kind()))?);
+        }
+        let patterns = patterns.build().map_err(|error| error.to_string())?;
+        Ok(Rule { line: Some(line), shown: repositories.join(", "), patterns, granted })
+    }
+
+    fn granted(&self, action: Action) -> &[String] {
+        let [read, write, create, administer] = &self.granted;
+        match action {
+            Action::Read => read,
+            Action::Write => write,
+            Action::Create => create,
+            Action::Administer => administer,
+        }
+    }
+}
+
+fn is_mail(name: &str) -> bool {
+    let parts: Vec<&str> = name.split('@').collect();
+    parts.len() == 2 && parts.iter().all(|part| !part.is_empty()) && name.bytes().all(|byte| byte.is_ascii_graphic())
+}
+
+/// Whether a name in a list means this caller.
+fn is_meant(name: &str, caller: Caller<'_>) -> bool {
+    match caller {
+        _ if name == EVERYBODY => true,
+        Caller::Anonymous => false,
+        Caller::Account { mail, groups } => match name {
+            ACCOUNTS => true,
+            name if name.contains('@') => name == mail,
+            name => groups.iter().any(|group| group == name),
+        },
+    }
+}
+
+/// What the rules say.
+#[derive(Debug)]
+pub struct Decision<'r> {
+    action: Action,
+    rule: Option<(usize, &'r Rule)>,
+    granted: Option<&'r String>,
+}
+
+impl Decision<'_> {
+    /// Whether it may be done.
+    pub fn is_allowed(&self) -> bool {
+        self.granted.is_some()
+    }
+
+    /// Who may do it: names as the rule has them; empty where nobody may.
+    pub fn granted(&self) -> &[String] {
+        self.rule.map_or(&[], |(_, rule)| rule.granted(self.action))
+    }
+}
+
+/// Which rule decides, and why, as `hgfleet access explain` prints it.
+impl fmt::Display for Decision<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let action = self.action.as_str();
+        write!(f, "{action}: {}; ", if self.is_allowed() { "yes" } else { "no" })?;
+        let Some((number, rule)) = self.rule else { return write!(f, "no rule matches") };
+        match rule.line {
+            Some(line) => write!(f, "rule {number}, line {line} ({})", rule.shown)?,
+            None => write!(f, "there is no file of rules, so everybody reads and every account writes")?,
+        }
+        match (self.granted, rule.granted(self.action)) {
+            (Some(name), _) => write!(f, ", grants it to {name}"),
+            (None, []) => write!(f, ", grants it to nobody"),
+            (None, names) => write!(f, ", grants it to {} alone", names.join(", ")),
+        }
+    }
+}
+
+/// The rules of a file, read again when it changes; or those that count without one.
+#[derive(Debug)]
+pub enum AccessControl {
+    /// There is no file.
+    Open(Arc<AccessRules>),
+    /// There is.
+    File(WatchedFile<AccessRules, AccessError>),
+}
+
+impl AccessControl {
+    /// Reads the file, which must be there and sound; no path: [`AccessRules::open`].
+    ///
+    /// # Errors
+    /// What keeps the file from being taken.
+    pub fn of(path: Option<PathBuf>) -> Result<AccessControl, WatchError<AccessError>> {
+        Ok(match path {
+            None => AccessControl::Open(Arc::new(AccessRules::open())),
+            Some(path) => AccessControl::File(WatchedFile::open(path, FILE_BYTES_MAX, |bytes| {
+                let text = std::str::from_utf8(bytes).map_err(|_| AccessError::Syntax("it is not UTF-8".to_owned()))?;
+                AccessRules::parse(text)
+            })?),
+        })
+    }
+
+    /// The rules as of now.
+    pub fn rules(&self) -> Arc<AccessRules> {
+        match self {
+            AccessControl::Open(rules) => rules.clone(),
+            AccessControl::File(file) => file.content(),
+        }
+    }
+
+    /// Whether somebody may do something.
+    pub fn allows(&self, caller: Caller<'_>, repository: &str, action: Action) -> bool {
+        self.rules().decide(caller, repository, action).is_allowed()
+    }
+}
+
+#[cfg(test)]
+mod tests;

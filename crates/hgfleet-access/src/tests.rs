@@ -1,0 +1,130 @@
+//! Rules as an administrator writes them.
+
+use super::*;
+
+const RULES: &str = r#"
+# The release engineers' own.
+[[rule]]
+repositories = ["private/**", "{old,new}/secret"]
+read = ["staff"]
+write = ["release", "jane@example.com"]
+
+[[rule]]
+repositories = ["team/*"]
+read = ["*"]
+write = ["accounts"]
+administer = ["release"]
+"#;
+
+fn groups(names: &[&str]) -> Vec<String> {
+    names.iter().map(|name| (*name).to_owned()).collect()
+}
+
+#[test]
+fn the_first_rule_that_matches_decides() {
+    let rules = AccessRules::parse(RULES).expect("rules");
+    let (jane, joe) = ("jane@example.com", "joe@example.com");
+    let (none, staff, release) = (groups(&[]), groups(&["staff"]), groups(&["release", "staffx"]));
+    let account = |mail, groups| Caller::Account { mail, groups };
+    for (caller, repository, action, allowed) in [
+        (Caller::Anonymous, "private/x", Action::Read, false),
+        (account(joe, &staff), "private/x", Action::Read, true),
+        (account(joe, &staff), "private/x/y", Action::Read, true),
+        (account(joe, &staff), "private/x", Action::Write, false),
+        (account(joe, &release), "private/x", Action::Write, true),
+        (account(joe, &release), "private/x", Action::Read, false),
+        (account(jane, &none), "private/x", Action::Write, true),
+        (account(jane, &none), "private", Action::Write, false),
+        (account(joe, &staff), "old/secret", Action::Read, true),
+        (account(joe, &staff), "older/secret", Action::Read, false),
+        (Caller::Anonymous, "team/first", Action::Read, true),
+        (Caller::Anonymous, "team/first", Action::Write, false),
+        (account(joe, &none), "team/first", Action::Write, true),
+        (account(joe, &none), "team/first/deeper", Action::Read, false),
+        (account(joe, &release), "team/first", Action::Administer, true),
+        (account(joe, &release), "team/first", Action::Create, false),
+        (account(joe, &release), "other", Action::Read, false),
+    ] {
+        let decision = rules.decide(caller, repository, action);
+        assert_eq!(decision.is_allowed(), allowed, "{caller:?} {repository}: {decision}");
+    }
+}
+
+#[test]
+fn a_decision_names_its_rule() {
+    let rules = AccessRules::parse(RULES).expect("rules");
+    let joe = "joe@example.com";
+    let staff = groups(&["staff"]);
+    let explained = |repository, action| {
+        rules.decide(Caller::Account { mail: joe, groups: &staff }, repository, action).to_string()
+    };
+    assert_eq!(
+        explained("private/x", Action::Read),
+        "read: yes; rule 1, line 3 (private/**, {old,new}/secret), grants it to staff"
+    );
+    assert_eq!(
+        explained("private/x", Action::Write),
+        "write: no; rule 1, line 3 (private/**, {old,new}/secret), grants it to release, jane@example.com alone"
+    );
+    assert_eq!(
+        explained("private/x", Action::Create),
+        "create: no; rule 1, line 3 (private/**, {old,new}/secret), grants it to nobody"
+    );
+    assert_eq!(explained("elsewhere", Action::Read), "read: no; no rule matches");
+}
+
+#[test]
+fn without_a_file_everybody_reads_and_accounts_write() {
+    let rules = AccessRules::open();
+    let joe = "joe@example.com";
+    let caller = Caller::Account { mail: joe, groups: &[] };
+    assert!(rules.decide(Caller::Anonymous, "a/b/c", Action::Read).is_allowed());
+    assert!(!rules.decide(Caller::Anonymous, "a", Action::Write).is_allowed());
+    assert!(rules.decide(caller, "a", Action::Write).is_allowed());
+    assert!(!rules.decide(caller, "a", Action::Administer).is_allowed());
+    assert!(rules.decide(caller, "a", Action::Read).to_string().contains("there is no file"));
+}
+
+#[test]
+fn what_is_wrong_is_named_by_line() {
+    for (text, line, what) in [
+        ("[[rule]]\nrepositories = []\n", 1, "matches nothing"),
+        ("\n\n[[rule]]\nrepositories = [\"a\"]\nwrite = [\"*\"]\n", 3, "can't be granted to `*`"),
+        ("[[rule]]\nrepositories = [\"a{\"]\n", 1, "the pattern"),
+        ("[[rule]]\nrepositories = [\"a\"]\nread = [\"not an@address\"]\n", 1, "is no mail address"),
+        ("[[rule]]\nrepositories = [\"a\"]\nread = [\"\"]\n", 1, "is empty"),
+    ] {
+        match AccessRules::parse(text) {
+            Err(AccessError::Rule { line: found, what: told }) => {
+                assert_eq!(found, line, "{text}");
+                assert!(told.contains(what), "{told}");
+            }
+            other => panic!("{text}: {other:?}"),
+        }
+    }
+    for text in
+        ["[[rules]]\n", "[[rule]]\nrepository = \"a\"\n", "[[rule]]\nrepositories = [\"a\"]\nwriter = []\n", "rule = 3"]
+    {
+        assert!(matches!(AccessRules::parse(text), Err(AccessError::Syntax(_))), "{text}");
+    }
+}
+
+#[test]
+fn a_changed_file_counts_at_once() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("access.toml");
+    assert!(AccessControl::of(Some(path.clone())).is_err(), "a file that is not there opens nothing");
+    let write = |reader: &str| {
+        std::fs::write(&path, format!("[[rule]]\nrepositories = [\"**\"]\nread = [{reader}]\n")).expect("written");
+    };
+    write("\"*\"");
+    let access = AccessControl::of(Some(path.clone())).expect("rules");
+    let is_open = || access.allows(Caller::Anonymous, "a", Action::Read);
+    assert!(is_open());
+    write("");
+    assert!(!is_open());
+    write("oops");
+    assert!(!is_open(), "the last good one counts");
+    write("\"*\"");
+    assert!(is_open());
+}
