@@ -13,10 +13,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use crate::ldif::{self, LdifEntry};
+use crate::values::{self, KEYS_MAX};
 use crate::{Account, AccountState, Directory, DirectoryError, LdifError, LdifErrorKind, Mail, PublicKey};
 
-/// Keys of one account that count; more are most likely a mistake or an attack on the lookup.
-const KEYS_MAX: usize = 100;
 /// A file that was changed this short before it was read may change again without its stat showing it.
 const SETTLED: Duration = Duration::from_millis(100);
 
@@ -256,8 +255,12 @@ impl Content {
             if let Some(first) = first_lines.insert(mail.clone(), entry.line) {
                 return Err(at(LdifErrorKind::SecondEntry { mail: mail.to_string(), first }));
             }
-            let account =
-                Account { state: state_of(entry), keys: keys_of(entry, &mail), groups: Vec::new(), mail: mail.clone() };
+            let account = Account {
+                state: values::state(entry.values("hgaccountenabled")),
+                keys: values::keys(entry.values("sshpublickey"), &mail),
+                groups: Vec::new(),
+                mail: mail.clone(),
+            };
             for key in &account.keys {
                 content
                     .owners
@@ -273,7 +276,11 @@ impl Content {
         }
         for entry in entries.iter().filter(|entry| is_group(entry)) {
             for name in entry.values("cn") {
-                let Ok(name) = std::str::from_utf8(name) else {
+                let Some(name) = values::group_name(name) else {
+                    tracing::warn!(
+                        line = entry.line,
+                        "a group's name is none: letters, digits, _, - and . are allowed"
+                    );
                     continue;
                 };
                 for member in entry.values("memberuid") {
@@ -315,31 +322,6 @@ fn is_of(entry: &LdifEntry, mail: &Mail) -> bool {
 fn is_group(entry: &LdifEntry) -> bool {
     let mut parts = entry.dn.split(',').skip(1).map(|part| part.trim().to_ascii_lowercase());
     parts.next().is_some_and(|part| part == "ou=groups")
-}
-
-fn state_of(entry: &LdifEntry) -> AccountState {
-    let values: Vec<&[u8]> = entry.values("hgaccountenabled").collect();
-    match values[..] {
-        [b"TRUE"] => AccountState::Enabled,
-        [b"FALSE"] => AccountState::Disabled,
-        _ => AccountState::NotEnabled,
-    }
-}
-
-fn keys_of(entry: &LdifEntry, mail: &Mail) -> Vec<PublicKey> {
-    let mut keys = Vec::new();
-    for value in entry.values("sshpublickey") {
-        match PublicKey::parse_line(value) {
-            Ok(_) if keys.len() >= KEYS_MAX => {
-                tracing::error!(account = %mail, max = KEYS_MAX, "too many keys on one account: the rest is not taken");
-                break;
-            }
-            Ok(key) if keys.contains(&key) => {}
-            Ok(key) => keys.push(key),
-            Err(error) => tracing::warn!(account = %mail, %error, "a key is not taken"),
-        }
-    }
-    keys
 }
 
 fn end_line(line: &mut Vec<u8>) {

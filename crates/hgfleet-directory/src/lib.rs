@@ -2,19 +2,28 @@
 //!
 //! A [`Directory`] answers two questions: which account has this public key, and what does the account with this
 //! mail address look like. [`LdifDirectory`] answers them from one LDIF file, which it reads again when the file
-//! changes and which `hgfleet account` edits.
+//! changes and which `hgfleet account` edits. [`LdapDirectory`] asks LDAP servers, and [`CachedDirectory`] keeps what they
+//! answered for as long as it counts.
 
 mod account;
+mod cached;
+mod clock;
+mod ldap;
 mod ldif;
 mod ldif_directory;
 mod public_key;
+mod values;
 
 pub use account::{Account, AccountState, Mail, MailError};
+pub use cached::{Answer, CacheOptions, CachedDirectory, Purpose};
+pub use clock::Clock;
+pub use ldap::{LdapAttributes, LdapBind, LdapDirectory, LdapOptions, LdapOptionsError, LdapScope, Password};
 pub use ldif::{LdifEntry, LdifError, LdifErrorKind};
 pub use ldif_directory::{AccountLine, LdifDirectory};
 pub use public_key::{KeyAlgorithm, PublicKey, PublicKeyError};
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// Why the directory could not answer or could not be changed.
 #[derive(Debug, thiserror::Error)]
@@ -59,6 +68,38 @@ pub enum DirectoryError {
         /// How many keys one account may have.
         max: usize,
     },
+    /// What was said of the LDAP servers does not fit together.
+    #[error(transparent)]
+    Options(#[from] LdapOptionsError),
+    /// No LDAP server answered.
+    #[error("no LDAP server answers: {reason}")]
+    Unreachable {
+        /// What each one said or did.
+        reason: String,
+    },
+    /// The servers do not answer, and what was known has become too old.
+    #[error("{reason}; what was known before counts no longer ({bound} s at most)", bound = bound.as_secs())]
+    TooOld {
+        /// Why there is no newer answer.
+        reason: String,
+        /// How long an answer counts without a newer one.
+        bound: Duration,
+    },
+    /// It is not clear whose this address is; then it is nobody's.
+    #[error("{mail} is refused: {reason}; leave one entry with this one address")]
+    Ambiguous {
+        /// The address.
+        mail: Mail,
+        /// Which entries have it.
+        reason: String,
+    },
+}
+
+impl DirectoryError {
+    /// Whether this says nothing about who was asked for, but only that nobody could be asked.
+    pub fn is_outage(&self) -> bool {
+        matches!(self, DirectoryError::Unreachable { .. } | DirectoryError::TooOld { .. })
+    }
 }
 
 /// Where accounts come from. Calls may block; async callers use a thread for blocking work.
@@ -71,4 +112,13 @@ pub trait Directory: Send + Sync {
 
     /// Returns the account with this mail address.
     fn account(&self, mail: &Mail) -> Result<Option<Account>, DirectoryError>;
+
+    /// As [`Directory::account`], before something is stored in the account's name: an answer may be refused as too old that
+    /// would do for a login.
+    fn account_to_write(&self, mail: &Mail) -> Result<Option<Account>, DirectoryError> {
+        self.account(mail)
+    }
+
+    /// Takes note that an account has logged in. Never waits, never fails.
+    fn logged_in(&self, _mail: &Mail) {}
 }
