@@ -378,5 +378,6 @@ fn replace(path: &Path, text: &[u8]) -> Result<(), DirectoryError> {
     File::open(folder).and_then(|folder| folder.sync_all()).map_err(io)
 }
 
+mod edits;
 #[cfg(test)]
 mod tests;

@@ -68,6 +68,17 @@ pub enum DirectoryError {
         /// How many keys one account may have.
         max: usize,
     },
+    /// The account has no key with this fingerprint.
+    #[error("the account {mail} has no key {fingerprint:?}; `hgfleet account show {mail}` lists its keys")]
+    NoKey {
+        /// The account.
+        mail: Mail,
+        /// What was asked for.
+        fingerprint: String,
+    },
+    /// Something that no group can be called.
+    #[error("{0:?} is no name for a group: letters, digits, _, - and . make one, 64 at most")]
+    GroupName(String),
     /// What was said of the LDAP servers does not fit together.
     #[error(transparent)]
     Options(#[from] LdapOptionsError),

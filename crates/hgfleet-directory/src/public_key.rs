@@ -4,7 +4,8 @@
 //! refused, never obeyed, and what is kept is made anew from the parsed key, so that nothing of the line but the key survives.
 
 use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
+use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD};
+use sha2::{Digest, Sha256};
 use std::fmt;
 
 /// Longest line, bytes: an RSA key of 16384 bits takes 2.8 kB.
@@ -135,6 +136,11 @@ impl PublicKey {
     /// The key as it goes over the wire (RFC 4253, 6.6). Parsing allows one form only, so equal keys have equal blobs.
     pub fn blob(&self) -> &[u8] {
         &self.blob
+    }
+
+    /// The key's fingerprint as `ssh-keygen -l` prints it: `SHA256:` and the hash in base64 without padding.
+    pub fn fingerprint(&self) -> String {
+        format!("SHA256:{}", STANDARD_NO_PAD.encode(Sha256::digest(&self.blob)))
     }
 
     /// What kind of key it is.

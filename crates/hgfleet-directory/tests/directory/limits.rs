@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use hgfleet_directory::{AccountState, Clock, Directory, LdapDirectory, LdapOptions};
 
-use crate::entries::{attribute, enabled, group, key, mail, person};
+use crate::entries::{attribute, enabled, key, mail, person};
 use crate::slapd::{ADMIN, Slapd};
 
 #[test]
@@ -92,7 +92,7 @@ fn a_login_is_noted_once_a_day() {
     let ann = "cn=ann,ou=people,dc=example,dc=org";
     let plain = "dn: cn=bob,ou=people,dc=example,dc=org\nobjectClass: inetOrgPerson\nobjectClass: extensibleObject\n\
                  cn: bob\nsn: bob\nmail: bob@x\nhgAccountEnabled: TRUE\n\n";
-    let slapd = Slapd::start(&(enabled("ann", &[key(1)]) + plain + &group("scm_a", &[])));
+    let slapd = Slapd::start(&(enabled("ann", &[key(1)]) + plain + &enabled("cat", &[key(2)])));
     let (seconds, start) = (Arc::new(AtomicU64::new(0)), Instant::now());
     let passed = seconds.clone();
     let clock = Clock::from_fn(move || start + Duration::from_secs(passed.load(Ordering::Relaxed)));
@@ -100,30 +100,33 @@ fn a_login_is_noted_once_a_day() {
     let bind_dn = Some(ADMIN.to_owned());
     let options = LdapOptions { write_server, bind_dn, ..slapd.options() };
     let directory = LdapDirectory::open_with(options, clock).unwrap();
-    let date_after = |before: &[String]| {
+    let date_after = |dn: &str, before: &[&str]| {
         let deadline = Instant::now() + Duration::from_secs(20);
         loop {
-            let date = slapd.values(ann, "hgAccessDate");
+            let date = slapd.values(dn, "hgAccessDate");
             if date != before || Instant::now() > deadline {
                 return date;
             }
             std::thread::sleep(Duration::from_millis(10));
         }
     };
-    // Before the other, so that it is written before the other's date is seen.
+    // One after the other: when the second has its date, the first has been dealt with.
     directory.logged_in(&mail("bob@x"));
     directory.logged_in(&mail("ann@x"));
-    let first = date_after(&[]);
+    let first = date_after(ann, &[]);
     assert_eq!((first.len(), first[0].len()), (1, "20261127120000.500000Z".len()), "{first:?}");
     assert!(slapd.values("cn=bob,ou=people,dc=example,dc=org", "hgAccessDate").is_empty());
     // Within the day nothing is written, not even asked.
-    slapd.change(&format!("dn: {ann}\nchangetype: modify\nreplace: hgAccessDate\nhgAccessDate: 20200101000000Z\n"));
+    let old = "20200101000000Z";
+    slapd.change(&format!("dn: {ann}\nchangetype: modify\nreplace: hgAccessDate\nhgAccessDate: {old}\n"));
     directory.logged_in(&mail("ann@x"));
     directory.logged_in(&mail("nobody@x"));
+    directory.logged_in(&mail("cat@x"));
+    assert_eq!(date_after("cn=cat,ou=people,dc=example,dc=org", &[]).len(), 1);
+    assert_eq!(slapd.values(ann, "hgAccessDate"), [old]);
     seconds.store(86_400, Ordering::Relaxed);
-    assert_eq!(slapd.values(ann, "hgAccessDate"), ["20200101000000Z"]);
     directory.logged_in(&mail("ann@x"));
-    assert_ne!(date_after(&["20200101000000Z".to_owned()]), first);
+    assert_ne!(date_after(ann, &[old]), first);
 }
 
 #[test]
