@@ -2,7 +2,8 @@
 //!
 //! The library parses without bounds: by recursion, into memory of any size, and it panics on what it doesn't expect. So it
 //! gets one end of a pair of sockets, and this module passes on to it only messages (RFC 4511, 5.1) that are whole, bounded and
-//! of the right shape. TLS ends below the guard.
+//! of the right shape. TLS ends below the guard. An entry that is too large comes through without its attributes: who can fill
+//! their own entry must not be able to shut everyone else out.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -11,9 +12,13 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader};
 use tokio::net::UnixStream;
 
 /// Largest message: an entry with all its values.
-const MESSAGE_BYTES_MAX: usize = 4 << 20;
+pub(super) const MESSAGE_BYTES_MAX: usize = 2 << 20;
+/// Largest entry that is read at all, to be passed on without its attributes.
+const ENTRY_BYTES_MAX: usize = 256 << 20;
+/// Of such an entry, so much is kept: its DN is in it.
+const ENTRY_HEAD_BYTES: usize = 8 << 10;
 /// All that comes between two requests: a page of entries.
-const ANSWER_BYTES_MAX: u64 = 64 << 20;
+pub(super) const ANSWER_BYTES_MAX: u64 = 64 << 20;
 /// Message, operation, list of attributes, attribute, values, and some for controls.
 const DEPTH_MAX: usize = 10;
 
@@ -117,13 +122,51 @@ pub(super) async fn read_message(stream: &mut (impl AsyncRead + Unpin)) -> Resul
         message[2..].iter().fold(0, |length, byte| length << 8 | usize::from(*byte))
     };
     if length > MESSAGE_BYTES_MAX {
-        return Err(format!("it sends a message of {length} bytes; at most {MESSAGE_BYTES_MAX} are taken"));
+        let too_large = || format!("it sends a message of {length} bytes; at most {MESSAGE_BYTES_MAX} are taken");
+        if length > ENTRY_BYTES_MAX {
+            return Err(too_large());
+        }
+        let mut head = vec![0; ENTRY_HEAD_BYTES];
+        stream.read_exact(&mut head).await.map_err(lost)?;
+        let emptied = emptied(&head).ok_or_else(too_large)?;
+        let rest = (length - ENTRY_HEAD_BYTES) as u64;
+        let skipped = tokio::io::copy(&mut stream.take(rest), &mut tokio::io::sink()).await.map_err(lost)?;
+        return if skipped == rest { Ok(Some(emptied)) } else { Err("the connection broke in an entry".to_owned()) };
     }
     let head = message.len();
     message.resize(head + length, 0);
     stream.read_exact(&mut message[head..]).await.map_err(lost)?;
     check(&message[head..]).map_err(garbage)?;
     Ok(Some(message))
+}
+
+/// The entry that begins like this, without attributes: its number and its DN. `None` where it is no entry.
+fn emptied(head: &[u8]) -> Option<Vec<u8>> {
+    let mut parts = Parts(head);
+    let id = parts.next().ok().flatten().filter(|id| id.tag == INTEGER && (1..=4).contains(&id.content.len()))?;
+    let (tag, operation) = split_header(parts.0)?;
+    let dn = Parts(operation).next().ok().flatten().filter(|dn| tag == 0x64 && dn.tag == OCTET_STRING)?;
+    let text = std::str::from_utf8(dn.content).ok()?;
+    tracing::error!(entry = text, "an entry is larger than {MESSAGE_BYTES_MAX} bytes; it is taken as empty");
+    let entry = element(0x64, &[element(OCTET_STRING, dn.content), element(SEQUENCE, &[])].concat());
+    let message = element(SEQUENCE, &[element(INTEGER, id.content), entry].concat());
+    check(&message[ELEMENT_HEAD..]).is_ok().then_some(message)
+}
+
+const ELEMENT_HEAD: usize = 6;
+
+fn element(tag: u8, content: &[u8]) -> Vec<u8> {
+    // Contents are cut out of a head of a few kilobytes, so their length fits.
+    let length = (content.len() as u32).to_be_bytes();
+    [&[tag, 0x84], &length[..], content].concat()
+}
+
+/// The tag of an element that may go on beyond what is there, and its content as far as it goes.
+fn split_header(bytes: &[u8]) -> Option<(u8, &[u8])> {
+    let (&tag, rest) = bytes.split_first()?;
+    let (&first, rest) = rest.split_first()?;
+    let more = if first < 0x80 { 0 } else { usize::from(first & 0x7f) };
+    rest.get(more..).map(|content| (tag, content))
 }
 
 fn garbage(what: &str) -> String {

@@ -7,11 +7,16 @@ use ldap3::controls::{Control, ControlType, PagedResults, RawControl};
 use ldap3::{Mod, Scope, SearchOptions};
 
 use super::connection::{Connection, Fault};
-use super::guard::Parts;
+use super::guard::{ANSWER_BYTES_MAX, MESSAGE_BYTES_MAX, Parts};
 use super::options::LdapScope;
 
-/// Entries of one page (RFC 2696).
-const PAGE: usize = 200;
+/// Entries of one page (RFC 2696): as many as fit into one answer however large they are.
+const PAGE: usize = ANSWER_BYTES_MAX as usize / MESSAGE_BYTES_MAX - 1;
+/// Of an entry among many, values that could be keys, and so many of one attribute, are kept,
+const PAGED_VALUE_BYTES_MAX: usize = 8 << 10;
+const PAGED_VALUES_MAX: usize = 200;
+/// and so many bytes of all entries together.
+const PAGED_BYTES_MAX: usize = 256 << 20;
 /// Most bytes of a page's cookie.
 const COOKIE_BYTES_MAX: usize = 64 << 10;
 
@@ -55,6 +60,27 @@ impl Entry {
             .flat_map(|(_, values)| values.iter().map(Vec::as_slice))
     }
 
+    /// Drops what is too much for one entry among many. Returns how many bytes it still has.
+    fn trim(&mut self) -> usize {
+        let mut bytes = self.dn.len();
+        for (name, values) in &mut self.attributes {
+            let before = values.len();
+            values.retain(|value| value.len() <= PAGED_VALUE_BYTES_MAX);
+            values.truncate(PAGED_VALUES_MAX);
+            if values.len() < before {
+                tracing::error!(
+                    entry = self.dn,
+                    attribute = name,
+                    before,
+                    "too many or too large values: some are not read"
+                );
+            }
+            values.shrink_to_fit();
+            bytes += values.iter().map(Vec::len).sum::<usize>();
+        }
+        bytes
+    }
+
     /// `SearchResultEntry` (RFC 4511, 4.5.2).
     fn parse(tag: StructureTag) -> Option<Entry> {
         let mut parts = constructed(tag)?.into_iter();
@@ -90,10 +116,15 @@ impl Connection {
                 Ok(entries)
             }
             Request::Pages(query) => {
-                let (mut entries, mut cookie) = (Vec::new(), Vec::new());
+                let (mut entries, mut cookie, mut bytes) = (Vec::new(), Vec::new(), 0);
                 loop {
                     let control = PagedResults { size: PAGE as i32, cookie };
+                    let seen = entries.len();
                     let next = self.page(query, SearchOptions::new(), Some(control.into()), &mut entries).await?;
+                    bytes += entries[seen..].iter_mut().map(Entry::trim).sum::<usize>();
+                    if bytes > PAGED_BYTES_MAX {
+                        return Err(Fault::Broken(format!("more than {PAGED_BYTES_MAX} bytes match {}", query.filter)));
+                    }
                     match next {
                         Some(next) if !next.is_empty() => cookie = next,
                         _ => return Ok(entries),

@@ -128,7 +128,7 @@ fn a_server_that_hangs_costs_its_time_limit_and_no_more() {
 
 #[test]
 fn garbage_is_refused_and_the_process_lives() {
-    let garbage: [Fake; 8] = [
+    let garbage: [Fake; 7] = [
         after_bind!(|_| Some(b"HTTP/1.1 400 Bad Request\r\n\r\n".to_vec())),
         after_bind!(|_| Some(vec![0x30, 0x84, 0xff, 0xff, 0xff, 0xff])),
         // Deeper than any stack.
@@ -144,12 +144,30 @@ fn garbage_is_refused_and_the_process_lives() {
         after_bind!(|id| Some(message(id, &part(0x65, b"")))),
         after_bind!(|id| Some(result(id, 0x7e, 0, b""))),
         after_bind!(|_| Some(result(0, 0x78, 52, b""))),
-        after_bind!(|id| Some(entry(id, "cn=a", &[("mail", &[&[0xff; 5 << 20]])]))),
     ];
     for fake in &garbage {
         let text = fake.refusal();
         assert!(!text.contains("within"), "it is noticed at once: {text}");
     }
+}
+
+#[test]
+fn an_enormous_entry_is_taken_as_empty() {
+    let enormous = after_bind!(|id| {
+        let entry = entry(id, "cn=ann,dc=x", &[("mail", &[b"ann@x"]), ("sshPublicKey", &[&[0xff; 5 << 20]])]);
+        Some([entry, result(id, 0x65, 0, b"")].concat())
+    });
+    assert_eq!(LdapDirectory::open(enormous.options()).unwrap().account(&mail("ann@x")).unwrap(), None);
+    // Two of them are still two.
+    let twice = after_bind!(|id| {
+        let large = entry(id, "cn=eve,dc=x", &[("mail", &[b"ann@x"]), ("sshPublicKey", &[&[0xff; 5 << 20]])]);
+        let small = entry(id, "cn=ann,dc=x", &[("mail", &[b"ann@x"])]);
+        Some([large, small, result(id, 0x65, 0, b"")].concat())
+    });
+    let refused = LdapDirectory::open(twice.options()).unwrap().account(&mail("ann@x")).unwrap_err();
+    assert!(matches!(&refused, DirectoryError::Ambiguous { .. }), "{refused}");
+    // No message but an entry may be so large.
+    assert!(after_bind!(|id| Some(result(id, 0x65, 0, &vec![0; 3 << 20]))).refusal().contains("at most"));
 }
 
 #[test]
