@@ -5,7 +5,7 @@ use std::hash::Hash;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::{Account, Clock, Directory, DirectoryError, Mail};
+use crate::{Account, Clock, Directory, DirectoryError, LdapOptions, Mail};
 
 /// Answers of each kind that are kept. Those that found nobody are counted apart, so that strangers drive out nobody's account.
 const KEPT_MAX: usize = 10_000;
@@ -21,6 +21,17 @@ pub struct CacheOptions {
     pub stale_read: Duration,
     /// While it doesn't, for what stores something.
     pub stale_write: Duration,
+}
+
+impl CacheOptions {
+    /// What the options of an LDAP directory say.
+    pub fn of(options: &LdapOptions) -> CacheOptions {
+        CacheOptions {
+            fresh: Duration::from_secs(options.cache_seconds),
+            stale_read: Duration::from_secs(options.stale_read_seconds),
+            stale_write: Duration::from_secs(options.stale_write_seconds),
+        }
+    }
 }
 
 /// What an answer is wanted for.

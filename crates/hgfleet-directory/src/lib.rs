@@ -11,6 +11,7 @@ mod clock;
 mod ldap;
 mod ldif;
 mod ldif_directory;
+mod location;
 mod public_key;
 mod values;
 
@@ -20,6 +21,7 @@ pub use clock::Clock;
 pub use ldap::{LdapAttributes, LdapBind, LdapDirectory, LdapOptions, LdapOptionsError, LdapScope, Password};
 pub use ldif::{LdifEntry, LdifError, LdifErrorKind};
 pub use ldif_directory::{AccountLine, LdifDirectory};
+pub use location::DirectoryLocation;
 pub use public_key::{KeyAlgorithm, PublicKey, PublicKeyError};
 
 use std::path::PathBuf;

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use hgfleet_directory::DirectoryLocation;
 use hgfleet_resync::ResyncOptions;
 
 use hgfleet_log::LogLocation;
@@ -22,8 +23,8 @@ pub struct MasterOptions {
     /// Folder of the fleet's sockets (`DATA/run`, mode 0700); this server's own, and its pushes on their way, lie in `NAME/`
     /// below it.
     pub run: PathBuf,
-    /// The accounts (`DATA/directory.ldif`).
-    pub directory: PathBuf,
+    /// The accounts: `DATA/directory.ldif`, or LDAP servers.
+    pub directory: DirectoryLocation,
     /// The access rules; none: everybody reads, every account writes.
     pub access: Option<PathBuf>,
     /// The SSH host key, an ed25519 private key in OpenSSH's format (`DATA/keys/...`). The daemon does not make it.

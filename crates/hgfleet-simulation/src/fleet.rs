@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use hgfleet_balancer::authority::AuthorityFiles;
 use hgfleet_balancer::{BalancerOptions, BalancerTimes};
+use hgfleet_directory::DirectoryLocation;
 use hgfleet_log::{LogId, LogLocation};
 use hgfleet_master::{MasterOptions, SessionLimits, SshLimits, StoreFormatName};
 use hgfleet_mirror::{MirrorOptions, MirrorTimes};
@@ -269,7 +270,7 @@ fn master_options(
         retention: hgfleet_master::Retention::default(),
         resync: ResyncOptions::new(run.clone()),
         run,
-        directory: kit.join("directory.ldif"),
+        directory: DirectoryLocation::Ldif(kit.join("directory.ldif")),
         access: None,
         host_key: kit.join("host"),
         ssh_addresses: Vec::new(),

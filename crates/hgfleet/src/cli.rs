@@ -44,7 +44,7 @@ pub enum Command {
     /// Print the log's records
     #[command(subcommand)]
     Log(Log),
-    /// The embedded directory's accounts
+    /// The directory's accounts
     #[command(subcommand)]
     Account(Account),
     /// Who may do what with which repository
@@ -376,6 +376,19 @@ pub enum Account {
         #[command(flatten)]
         config: ConfigFile,
     },
+    /// Show an account: its state, its groups, its keys
+    Show {
+        /// The account's mail address
+        mail: String,
+        #[command(flatten)]
+        config: ConfigFile,
+    },
+    /// An account's keys
+    #[command(subcommand)]
+    Key(AccountKey),
+    /// An account's groups
+    #[command(subcommand)]
+    Group(AccountGroup),
     /// Refuse an account's logins from now on
     Disable {
         /// The account's mail address
@@ -387,6 +400,52 @@ pub enum Account {
     Enable {
         /// The account's mail address
         mail: String,
+        #[command(flatten)]
+        config: ConfigFile,
+    },
+}
+
+/// `hgfleet account key`
+#[derive(Debug, Subcommand)]
+pub enum AccountKey {
+    /// Add a key to an account
+    Add {
+        /// The account's mail address
+        mail: String,
+        /// File with the public key (OpenSSH's format, `.pub`)
+        file: PathBuf,
+        #[command(flatten)]
+        config: ConfigFile,
+    },
+    /// Take a key from an account
+    Remove {
+        /// The account's mail address
+        mail: String,
+        /// The key, as `account show` and `ssh-keygen -l` print it: `SHA256:…`
+        fingerprint: String,
+        #[command(flatten)]
+        config: ConfigFile,
+    },
+}
+
+/// `hgfleet account group`
+#[derive(Debug, Subcommand)]
+pub enum AccountGroup {
+    /// Put an account into a group; the group is made where there is none
+    Add {
+        /// The account's mail address
+        mail: String,
+        /// The group's name
+        group: String,
+        #[command(flatten)]
+        config: ConfigFile,
+    },
+    /// Take an account out of a group
+    Remove {
+        /// The account's mail address
+        mail: String,
+        /// The group's name
+        group: String,
         #[command(flatten)]
         config: ConfigFile,
     },

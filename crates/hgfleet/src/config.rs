@@ -10,6 +10,7 @@ pub use sections::*;
 pub use template::template;
 
 use anyhow::{Context, bail};
+use hgfleet_directory::DirectoryLocation;
 use hgfleet_log::{JetStreamOptions, LogLocation, TlsFiles};
 use hgfleet_master::Retention;
 use hgfleet_resync::{ResyncOptions, ScrubOptions};
@@ -47,7 +48,7 @@ const KNOWN: [(&str, &[&str]); 13] = [
     ),
     ("ssh", &["listen", "host_key", "login_grace_seconds"]),
     ("http", &["host", "listen", "listen_https", "certificate", "key"]),
-    ("directory", &["ldif"]),
+    ("directory", &["backend", "ldif", "ldap"]),
     ("access", &["rules"]),
     (
         "master",
@@ -186,6 +187,11 @@ impl Config {
                 bail!("two servers are called {name}; give each its own name");
             }
         }
+        if config.directory.backend == DirectoryBackend::Ldap && config.directory.ldap.is_none() {
+            bail!(
+                "[directory] backend = \"ldap\" needs the section [directory.ldap]; docs/directory.md has one to begin with"
+            );
+        }
         config.check_volume()?;
         Ok(config)
     }
@@ -215,6 +221,16 @@ impl Config {
                     monitoring: self.log.monitoring.clone(),
                 }))
             }
+        }
+    }
+
+    /// Where the accounts are.
+    pub fn directory_location(&self) -> DirectoryLocation {
+        match (self.directory.backend, &self.directory.ldap) {
+            (DirectoryBackend::Ldap, Some(options)) => {
+                DirectoryLocation::Ldap(Box::new(options.clone().relative_to(&self.folder)))
+            }
+            _ => DirectoryLocation::Ldif(self.path(&self.directory.ldif)),
         }
     }
 
@@ -367,6 +383,22 @@ mod tests {
         assert_eq!(format!("{:?}", config.http), format!("{:?}", defaults.http));
         assert_eq!(format!("{:?}", config.master), format!("{:?}", defaults.master));
         assert_eq!(config.path(&config.directory.ldif), Path::new("/data/directory.ldif"));
+    }
+
+    #[test]
+    fn accounts_are_in_a_file_or_in_ldap() {
+        let ldif = parse("").expect("parses").directory_location();
+        assert!(matches!(ldif, DirectoryLocation::Ldif(path) if path == Path::new("/data/directory.ldif")));
+        let text =
+            "[directory]\nbackend = 'ldap'\n[directory.ldap]\nservers = ['ldaps://a']\nbase = 'dc=x'\nca = 'ldap.ca'";
+        let DirectoryLocation::Ldap(options) = parse(text).expect("parses").directory_location() else {
+            panic!("LDIF")
+        };
+        assert_eq!((options.ca.as_deref(), options.cache_seconds), (Some(Path::new("/data/ldap.ca")), 60));
+        let message = |text: &str| parse(text).expect_err("refused").to_string();
+        assert!(message("[directory]\nbackend = 'ldap'").contains("[directory.ldap]"));
+        assert!(message("[directory]\nbackend = 'nis'").contains("ldap"));
+        assert!(message("[directory.ldap]\nserver = 'ldaps://a'").contains("servers"));
     }
 
     #[test]

@@ -6,7 +6,7 @@ use crate::data_folder::{DataFolder, write_new};
 use anyhow::Context;
 use hgfleet_balancer::Identity;
 use hgfleet_balancer::authority::{self, AuthorityFiles};
-use hgfleet_directory::{LdifDirectory, Mail, PublicKey};
+use hgfleet_directory::{DirectoryLocation, LdifDirectory, Mail, PublicKey};
 use russh::keys::{Algorithm, PrivateKey, ssh_key::LineEnding};
 use std::path::{Path, PathBuf};
 
@@ -59,9 +59,10 @@ pub fn in_folder(folder: &DataFolder, addresses: &Addresses) -> anyhow::Result<M
     let addresses = [addresses.ssh, addresses.http, addresses.https].map(|address| address.ip().to_string());
     let names: Vec<String> = config.http.host.iter().cloned().chain(addresses).collect();
     authority::ensure(&files, &names).context("cannot make the certificates")?;
-    let ldif = config.path(&config.directory.ldif);
     let mut made = Made::default();
-    if !ldif.exists() {
+    if let DirectoryLocation::Ldif(ldif) = config.directory_location()
+        && !ldif.exists()
+    {
         LdifDirectory::create(&ldif)?;
         made.account = Some(make_account(&ldif, path)?);
     }

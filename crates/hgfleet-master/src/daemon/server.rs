@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use hgfleet_access::AccessControl;
-use hgfleet_directory::{Directory, LdifDirectory};
+use hgfleet_directory::Directory;
 use hgfleet_log::{Access, DiskUse, Log, LogId, Member, Record, RepositoryName, Role, Sequence, ServerState, Tail};
 use hgfleet_replica::{Replica, Theirs};
 use tokio::task::JoinSet;
@@ -52,10 +52,7 @@ impl Server {
     /// Opens log and stores, and redoes what a crash may have torn.
     pub(crate) async fn open(options: MasterOptions) -> Result<Arc<Server>, MasterError> {
         let run = prepare_run_folder(&options.run, &options.name)?;
-        let directory: Arc<dyn Directory> = {
-            LdifDirectory::create(&options.directory)?;
-            Arc::new(LdifDirectory::open(&options.directory)?)
-        };
+        let directory = options.directory.open()?;
         let access = Arc::new(AccessControl::of(options.access.clone())?);
         let (log, own) = open(&options).await?;
         let peers = Peers::default();

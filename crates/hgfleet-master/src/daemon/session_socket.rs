@@ -185,8 +185,18 @@ impl Connection {
             return Err(No::refused(format!("refused: the account is unknown, on {name}. Ask an administrator")));
         };
         let directory = self.master.directory.clone();
-        let account = match tokio::task::spawn_blocking(move || directory.account(&mail)).await {
+        let account = tokio::task::spawn_blocking(move || match action {
+            Action::Read => directory.account(&mail),
+            _ => directory.account_to_write(&mail),
+        });
+        let account = match account.await {
             Ok(Ok(Some(account))) if account.state == AccountState::Enabled => account,
+            Ok(Err(error)) => {
+                tracing::error!(account = self.client.account, %error, "refused: nobody says whether its account is enabled");
+                return Err(No::refused(format!(
+                    "refused: the directory of accounts does not answer, on {name}. Nothing was stored; try again later"
+                )));
+            }
             _ => {
                 return Err(No::refused(format!(
                     "refused: the account {} is not enabled any more, on {name}. Ask an administrator",

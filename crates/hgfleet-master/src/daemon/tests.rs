@@ -7,7 +7,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use hg_store::change::ChangeWriter;
-use hgfleet_directory::{LdifDirectory, Mail, PublicKey};
+use hgfleet_directory::{DirectoryLocation, LdifDirectory, Mail, PublicKey};
 use hgfleet_log::{LogLocation, RecordId};
 use tokio::sync::oneshot;
 
@@ -34,7 +34,7 @@ fn options(folder: &Path) -> MasterOptions {
         volume: None,
         log: LogLocation::Embedded(folder.join("log")),
         run: folder.join("run"),
-        directory: folder.join("directory.ldif"),
+        directory: DirectoryLocation::Ldif(folder.join("directory.ldif")),
         access: Some(folder.join("access.toml")).filter(|rules| rules.exists()),
         host_key: folder.join("host"),
         ssh_addresses: Vec::new(),

@@ -162,6 +162,9 @@ impl Handler for Connection {
 
     async fn auth_succeeded(&mut self, _session: &mut Session) -> Result<(), ConnectionError> {
         tracing::info!(peer = %self.peer, account = self.account_name(), key = self.fingerprint, "ssh login");
+        if let Some(account) = &self.account {
+            self.door.directory.logged_in(&account.mail);
+        }
         self.logged_in.send_replace(true);
         Ok(())
     }

@@ -1,9 +1,10 @@
-//! `hgfleet account`: the embedded directory's accounts.
+//! `hgfleet account`: the directory's accounts. In LDAP they are only shown.
 
-use crate::cli::Account;
+use crate::cli::{Account, AccountGroup, AccountKey};
 use crate::config::Config;
 use anyhow::{Context, bail};
-use hgfleet_directory::{AccountState, LdifDirectory, Mail, PublicKey};
+use hgfleet_directory::{AccountState, DirectoryLocation, LdifDirectory, Mail, PublicKey};
+use std::path::Path;
 use std::process::ExitCode;
 
 /// The largest public-key file that is read, in bytes.
@@ -19,27 +20,38 @@ pub fn run(command: Account) -> anyhow::Result<ExitCode> {
         Account::Add { mail, key, config } => {
             let directory = open(config.config.as_deref())?;
             let mail = Mail::parse(&mail)?;
-            let bytes =
-                std::fs::metadata(&key).with_context(|| format!("cannot read the key {}", key.display()))?.len();
-            if bytes > KEY_FILE_BYTES_MAX {
-                bail!("{} has {bytes} bytes, too many for a public key; name the .pub file", key.display());
-            }
-            let text = std::fs::read(&key).with_context(|| format!("cannot read the key {}", key.display()))?;
-            let parsed = PublicKey::parse_line(&text).with_context(|| format!("{} is not taken", key.display()))?;
-            match directory.add(&mail, &[parsed])? {
+            match directory.add(&mail, &[read_key(&key)?])? {
                 true => println!("added the account {mail}"),
                 false => println!("added a key to the account {mail}"),
             }
         }
         Account::List { config } => {
             for account in open(config.config.as_deref())?.list() {
-                let state = match account.state {
-                    AccountState::Enabled => "enabled",
-                    AccountState::Disabled => "disabled",
-                    AccountState::NotEnabled => "not enabled",
-                };
+                let state = state(account.state);
                 println!("{}\t{state}\t{} keys\t{}", account.mail, account.keys, account.groups.join(","));
             }
+        }
+        Account::Show { mail, config } => show(&mail, config.config.as_deref())?,
+        Account::Key(AccountKey::Add { mail, file, config }) => {
+            let mail = Mail::parse(&mail)?;
+            let key = read_key(&file)?;
+            open(config.config.as_deref())?.add_key(&mail, &key)?;
+            println!("added the key {} to the account {mail}", key.fingerprint());
+        }
+        Account::Key(AccountKey::Remove { mail, fingerprint, config }) => {
+            let mail = Mail::parse(&mail)?;
+            open(config.config.as_deref())?.remove_key(&mail, &fingerprint)?;
+            println!("removed the key {fingerprint} from the account {mail}");
+        }
+        Account::Group(AccountGroup::Add { mail, group, config }) => {
+            let mail = Mail::parse(&mail)?;
+            let changed = open(config.config.as_deref())?.add_to_group(&mail, &group)?;
+            println!("{mail} {} in {group}", if changed { "is now" } else { "was already" });
+        }
+        Account::Group(AccountGroup::Remove { mail, group, config }) => {
+            let mail = Mail::parse(&mail)?;
+            let changed = open(config.config.as_deref())?.remove_from_group(&mail, &group)?;
+            println!("{mail} {} in {group}", if changed { "is no longer" } else { "was not" });
         }
         Account::Disable { mail, config } => set_enabled(&mail, false, config.config.as_deref())?,
         Account::Enable { mail, config } => set_enabled(&mail, true, config.config.as_deref())?,
@@ -47,12 +59,49 @@ pub fn run(command: Account) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn open(config: Option<&std::path::Path>) -> anyhow::Result<LdifDirectory> {
-    let config = Config::find(config)?;
-    Ok(LdifDirectory::open(&config.path(&config.directory.ldif))?)
+/// The file of accounts, to list or change it.
+fn open(config: Option<&Path>) -> anyhow::Result<LdifDirectory> {
+    match Config::find(config)?.directory_location() {
+        DirectoryLocation::Ldif(path) => Ok(LdifDirectory::open(&path)?),
+        DirectoryLocation::Ldap(options) => bail!(
+            "the accounts are kept by {}; list and change them there ([directory] backend = \"ldap\")",
+            options.servers.join(", ")
+        ),
+    }
 }
 
-fn set_enabled(mail: &str, enabled: bool, config: Option<&std::path::Path>) -> anyhow::Result<()> {
+fn read_key(path: &Path) -> anyhow::Result<PublicKey> {
+    let shown = path.display();
+    let bytes = std::fs::metadata(path).with_context(|| format!("cannot read the key {shown}"))?.len();
+    if bytes > KEY_FILE_BYTES_MAX {
+        bail!("{shown} has {bytes} bytes, too many for a public key; name the .pub file");
+    }
+    let text = std::fs::read(path).with_context(|| format!("cannot read the key {shown}"))?;
+    PublicKey::parse_line(&text).with_context(|| format!("{shown} is not taken"))
+}
+
+fn show(mail: &str, config: Option<&Path>) -> anyhow::Result<()> {
+    let mail = Mail::parse(mail)?;
+    let directory = Config::find(config)?.directory_location().open()?;
+    let account = directory.account(&mail)?.with_context(|| format!("there is no account {mail}"))?;
+    println!("account\t{}", account.mail);
+    println!("state\t{}", state(account.state));
+    println!("groups\t{}", account.groups.join(", "));
+    for key in &account.keys {
+        println!("key\t{} {}", key.fingerprint(), key.algorithm().name());
+    }
+    Ok(())
+}
+
+fn state(state: AccountState) -> &'static str {
+    match state {
+        AccountState::Enabled => "enabled",
+        AccountState::Disabled => "disabled",
+        AccountState::NotEnabled => "not enabled",
+    }
+}
+
+fn set_enabled(mail: &str, enabled: bool, config: Option<&Path>) -> anyhow::Result<()> {
     let mail = Mail::parse(mail)?;
     let changed = open(config)?.set_enabled(&mail, enabled)?;
     let state = if enabled { "enabled" } else { "disabled" };

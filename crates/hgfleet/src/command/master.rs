@@ -32,7 +32,7 @@ pub fn run(options: cli::Role) -> anyhow::Result<ExitCode> {
         volume: config.volume(),
         log: config.log_location(),
         run: config.run_folder(),
-        directory: config.path(&config.directory.ldif),
+        directory: config.directory_location(),
         access: config.access_rules(),
         host_key: config.path(&config.ssh.host_key),
         // The balancer has the public port; it hands connections over a socket.

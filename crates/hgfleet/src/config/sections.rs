@@ -1,5 +1,6 @@
 //! The sections of the configuration, with their defaults.
 
+use hgfleet_directory::LdapOptions;
 use serde::Deserialize;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -89,8 +90,22 @@ pub struct HttpSection {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct DirectorySection {
+    /// What has the accounts
+    pub backend: DirectoryBackend,
     /// The LDIF file with accounts and keys
     pub ldif: PathBuf,
+    /// The LDAP servers
+    pub ldap: Option<LdapOptions>,
+}
+
+/// What can have the accounts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum DirectoryBackend {
+    /// One file
+    Ldif,
+    /// LDAP servers
+    Ldap,
 }
 
 /// `[access]`
@@ -247,7 +262,7 @@ impl Default for HttpSection {
 
 impl Default for DirectorySection {
     fn default() -> Self {
-        DirectorySection { ldif: "directory.ldif".into() }
+        DirectorySection { backend: DirectoryBackend::Ldif, ldif: "directory.ldif".into(), ldap: None }
     }
 }
 

@@ -27,6 +27,7 @@ certificate = "keys/https.certificate"
 key = "keys/https.key"
 
 [directory]
+backend = "ldif"                      # or "ldap", with a section [directory.ldap]
 ldif = "directory.ldif"               # accounts and their public keys; `hgfleet account` writes it
 
 [master]
