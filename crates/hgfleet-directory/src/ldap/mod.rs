@@ -39,6 +39,8 @@ pub struct LdapDirectory {
     pool: Arc<Pool>,
     runtime: Arc<Background>,
     index: Mutex<Option<Arc<Index>>>,
+    /// How often the index could not be read, and why the last time.
+    index_failures: Mutex<(u64, String)>,
     newest: Mutex<Newest>,
     access_dates: Option<AccessDates>,
     clock: Clock,
@@ -94,6 +96,7 @@ impl LdapDirectory {
             pool: pool(settings.servers, options.connections),
             runtime,
             index: Mutex::new(None),
+            index_failures: Mutex::default(),
             newest: Mutex::new(Newest::new(Duration::from_secs(lasts))),
             access_dates: access_dates.transpose().map_err(thread)?,
             clock,
@@ -107,12 +110,35 @@ impl LdapDirectory {
 
     /// The index, read anew where it is older than answers may be.
     fn index(&self) -> Result<Arc<Index>, DirectoryError> {
+        let failures = || self.index_failures.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = failures().0;
         // Held while it is read: those who come meanwhile need the same.
         let mut index = self.index.lock().unwrap_or_else(PoisonError::into_inner);
         let lasts = Duration::from_secs(self.options.cache_seconds);
         if let Some(index) = index.as_ref().filter(|index| self.clock.now().duration_since(index.read) < lasts) {
             return Ok(index.clone());
         }
+        // Who waited while another one's reading failed does not wait for it once more.
+        let (now, reason) = failures().clone();
+        if now != before {
+            return Err(DirectoryError::Unreachable { reason });
+        }
+        let read = self.read_index();
+        match &read {
+            Ok(read) => *index = Some(read.clone()),
+            Err(error) => {
+                let mut failures = failures();
+                let reason = match error {
+                    DirectoryError::Unreachable { reason } => reason.clone(),
+                    other => other.to_string(),
+                };
+                *failures = (failures.0 + 1, reason);
+            }
+        }
+        read
+    }
+
+    fn read_index(&self) -> Result<Arc<Index>, DirectoryError> {
         let read = self.clock.now();
         let entries = self.ask(Request::Pages(lookup::keys_query(&self.options)))?;
         let mut owners: HashMap<Vec<u8>, Option<Mail>> = HashMap::new();
@@ -139,7 +165,7 @@ impl LdapDirectory {
             newest.group(&group.dn, Stamp::of(group), read);
         }
         tracing::debug!(accounts = entries.len(), keys = owners.len(), "directory read");
-        Ok(index.insert(Arc::new(Index { owners, read })).clone())
+        Ok(Arc::new(Index { owners, read }))
     }
 
     /// The entry with this address. More than one, or one that has other addresses too, is an error.

@@ -70,7 +70,7 @@ fn serve(mut stream: TcpStream, answer: Answer, heard: &Mutex<Vec<u8>>) -> Optio
         stream.read_exact(&mut body).ok()?;
         heard.lock().unwrap().extend(&body);
         // 02 01 ID, then the operation.
-        stream.write_all(&answer(body[2], body[3])?).ok()?;
+        stream.write_all(&answer(*body.get(2)?, *body.get(3)?)?).ok()?;
     }
 }
 
@@ -124,6 +124,24 @@ fn a_server_that_hangs_costs_its_time_limit_and_no_more() {
     });
     assert!(at_once.refusal().contains("no connection within 1 s"));
     assert!(start.elapsed() < Duration::from_secs(20));
+}
+
+#[test]
+fn those_who_wait_for_a_server_that_hangs_wait_once() {
+    let hangs = after_bind!(|_| {
+        thread::sleep(Duration::from_secs(60));
+        None
+    });
+    // All keys together may take six times one question's limit.
+    let directory = LdapDirectory::open(hangs.options()).unwrap();
+    let start = Instant::now();
+    thread::scope(|scope| {
+        for number in 0..10 {
+            let directory = &directory;
+            scope.spawn(move || assert!(directory.account_by_key(key(number).blob()).unwrap_err().is_outage()));
+        }
+    });
+    assert!(start.elapsed() < Duration::from_secs(20), "{:?}", start.elapsed());
 }
 
 #[test]

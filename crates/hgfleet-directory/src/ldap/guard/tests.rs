@@ -1,3 +1,5 @@
+use proptest::prelude::*;
+
 use super::*;
 
 fn part(tag: u8, content: &[u8]) -> Vec<u8> {
@@ -55,5 +57,28 @@ fn what_the_library_could_not_bear_never_reaches_it() {
     let good = message(&result(0x61));
     for cut in 1..good.len() {
         assert!(read(&good[..cut]).is_err(), "{cut}");
+    }
+}
+
+proptest! {
+    #[test]
+    fn what_passes_is_what_the_library_parses(
+        change in proptest::collection::vec((any::<proptest::sample::Index>(), any::<u8>()), 0..4),
+        dn in proptest::collection::vec(any::<u8>(), 0..40),
+        code in any::<u8>(),
+    ) {
+        let entry = part(0x64, &[part(OCTET_STRING, &dn), part(SEQUENCE, &part(SEQUENCE, &dn))].concat());
+        let referral = part(0xa3, &part(OCTET_STRING, b"ldap://x"));
+        let texts = [part(ENUMERATED, &[code]), part(OCTET_STRING, b""), part(OCTET_STRING, b""), referral].concat();
+        for mut bytes in [message(&entry), message(&part(0x65, &texts))] {
+            for (place, byte) in &change {
+                let place = place.index(bytes.len());
+                bytes[place] = *byte;
+            }
+            if let Ok(Some(passed)) = read(&bytes) {
+                let parsed = ldap3::asn1::parse_tag(&passed);
+                prop_assert!(parsed.is_ok_and(|(rest, _)| rest.is_empty()));
+            }
+        }
     }
 }
