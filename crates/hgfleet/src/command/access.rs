@@ -4,7 +4,7 @@ use crate::cli::Access;
 use crate::config::Config;
 use anyhow::Context;
 use hgfleet_access::{AccessControl, Action, Caller};
-use hgfleet_directory::{AccountState, Directory, LdifDirectory, Mail};
+use hgfleet_directory::{AccountState, Mail};
 use hgfleet_log::RepositoryName;
 use std::process::ExitCode;
 
@@ -26,7 +26,7 @@ pub fn run(command: Access) -> anyhow::Result<ExitCode> {
         NOBODY => None,
         mail => {
             let mail = Mail::parse(mail)?;
-            let directory = LdifDirectory::open(&config.path(&config.directory.ldif))?;
+            let directory = config.directory_location().open()?;
             Some(directory.account(&mail)?.with_context(|| format!("there is no account {mail}"))?)
         }
     };
