@@ -151,3 +151,14 @@ fn a_login_waits_for_no_access_date() {
         assert!(directory.account(&mail("ann@x")).unwrap().is_some());
     }
 }
+
+#[test]
+fn a_removed_key_does_not_wait_for_the_next_reading_of_all_keys() {
+    let slapd = Slapd::start(&enabled("ann", &[key(1), key(2)]));
+    let directory = LdapDirectory::open(slapd.options()).unwrap();
+    assert!(directory.account_by_key(key(1).blob()).unwrap().is_some());
+    let dn = "cn=ann,ou=people,dc=example,dc=org";
+    slapd.change(&format!("dn: {dn}\nchangetype: modify\ndelete: sshPublicKey\nsshPublicKey: {} of ann\n", key(1)));
+    assert_eq!(directory.account_by_key(key(1).blob()).unwrap(), None);
+    assert!(directory.account_by_key(key(2).blob()).unwrap().is_some());
+}
