@@ -6,40 +6,21 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs::{self, File};
-use std::io::{Read, Write};
-use std::os::unix::fs::MetadataExt;
+use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::sync::Arc;
+
+use watched_file::{WatchError, WatchedFile, read_bounded};
 
 use crate::ldif::{self, LdifEntry};
 use crate::values::{self, KEYS_MAX};
 use crate::{Account, AccountState, Directory, DirectoryError, LdifError, LdifErrorKind, Mail, PublicKey};
 
-/// A file that was changed this short before it was read may change again without its stat showing it.
-const SETTLED: Duration = Duration::from_millis(100);
-
 /// A directory in one LDIF file.
 #[derive(Debug)]
 pub struct LdifDirectory {
     path: PathBuf,
-    state: Mutex<State>,
-}
-
-#[derive(Debug)]
-struct State {
-    seen: Option<Stamp>,
-    content: Arc<Content>,
-}
-
-/// What a file's stat says of its content.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Stamp {
-    device: u64,
-    inode: u64,
-    bytes: u64,
-    modified: (i64, i64),
-    changed: (i64, i64),
+    file: WatchedFile<Content, LdifError>,
 }
 
 #[derive(Debug, Default)]
@@ -65,12 +46,12 @@ pub struct AccountLine {
 impl LdifDirectory {
     /// Reads the file. It must exist and be sound.
     pub fn open(path: &Path) -> Result<LdifDirectory, DirectoryError> {
-        let (stamp, text) = read(path)?;
-        let content = Content::parse(&text).map_err(|error| DirectoryError::Ldif { path: path.to_owned(), error })?;
-        Ok(LdifDirectory {
-            path: path.to_owned(),
-            state: Mutex::new(State { seen: stamp, content: Arc::new(content) }),
-        })
+        let file = WatchedFile::open(path.to_owned(), ldif::FILE_BYTES_MAX, Content::parse);
+        let file = file.map_err(|error| match error {
+            WatchError::Io { path, source: error } => DirectoryError::Io { verb: "read", path, error },
+            WatchError::Content { path, error } => DirectoryError::Ldif { path, error },
+        })?;
+        Ok(LdifDirectory { path: path.to_owned(), file })
     }
 
     /// Makes a file without accounts, unless there is a file already.
@@ -172,7 +153,8 @@ impl LdifDirectory {
         let guard = File::options().create(true).truncate(false).write(true).open(&guard_path);
         let guard = guard.map_err(|error| DirectoryError::Io { verb: "open", path: guard_path.clone(), error })?;
         guard.lock().map_err(|error| DirectoryError::Io { verb: "lock", path: guard_path, error })?;
-        let (_, text) = read(&self.path)?;
+        let read = read_bounded(&self.path, ldif::FILE_BYTES_MAX);
+        let text = read.map_err(|error| DirectoryError::Io { verb: "read", path: self.path.clone(), error })?;
         let entries = ldif::parse(&text).map_err(ldif)?;
         let content = Content::from_entries(&entries).map_err(ldif)?;
         let (new, answer) = change(&text, &entries, &content)?;
@@ -185,30 +167,7 @@ impl LdifDirectory {
     }
 
     fn content(&self) -> Arc<Content> {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let now = fs::metadata(&self.path).ok().map(|metadata| Stamp::of(&metadata));
-        if now.is_some() && now == state.seen {
-            return state.content.clone();
-        }
-        let read = read(&self.path).and_then(|(stamp, text)| {
-            let content = Content::parse(&text);
-            content
-                .map(|content| (stamp, content))
-                .map_err(|error| DirectoryError::Ldif { path: self.path.clone(), error })
-        });
-        match read {
-            Ok((stamp, content)) => {
-                tracing::info!(path = %self.path.display(), accounts = content.accounts.len(), "directory read");
-                state.seen = stamp;
-                state.content = Arc::new(content);
-            }
-            Err(error) => {
-                tracing::error!(%error, "directory is broken; the last good one still counts");
-                // Looked at again when it changes once more, so that the log has this line once for each broken edit.
-                state.seen = now;
-            }
-        }
-        state.content.clone()
+        self.file.content()
     }
 }
 
@@ -303,18 +262,6 @@ impl Content {
     }
 }
 
-impl Stamp {
-    fn of(metadata: &fs::Metadata) -> Stamp {
-        Stamp {
-            device: metadata.dev(),
-            inode: metadata.ino(),
-            bytes: metadata.len(),
-            modified: (metadata.mtime(), metadata.mtime_nsec()),
-            changed: (metadata.ctime(), metadata.ctime_nsec()),
-        }
-    }
-}
-
 fn is_of(entry: &LdifEntry, mail: &Mail) -> bool {
     entry.values("mail").any(|value| value == mail.as_str().as_bytes())
 }
@@ -336,25 +283,6 @@ fn split_last_line(mut text: Vec<u8>) -> (Vec<u8>, Vec<u8>) {
     let start = text[..body].iter().rposition(|byte| *byte == b'\n').map_or(0, |place| place + 1);
     let last = text.split_off(start);
     (text, last)
-}
-
-/// Reads a file whole. The stamp is `None` where the file may still be changing under it.
-fn read(path: &Path) -> Result<(Option<Stamp>, Vec<u8>), DirectoryError> {
-    let io = |error| DirectoryError::Io { verb: "read", path: path.to_owned(), error };
-    let file = File::open(path).map_err(io)?;
-    let before = Stamp::of(&file.metadata().map_err(io)?);
-    let mut text = Vec::new();
-    (&file).take(ldif::FILE_BYTES_MAX + 1).read_to_end(&mut text).map_err(io)?;
-    if text.len() as u64 > ldif::FILE_BYTES_MAX {
-        return Err(io(std::io::Error::other("the file is larger than 64 MiB")));
-    }
-    let metadata = file.metadata().map_err(io)?;
-    let settled = metadata
-        .modified()
-        .ok()
-        .is_some_and(|modified| SystemTime::now().duration_since(modified).is_ok_and(|age| age > SETTLED));
-    let after = Stamp::of(&metadata);
-    Ok(((settled && before == after).then_some(after), text))
 }
 
 fn write_new(path: &Path, text: &[u8]) -> Result<(), DirectoryError> {

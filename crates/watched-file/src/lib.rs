@@ -61,11 +61,6 @@ impl<T, E: Display> WatchedFile<T, E> {
         Ok(WatchedFile { path, bytes_max, parse, state: Mutex::new(State { seen, content: Arc::new(content) }) })
     }
 
-    /// The file.
-    pub fn path(&self) -> &Path {
-        &self.path
-    }
-
     /// What is in it now, or was when it was sound last.
     pub fn content(&self) -> Arc<T> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
@@ -81,6 +76,14 @@ impl<T, E: Display> WatchedFile<T, E> {
         }
         state.content.clone()
     }
+}
+
+/// Reads a file whole, of at most so many bytes, as a [`WatchedFile`] does.
+///
+/// # Errors
+/// The system's; the file is longer.
+pub fn read_bounded(path: &Path, bytes_max: u64) -> io::Result<Vec<u8>> {
+    read(path, bytes_max).map(|(_, bytes)| bytes)
 }
 
 fn read_and_parse<T, E>(
