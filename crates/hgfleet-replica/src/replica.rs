@@ -14,6 +14,7 @@ use crate::folders::Folders;
 use crate::position::Positions;
 use crate::repository::{Computed, Current, Entry, Totals};
 use crate::state::{RepositoryRow, ServerRow, StateFile};
+use crate::status::folder_id;
 use crate::sync::{Syncer, Volatile};
 use crate::{ReplicaError, RepositorySnapshot, RepositoryStatus};
 
@@ -187,7 +188,7 @@ impl Replica {
                 state: current.state.clone(),
                 sequence: current.sequence,
                 digest: current.digest,
-                folder: (stat.st_dev, stat.st_ino),
+                folder: folder_id(&stat),
             });
         }
     }

@@ -9,11 +9,13 @@ use hg_store::apply::{Directories, StoreStat};
 use hg_store::digest::{FileDigest, FileHasher, KeptFiles, digest_of_store};
 use hgfleet_log::{RepositoryName, Sequence};
 use rustix::fs::OFlags;
+use rustix::io::Errno;
 
 use crate::ReplicaError;
 use crate::alter::{Obstacle, at};
 use crate::replica::{Inner, Replica};
 use crate::repository::{Entry, Writer};
+use crate::status::folder_id;
 
 /// Bytes that are read at once.
 const PIECE_BYTES: usize = 256 << 10;
@@ -132,16 +134,12 @@ impl Inner {
     /// Whether a repository's folder is still the one that was opened.
     fn is_same_folder(&self, name: &RepositoryName, opened: &Directories) -> Result<bool, ReplicaError> {
         let hg = self.hg(name);
-        let identity = |directories: &Directories| {
-            let stat = rustix::fs::fstat(directories.hg()).map_err(ReplicaError::io("stat", &hg))?;
-            Ok::<_, ReplicaError>((stat.st_dev, stat.st_ino))
-        };
-        let now = match Directories::open(&hg) {
-            Ok(now) => now,
-            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(false),
-            Err(error) => return Err(ReplicaError::io("open", &hg)(error)),
-        };
-        Ok(identity(&now)? == identity(opened)?)
+        let opened = rustix::fs::fstat(opened.hg()).map_err(ReplicaError::io("stat", &hg))?;
+        match rustix::fs::lstat(&hg) {
+            Ok(now) => Ok(folder_id(&now) == folder_id(&opened)),
+            Err(Errno::NOENT) => Ok(false),
+            Err(error) => Err(ReplicaError::io("stat", &hg)(error)),
+        }
     }
 
     /// Says of damage whether it is the disk's or somebody's.

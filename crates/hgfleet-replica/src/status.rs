@@ -28,6 +28,10 @@ pub struct RepositorySnapshot {
 /// What tells a directory from every other one that is there at the same time: its device, and its number there.
 pub type FolderId = (u64, u64);
 
+pub(crate) fn folder_id(stat: &rustix::fs::Stat) -> FolderId {
+    (stat.st_dev, stat.st_ino)
+}
+
 /// A repository that was deleted, and is kept aside.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DeletedRepository {
