@@ -304,11 +304,6 @@ impl AccessControl {
             AccessControl::File(file) => file.content(),
         }
     }
-
-    /// Whether somebody may do something.
-    pub fn allows(&self, caller: Caller<'_>, repository: &str, action: Action) -> bool {
-        self.rules().decide(caller, repository, action).is_allowed()
-    }
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use hg_store::Snapshot;
-use hgfleet_access::{AccessControl, Action, Caller};
+use hgfleet_access::{AccessControl, AccessRules, Action, Caller};
 use hgfleet_log::wanted::Wanted;
 use hgfleet_log::{RepositoryName, Sequence};
 use hgfleet_replica::{Replica, ReplicaError};
@@ -69,6 +69,7 @@ impl Service for Door {
         let position = site.showing.position().max(tag);
         let seen = Arc::new(Seen {
             site: site.clone(),
+            rules: site.access.rules(),
             position,
             deadline: Instant::now() + site.wait,
             is_late: AtomicBool::new(false),
@@ -131,6 +132,8 @@ fn unavailable(why: &'static str, text: &'static str) -> Response<ResponseBody> 
 /// The repositories as one request sees them: at its position or above.
 struct Seen {
     site: Arc<Site>,
+    /// One look at the file for the whole request.
+    rules: Arc<AccessRules>,
     position: Option<Sequence>,
     deadline: Instant,
     is_late: AtomicBool,
@@ -140,7 +143,7 @@ struct Seen {
 impl Seen {
     /// Whoever comes over HTTP has no account.
     fn may_read(&self, name: &RepositoryName) -> bool {
-        self.site.access.allows(Caller::Anonymous, name.as_str(), Action::Read)
+        self.rules.decide(Caller::Anonymous, name.as_str(), Action::Read).is_allowed()
     }
 
     /// Waits until what is asked for is as of the position; false: it is not in time.
@@ -167,9 +170,7 @@ impl Repositories for Seen {
             return Vec::new();
         }
         let all = self.site.replica.repositories();
-        let rules = self.site.access.rules();
-        let may_see = |name: &str| rules.decide(Caller::Anonymous, name, Action::Read).is_allowed();
-        all.into_iter().map(|one| one.name.as_str().to_owned()).filter(|name| may_see(name)).collect()
+        all.into_iter().filter(|one| self.may_read(&one.name)).map(|one| one.name.as_str().to_owned()).collect()
     }
 
     async fn has(&self, name: &str) -> bool {
