@@ -61,6 +61,8 @@ pub struct JetStreamLog {
     acknowledged: Mutex<VecDeque<RecordId>>,
     /// Changes that came with the records that were read.
     short_changes: Mutex<ShortChanges>,
+    /// Until then only a stream's leader is asked for messages: another server gave no answer.
+    leader_alone: Mutex<Option<Instant>>,
 }
 
 impl JetStreamLog {
@@ -87,6 +89,7 @@ impl JetStreamLog {
             tail: Mutex::new(None),
             acknowledged: Mutex::default(),
             short_changes: Mutex::default(),
+            leader_alone: Mutex::default(),
         };
         if access == Access::Append {
             jetstream.forget_silent().await?;

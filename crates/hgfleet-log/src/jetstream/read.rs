@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::sync::{Arc, PoisonError};
+use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -11,6 +12,7 @@ use bytes::{Bytes, BytesMut};
 use futures_util::{StreamExt, TryStreamExt, stream};
 use serde_json::{Value, json};
 use tokio::task::spawn_blocking;
+use tokio::time::{Instant, timeout};
 
 use super::JetStreamLog;
 use super::link::Trouble;
@@ -28,6 +30,11 @@ const READ_BYTES_MAX: usize = 16 << 20;
 const AT_ONCE: usize = 16;
 /// Most bytes of changes that are kept because they came with their records.
 const SHORT_CHANGES_BYTES_MAX: usize = 32 << 20;
+
+/// How long any server that has the stream may take to answer, before the leader is asked.
+const ANY_TIME: Duration = Duration::from_secs(1);
+/// For how long the leader alone is asked after that. A NATS server notices after ten seconds that another one takes nothing.
+const LEADER_ALONE_TIME: Duration = Duration::from_secs(10);
 
 /// A message of a stream.
 pub(super) struct Stored {
@@ -86,10 +93,21 @@ impl JetStreamLog {
         Ok(Stored { sequence, subject: subject.to_owned(), payload: payload.into() })
     }
 
-    /// Asks any server that has the stream; what it hasn't, the leader is asked for.
+    /// Asks any server that has the stream; what it hasn't, or where it says nothing, the leader is asked for.
+    ///
+    /// The cluster passes such a question to one server of those that it takes for reachable. From one that was cut off, no answer ever comes.
     async fn ask_any(&self, stream: &str, which: Value) -> Result<Stored, Trouble> {
+        if self.leader_alone().is_some_and(|until| Instant::now() < until) {
+            return self.ask_leader(stream, which).await;
+        }
         let subject = format!("$JS.API.DIRECT.GET.{stream}");
-        let answer = self.link.ask(subject, None, which.to_string().into()).await?;
+        let Ok(answer) = timeout(ANY_TIME, self.link.ask(subject, None, which.to_string().into())).await else {
+            tracing::debug!(stream, "no server says what it has; for a while the leader alone is asked");
+            *self.leader_alone.lock().unwrap_or_else(PoisonError::into_inner) =
+                Some(Instant::now() + LEADER_ALONE_TIME);
+            return self.ask_leader(stream, which).await;
+        };
+        let answer = answer?;
         let header = |name: &str| answer.headers.as_ref().and_then(|headers| headers.get(name));
         let found = answer.status.is_none();
         match (found, header("Nats-Sequence").and_then(|text| text.as_str().parse().ok()), header("Nats-Subject")) {
@@ -98,6 +116,11 @@ impl JetStreamLog {
             }
             _ => self.ask_leader(stream, which).await,
         }
+    }
+
+    /// Until when only the leader is asked.
+    fn leader_alone(&self) -> Option<Instant> {
+        *self.leader_alone.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Returns the last message with a subject, from any server: of a subject that is written once.

@@ -9,6 +9,8 @@ use std::sync::{Arc, Mutex};
 struct State {
     lose_requests: AtomicBool,
     lose_answers: AtomicBool,
+    /// Requests with this in them are lost.
+    lose_requests_with: Mutex<Option<&'static str>>,
     refuse: AtomicBool,
     open: Mutex<Vec<TcpStream>>,
 }
@@ -16,6 +18,14 @@ struct State {
 pub struct Proxy {
     state: Arc<State>,
     pub port: u16,
+}
+
+impl State {
+    fn loses_request(&self, bytes: &[u8]) -> bool {
+        let word = *self.lose_requests_with.lock().expect("lock");
+        self.lose_requests.load(Ordering::SeqCst)
+            || word.is_some_and(|word| bytes.windows(word.len()).any(|part| part == word.as_bytes()))
+    }
 }
 
 impl Proxy {
@@ -34,8 +44,8 @@ impl Proxy {
                 shared.open.lock().expect("lock").extend([twin(&client), twin(&upstream)]);
                 let (one, two) = (shared.clone(), shared.clone());
                 let (client_in, upstream_in) = (twin(&client), twin(&upstream));
-                std::thread::spawn(move || pump(client_in, upstream, &one.lose_requests));
-                std::thread::spawn(move || pump(upstream_in, client, &two.lose_answers));
+                std::thread::spawn(move || pump(client_in, upstream, |bytes| one.loses_request(bytes)));
+                std::thread::spawn(move || pump(upstream_in, client, |_| two.lose_answers.load(Ordering::SeqCst)));
             }
         });
         Proxy { state, port }
@@ -53,6 +63,10 @@ impl Proxy {
         self.state.lose_answers.store(lose, Ordering::SeqCst);
     }
 
+    pub fn lose_requests_with(&self, word: &'static str) {
+        *self.state.lose_requests_with.lock().expect("lock") = Some(word);
+    }
+
     /// Ends the connections that there are; new ones are refused until [`Proxy::mend`].
     pub fn cut(&self) {
         self.state.refuse.store(true, Ordering::SeqCst);
@@ -68,10 +82,10 @@ impl Proxy {
     }
 }
 
-fn pump(mut from: TcpStream, mut to: TcpStream, lose: &AtomicBool) {
+fn pump(mut from: TcpStream, mut to: TcpStream, loses: impl Fn(&[u8]) -> bool) {
     let mut buffer = vec![0; 64 << 10];
     while let Ok(length @ 1..) = from.read(&mut buffer) {
-        if !lose.load(Ordering::SeqCst) && to.write_all(&buffer[..length]).is_err() {
+        if !loses(&buffer[..length]) && to.write_all(&buffer[..length]).is_err() {
             break;
         }
     }

@@ -1,7 +1,7 @@
 //! What JetStream lets one do, and what the log makes of it.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_util::StreamExt;
 use hgfleet_log::{
@@ -59,6 +59,24 @@ async fn every_append_expects_a_number_the_first_one_zero() {
         let header = headers.get("Nats-Expected-Last-Sequence").expect("the header");
         assert_eq!(header.as_str(), expected);
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_no_server_answers_for_its_own_copy_is_asked_of_the_leader() {
+    let server = Server::alone("");
+    let mut appender = master(&server).await;
+    for number in 0..60u8 {
+        appender.append_store("a", &[number]).await;
+    }
+    let proxy = Proxy::to(server.port);
+    let options = JetStreamOptions { servers: vec![proxy.url()], ..nats::options(std::slice::from_ref(&server)) };
+    let reader = nats::open(&options, Access::Read).await;
+    // As in a cluster that passes them to a server which was cut off, and has not noticed.
+    proxy.lose_requests_with("$JS.API.DIRECT.GET");
+    let begun = Instant::now();
+    assert_eq!(all(&reader).await.len(), 61);
+    let took = begun.elapsed();
+    assert!((Duration::from_millis(900)..Duration::from_secs(4)).contains(&took), "{took:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
