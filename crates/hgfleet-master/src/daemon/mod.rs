@@ -1,6 +1,7 @@
 //! The daemon behind `hgfleet master`: as master it alone appends to the log and applies to its stores; as standby it
 //! follows, until the lease has run out or is handed to it.
 
+mod again;
 mod change_file;
 mod committer;
 mod descriptors;

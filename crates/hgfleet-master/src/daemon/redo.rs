@@ -8,6 +8,8 @@ use hgfleet_log::{Log, LogError, Record, Sequence};
 use memmap2::Mmap;
 use tokio::runtime::Handle;
 
+use super::again::again;
+
 /// Gives records with their changes, one at a time. Blocks: for a thread that may.
 pub(crate) struct LogSource {
     log: Arc<dyn Log>,
@@ -30,7 +32,7 @@ impl LogSource {
 
     /// Returns the record with this sequence, if the log has it still.
     pub(crate) fn get(&mut self, sequence: Sequence) -> io::Result<Sourced> {
-        let records = match self.runtime.block_on(self.log.read(sequence, 1)) {
+        let records = match self.runtime.block_on(again(|| self.log.read(sequence, 1))) {
             Ok(records) => records,
             Err(LogError::Trimmed { .. }) => return Ok(None),
             Err(error) => return Err(io::Error::other(error)),

@@ -11,6 +11,7 @@ use hgfleet_log::{Access, DiskUse, Log, LogId, Member, Record, RepositoryName, R
 use hgfleet_replica::{Replica, Theirs};
 use tokio::task::JoinSet;
 
+use super::again::again;
 use super::epoch::Taken;
 use super::listen::prepare_run_folder;
 use super::peers::Peers;
@@ -148,8 +149,8 @@ impl Server {
     /// Applies what the log has up to `end` and the stores lack.
     pub(crate) async fn apply_through(&self, end: Sequence) -> Result<(), MasterError> {
         while let Some(from) = Sequence::after(self.followed().position()).filter(|from| *from <= end) {
-            let read = self.log.read(from, READ_MAX).await;
-            let mut records = read.map_err(|error| MasterError::Log(error.to_string()))?;
+            let read = again(|| self.log.read(from, READ_MAX));
+            let mut records = read.await.map_err(|error| MasterError::Log(error.to_string()))?;
             records.retain(|record| record.sequence <= end);
             if records.is_empty() {
                 break;

@@ -9,6 +9,7 @@ use hgfleet_log::stream::{Down, Welcome};
 use hgfleet_log::{Epoch, Log, LogError, RepositoryName, Sequence, ViewError, boot_time};
 use tokio::sync::{mpsc, oneshot};
 
+use super::again::again;
 use super::fate::Fate;
 use super::lease::HeldLease;
 
@@ -70,7 +71,7 @@ pub(crate) async fn start(
     times: KeeperTimes,
     fate: Fate,
 ) -> Result<ViewSender, LogError> {
-    let current = log.view().await?;
+    let current = again(|| log.view()).await?;
     let keeper = ViewKeeper::take_over(epoch, Some(end), current, times, boot_time());
     let (sender, receiver) = mpsc::unbounded_channel();
     let mut owner = Owner {

@@ -11,6 +11,7 @@ use hgfleet_log::{ChainHash, Log, LogError, Sequence, Tail};
 use hgfleet_replica::{Replica, ReplicaError, TreeNote, Volume};
 use hgfleet_resync::{stock_at, tail_before};
 
+use super::again::again;
 use super::epoch::{Taken, Trouble};
 use super::redo::LogSource;
 use super::server::{Server, blocking, stores};
@@ -110,7 +111,7 @@ async fn check_note(server: &Server, volume: &Volume, tree: u64, note: &TreeNote
 
 /// Whether the log has this record, as far as it still has it.
 async fn is_in_log(log: &dyn Log, sequence: Sequence, hash: ChainHash) -> Result<bool, LogError> {
-    match log.read(sequence, 1).await {
+    match again(|| log.read(sequence, 1)).await {
         Ok(records) => Ok(records.first().is_some_and(|record| record.chain_hash() == hash)),
         Err(LogError::Trimmed { .. }) => Ok(true),
         Err(error) => Err(error),
