@@ -8,6 +8,7 @@ mod support;
 
 mod access;
 mod bad_input;
+mod directory;
 mod doors;
 mod failover;
 mod faults;
