@@ -313,6 +313,16 @@ impl Log for EmbeddedLog {
         answer.await.unwrap_or_else(|_| Err(LogError::Closed(self.ended()).into()))
     }
 
+    async fn read_only(&self) -> Result<Option<String>, LogError> {
+        self.reading(|rows| rows.at_once(Rows::read_only)).await
+    }
+
+    async fn set_read_only(&self, epoch: Epoch, reason: Option<String>) -> Result<(), ViewError> {
+        let (reply, answer) = oneshot::channel();
+        self.send(Job::ReadOnly { epoch, reason, reply }).await.map_err(LogError::Closed)?;
+        answer.await.unwrap_or_else(|_| Err(LogError::Closed(self.ended()).into()))
+    }
+
     async fn put_heartbeat(&self, member: Member) -> Result<(), LogError> {
         self.with_members(move |members| members.put(&member)).await?
     }

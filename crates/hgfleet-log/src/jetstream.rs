@@ -198,6 +198,14 @@ impl Log for JetStreamLog {
         self.write_view(expected, view).await
     }
 
+    async fn read_only(&self) -> Result<Option<String>, LogError> {
+        Ok(self.fetch_read_only().await?.and_then(|(reason, _)| reason))
+    }
+
+    async fn set_read_only(&self, epoch: Epoch, reason: Option<String>) -> Result<(), ViewError> {
+        self.write_read_only(epoch, reason).await
+    }
+
     async fn put_heartbeat(&self, member: Member) -> Result<(), LogError> {
         self.write_member(member).await
     }

@@ -37,7 +37,9 @@ pub use ids::{ChainHash, Epoch, Incarnation, LogId, NotHex, OutOfRange, RecordId
 pub use jetstream::{JetStreamLog, JetStreamOptions, TlsFiles};
 pub use lease::{LeaseHold, LeaseWatch};
 pub use location::{Access, LogLocation, OpenLog};
-pub use log::{AppendError, Draft, Lease, LeaseError, Log, LogError, Payload, Refusal, Tail, ViewError};
+pub use log::{
+    AppendError, Draft, Lease, LeaseError, Log, LogError, Payload, READ_ONLY_BYTES_MAX, Refusal, Tail, ViewError,
+};
 pub use membership::{DiskUse, Member, MirrorInView, Role, ServerState, View};
 pub use name::{NameError, RepositoryName};
 pub use record::{Body, ChangePayload, Record, RecordError, StoreKind, StoreRecord, limits};

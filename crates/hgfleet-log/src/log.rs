@@ -15,6 +15,9 @@ use crate::membership::{Member, View};
 use crate::name::RepositoryName;
 use crate::record::{Body, Record, RecordError};
 
+/// Longest reason why the fleet takes no pushes, in bytes.
+pub const READ_ONLY_BYTES_MAX: usize = 4096;
+
 /// A durable, totally ordered sequence of records, with the lease, the view and the members beside it.
 ///
 /// All methods may be called at once from many tasks. Dropping a future of [`Log::append`] takes nothing
@@ -130,6 +133,19 @@ pub trait Log: std::fmt::Debug + Send + Sync {
     /// # Errors
     /// See [`ViewError`]; unless it is [`ViewError::Log`], nothing was written.
     async fn set_view(&self, expected: Option<u64>, view: View) -> Result<(), ViewError>;
+
+    /// Returns why the whole fleet takes no pushes; none where it takes them.
+    ///
+    /// # Errors
+    /// Where it can't be read.
+    async fn read_only(&self) -> Result<Option<String>, LogError>;
+
+    /// Says that the whole fleet takes no pushes, and why, or (none) that it takes them again; durable before it returns.
+    ///
+    /// # Errors
+    /// [`ViewError::Fenced`] where a newer epoch than `epoch` has begun, [`ViewError::Invalid`] where it has not begun or the reason
+    /// is longer than [`READ_ONLY_BYTES_MAX`]; unless it is [`ViewError::Log`], nothing was written.
+    async fn set_read_only(&self, epoch: Epoch, reason: Option<String>) -> Result<(), ViewError>;
 
     /// Says how one server is. Cheap and not durable.
     ///

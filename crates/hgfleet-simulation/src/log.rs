@@ -223,6 +223,14 @@ impl Log for Reached {
         self.ask(|store| store.set_view(expected, view)).await?
     }
 
+    async fn read_only(&self) -> Result<Option<String>, LogError> {
+        self.ask(|store| store.read_only.clone()).await
+    }
+
+    async fn set_read_only(&self, epoch: Epoch, reason: Option<String>) -> Result<(), ViewError> {
+        self.ask(|store| store.set_read_only(epoch, reason)).await?
+    }
+
     async fn put_heartbeat(&self, member: Member) -> Result<(), LogError> {
         self.ask(|store| store.put(member)).await?
     }

@@ -203,6 +203,18 @@ impl Rows<'_> {
         }
         Ok(Some(view))
     }
+
+    /// The table is made when the first reason is written: a log of an older release has none.
+    pub(super) fn read_only(&self) -> Result<Option<String>, LogError> {
+        let is_there = "SELECT EXISTS (SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = 'read_only')";
+        let read = || {
+            if !self.connection.query_row(is_there, [], |row| row.get(0))? {
+                return Ok(None);
+            }
+            self.connection.query_row("SELECT reason FROM read_only", [], |row| row.get(0)).optional()
+        };
+        read().map_err(self.place.sqlite("read"))
+    }
 }
 
 /// A change on its way out of the log, counted and hashed.

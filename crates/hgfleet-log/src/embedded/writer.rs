@@ -14,7 +14,7 @@ use tokio::sync::{mpsc, oneshot};
 use self::batch::Batch;
 use self::checkpoint::Checkpoints;
 use super::Shared;
-use crate::ids::Sequence;
+use crate::ids::{Epoch, Sequence};
 use crate::log::{AppendError, LogError, Payload, Refusal, ViewError};
 use crate::membership::View;
 use crate::record::Record;
@@ -30,6 +30,7 @@ const BATCH_BYTES_MAX: u64 = 8 << 20;
 pub(super) enum Job {
     Append { append: Box<Append>, reply: oneshot::Sender<Result<Record, AppendError>> },
     View { expected: Option<u64>, view: View, reply: oneshot::Sender<Result<(), ViewError>> },
+    ReadOnly { epoch: Epoch, reason: Option<String>, reply: oneshot::Sender<Result<(), ViewError>> },
     Trim { checkpoint: Sequence, reply: oneshot::Sender<Result<(), LogError>> },
 }
 
@@ -45,7 +46,7 @@ impl Job {
     fn bytes(&self) -> u64 {
         match self {
             Job::Append { append, .. } => append.encoded.len() as u64 + append.payload.len(),
-            Job::View { .. } | Job::Trim { .. } => 0,
+            Job::View { .. } | Job::ReadOnly { .. } | Job::Trim { .. } => 0,
         }
     }
 
@@ -55,7 +56,9 @@ impl Job {
         // Whoever doesn't wait any more needs no answer: so in all replies here.
         let _ = match self {
             Job::Append { reply, .. } => reply.send(Err(Refusal::Closed(why()).into())).is_ok(),
-            Job::View { reply, .. } => reply.send(Err(LogError::Closed(why()).into())).is_ok(),
+            Job::View { reply, .. } | Job::ReadOnly { reply, .. } => {
+                reply.send(Err(LogError::Closed(why()).into())).is_ok()
+            }
             Job::Trim { reply, .. } => reply.send(Err(LogError::Closed(why()))).is_ok(),
         };
     }

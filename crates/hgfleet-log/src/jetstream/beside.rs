@@ -12,7 +12,9 @@ use super::JetStreamLog;
 use super::link::Trouble;
 use super::streams::Streams;
 use crate::ids::Epoch;
-use crate::log::rules::{FORGET_AFTER_MS, MEMBERS_MAX, check_holder, check_member, view_may_follow};
+use crate::log::rules::{
+    FORGET_AFTER_MS, MEMBERS_MAX, check_holder, check_member, read_only_may_follow, view_may_follow,
+};
 use crate::log::{Lease, LeaseError, Log, LogError, ViewError};
 use crate::membership::{Member, View};
 
@@ -105,6 +107,19 @@ impl JetStreamLog {
             }
             Err(error) => Err(Trouble::of("writing the view")(error).into()),
         }
+    }
+
+    pub(super) async fn fetch_read_only(&self) -> Result<Option<(Option<String>, u64)>, LogError> {
+        self.value(&self.streams.state, "read-only").await
+    }
+
+    pub(super) async fn write_read_only(&self, epoch: Epoch, reason: Option<String>) -> Result<(), ViewError> {
+        let revision = self.fetch_read_only().await?.map_or(0, |(_, revision)| revision);
+        let tail = self.end().await?;
+        read_only_may_follow(tail.as_ref(), epoch, reason.as_deref())?;
+        // A newer epoch that has written meanwhile is not written over.
+        let put = self.put(&self.streams.state, "read-only", Some(revision), &reason).await;
+        put.map(drop).map_err(|trouble| Trouble::of("writing that the fleet is read only")(trouble).into())
     }
 
     pub(super) async fn write_member(&self, mut member: Member) -> Result<(), LogError> {

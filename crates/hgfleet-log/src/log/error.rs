@@ -200,7 +200,7 @@ pub enum LeaseError {
     Log(#[from] LogError),
 }
 
-/// Why the view was not replaced.
+/// Why the view, or what says that the fleet is read only, was not replaced.
 #[derive(Debug, thiserror::Error)]
 pub enum ViewError {
     /// Another one is there.
@@ -216,7 +216,7 @@ pub enum ViewError {
         newest: Epoch,
     },
     /// Its position lies below the one that is shown, or beyond the log's end, or a count is out of bounds.
-    #[error("not a view that may follow: {0}")]
+    #[error("it may not follow: {0}")]
     Invalid(&'static str),
     /// The log failed; it may be written or not.
     #[error(transparent)]

@@ -1,6 +1,6 @@
 //! What every backend checks before it writes.
 
-use super::{LogError, Refusal, Tail, ViewError};
+use super::{LogError, READ_ONLY_BYTES_MAX, Refusal, Tail, ViewError};
 use crate::ids::{ChainHash, Epoch};
 use crate::membership::{MIRRORS_MAX, Member, SERVER_NAME_BYTES_MAX, View};
 use crate::record::limits::HOLDER_BYTES_MAX;
@@ -76,6 +76,19 @@ pub(crate) fn view_may_follow(
         return Err(ViewError::Invalid("a mirror is in it twice"));
     }
     Ok(())
+}
+
+/// Whether this epoch may say why the fleet takes no pushes, in a log that ends at `tail`.
+pub(crate) fn read_only_may_follow(tail: Option<&Tail>, epoch: Epoch, reason: Option<&str>) -> Result<(), ViewError> {
+    match tail {
+        None => Err(ViewError::Invalid("the log has no epoch yet")),
+        Some(tail) if epoch < tail.epoch => Err(ViewError::Fenced { newest: tail.epoch }),
+        Some(tail) if epoch > tail.epoch => Err(ViewError::Invalid("its epoch has not begun")),
+        Some(_) if reason.is_some_and(|reason| reason.len() > READ_ONLY_BYTES_MAX) => {
+            Err(ViewError::Invalid("the reason is too long"))
+        }
+        Some(_) => Ok(()),
+    }
 }
 
 /// Whether a heartbeat is within its bounds.

@@ -1,6 +1,8 @@
 //! What lies beside the records: lease, view, members.
 
-use hgfleet_log::{DiskUse, Incarnation, LeaseError, Member, MirrorInView, Role, ServerState, View, ViewError};
+use hgfleet_log::{
+    DiskUse, Incarnation, LeaseError, Member, MirrorInView, READ_ONLY_BYTES_MAX, Role, ServerState, View, ViewError,
+};
 
 use super::*;
 
@@ -68,6 +70,26 @@ pub async fn the_view_is_replaced_by_the_newest_epoch_alone_and_never_goes_back(
     new.log.set_view(Some(2), third.clone()).await.expect("third view");
     drop((log, old, new));
     assert_eq!(backend.master().await.view().await.expect("view"), Some(third));
+}
+
+pub async fn the_newest_epoch_alone_says_that_the_fleet_is_read_only(backend: &dyn Backend) {
+    let log = backend.master().await;
+    assert_eq!(log.read_only().await.expect("read"), None);
+    let early = log.set_read_only(Epoch::FIRST, Some("moving".to_owned())).await;
+    assert!(matches!(early, Err(ViewError::Invalid(_))), "{early:?}");
+    let old = Appender::new(log.clone(), "old").await;
+    for reason in ["moving", "moving still"] {
+        log.set_read_only(old.epoch, Some(reason.to_owned())).await.expect("written");
+        assert_eq!(backend.reader().await.read_only().await.expect("read").as_deref(), Some(reason));
+    }
+    let long = log.set_read_only(old.epoch, Some("x".repeat(READ_ONLY_BYTES_MAX + 1))).await;
+    assert!(matches!(long, Err(ViewError::Invalid(_))), "{long:?}");
+    let new = Appender::new(backend.master().await, "new").await;
+    let fenced = log.set_read_only(old.epoch, None).await;
+    assert!(matches!(fenced, Err(ViewError::Fenced { newest }) if newest == new.epoch), "{fenced:?}");
+    assert_eq!(new.log.read_only().await.expect("read").as_deref(), Some("moving still"));
+    new.log.set_read_only(new.epoch, None).await.expect("written");
+    assert_eq!(backend.reader().await.read_only().await.expect("read"), None);
 }
 
 fn member(name: &str) -> Member {

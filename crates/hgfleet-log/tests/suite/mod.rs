@@ -128,6 +128,7 @@ macro_rules! conformance {
             reading::a_reader_appends_nothing
             beside::the_lease_is_renewed_by_compare_and_set
             beside::the_view_is_replaced_by_the_newest_epoch_alone_and_never_goes_back
+            beside::the_newest_epoch_alone_says_that_the_fleet_is_read_only
             beside::every_server_says_how_it_is_and_the_last_word_stays
             beside::the_disk_that_it_takes_is_known
         }

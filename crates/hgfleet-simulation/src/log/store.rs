@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use hgfleet_log::membership::{MIRRORS_MAX, SERVER_NAME_BYTES_MAX};
 use hgfleet_log::{
-    Body, ChainHash, Epoch, Lease, LeaseError, LogError, Member, Record, RecordId, Refusal, RepositoryName, Sequence,
-    Tail, View, ViewError, planted,
+    Body, ChainHash, Epoch, Lease, LeaseError, LogError, Member, READ_ONLY_BYTES_MAX, Record, RecordId, Refusal,
+    RepositoryName, Sequence, Tail, View, ViewError, planted,
 };
 
 /// Most bytes of records in one answer, and one record at least.
@@ -39,6 +39,8 @@ pub struct Store {
     pub lease: Option<Lease>,
     /// The view.
     pub view: Option<View>,
+    /// Why the fleet takes no pushes.
+    pub read_only: Option<String>,
     /// Every view that there ever was, oldest first.
     pub views: Vec<View>,
     /// What servers last said of themselves.
@@ -197,6 +199,21 @@ impl Store {
             }
         };
         Err(ViewError::Invalid(wrong))
+    }
+
+    pub(super) fn set_read_only(&mut self, epoch: Epoch, reason: Option<String>) -> Result<(), ViewError> {
+        let Some(end) = self.end else { return Err(ViewError::Invalid("the log has no epoch yet")) };
+        match () {
+            () if epoch < end.epoch => Err(ViewError::Fenced { newest: end.epoch }),
+            () if epoch > end.epoch => Err(ViewError::Invalid("its epoch has not begun")),
+            () if reason.as_ref().is_some_and(|reason| reason.len() > READ_ONLY_BYTES_MAX) => {
+                Err(ViewError::Invalid("the reason is too long"))
+            }
+            () => {
+                self.read_only = reason;
+                Ok(())
+            }
+        }
     }
 
     pub(super) fn put(&mut self, member: Member) -> Result<(), LogError> {

@@ -10,8 +10,8 @@ use crate::embedded::Shared;
 use crate::embedded::rows::{PART_BYTES, Rows};
 use crate::embedded::stopped::begin;
 use crate::embedded::values::Count;
-use crate::ids::Sequence;
-use crate::log::rules::{may_follow, view_may_follow};
+use crate::ids::{Epoch, Sequence};
+use crate::log::rules::{may_follow, read_only_may_follow, view_may_follow};
 use crate::log::{AppendError, LogError, Payload, Refusal, ViewError};
 use crate::membership::View;
 use crate::planted;
@@ -106,7 +106,7 @@ impl Job {
             (Job::Append { append, reply }, Answer::Append(answer)) => {
                 reply.send(answer.map(|()| append.record)).is_ok()
             }
-            (Job::View { reply, .. }, Answer::View(answer)) => reply.send(answer).is_ok(),
+            (Job::View { reply, .. } | Job::ReadOnly { reply, .. }, Answer::View(answer)) => reply.send(answer).is_ok(),
             (Job::Trim { reply, .. }, Answer::Trim(answer)) => reply.send(answer).is_ok(),
             // Each job is answered in its own kind, see `transact`; without an answer the outcome is unknown.
             _ => false,
@@ -117,7 +117,9 @@ impl Job {
         let why = why.to_owned();
         let _ = match self {
             Job::Append { reply, .. } => reply.send(Err(AppendError::Unknown(why))).is_ok(),
-            Job::View { reply, .. } => reply.send(Err(LogError::Closed(why).into())).is_ok(),
+            Job::View { reply, .. } | Job::ReadOnly { reply, .. } => {
+                reply.send(Err(LogError::Closed(why).into())).is_ok()
+            }
             Job::Trim { reply, .. } => reply.send(Err(LogError::Closed(why))).is_ok(),
         };
     }
@@ -143,6 +145,9 @@ fn transact(shared: &Shared, connection: &Connection, jobs: &[Job]) -> Result<Ve
         let done = match job {
             Job::Append { append, .. } => append_one(shared, &transaction, append).map(Answer::Append),
             Job::View { expected, view, .. } => set_view(shared, &transaction, *expected, view).map(Answer::View),
+            Job::ReadOnly { epoch, reason, .. } => {
+                set_read_only(shared, &transaction, *epoch, reason.as_deref()).map(Answer::View)
+            }
             Job::Trim { checkpoint, .. } => trim(shared, &transaction, *checkpoint).map(Answer::Trim),
         };
         match done {
@@ -267,6 +272,24 @@ fn set_view(shared: &Shared, connection: &Connection, expected: Option<u64>, vie
     let mut insert = connection.prepare_cached("INSERT INTO view_mirrors (name, incarnation) VALUES (?1, ?2)")?;
     for mirror in &view.mirrors {
         insert.execute((&mirror.name, mirror.incarnation.to_string()))?;
+    }
+    Ok(Ok(()))
+}
+
+fn set_read_only(shared: &Shared, connection: &Connection, epoch: Epoch, reason: Option<&str>) -> Done<ViewError> {
+    let rows = Rows { place: &shared.place, log: shared.log, connection };
+    let tail = match rows.end() {
+        Ok(tail) => tail,
+        Err(LogError::Sqlite { source, .. }) => return Err(source),
+        Err(error) => return Ok(Err(error.into())),
+    };
+    if let Err(error) = read_only_may_follow(tail.as_ref(), epoch, reason) {
+        return Ok(Err(error));
+    }
+    connection.execute_batch("CREATE TABLE IF NOT EXISTS read_only (reason TEXT NOT NULL) STRICT")?;
+    connection.execute("DELETE FROM read_only", [])?;
+    if let Some(reason) = reason {
+        connection.execute("INSERT INTO read_only (reason) VALUES (?1)", [reason])?;
     }
     Ok(Ok(()))
 }
