@@ -193,6 +193,14 @@ impl Directory for LdifDirectory {
     fn account(&self, mail: &Mail) -> Result<Option<Account>, DirectoryError> {
         Ok(self.content().accounts.get(mail).cloned())
     }
+
+    fn give_key(&self, mail: &Mail, key: &PublicKey) -> Result<(), DirectoryError> {
+        self.add_key(mail, key)
+    }
+
+    fn take_key(&self, mail: &Mail, fingerprint: &str) -> Result<(), DirectoryError> {
+        self.remove_one_of_several(mail, fingerprint)
+    }
 }
 
 impl Content {

@@ -78,6 +78,12 @@ pub enum DirectoryError {
         /// What was asked for.
         fingerprint: String,
     },
+    /// Without this key nobody could log in to the account.
+    #[error("the account {0} has no other key; add one first")]
+    LastKey(Mail),
+    /// Accounts are changed where they are kept, not from here.
+    #[error("the accounts are kept elsewhere, and can't be changed from here")]
+    NotWritable,
     /// Something that no group can be called.
     #[error("{0:?} is no name for a group: letters, digits, _, - and . make one, 64 at most")]
     GroupName(String),
@@ -130,6 +136,22 @@ pub trait Directory: Send + Sync {
     /// would do for a login.
     fn account_to_write(&self, mail: &Mail) -> Result<Option<Account>, DirectoryError> {
         self.account(mail)
+    }
+
+    /// Gives an account another key, where the directory can be written to.
+    ///
+    /// # Errors
+    /// [`DirectoryError::NotWritable`]; what [`LdifDirectory::add_key`] says.
+    fn give_key(&self, _mail: &Mail, _key: &PublicKey) -> Result<(), DirectoryError> {
+        Err(DirectoryError::NotWritable)
+    }
+
+    /// Takes a key from an account that has another one, where the directory can be written to.
+    ///
+    /// # Errors
+    /// [`DirectoryError::NotWritable`], [`DirectoryError::LastKey`]; what [`LdifDirectory::remove_key`] says.
+    fn take_key(&self, _mail: &Mail, _fingerprint: &str) -> Result<(), DirectoryError> {
+        Err(DirectoryError::NotWritable)
     }
 
     /// Takes note that an account has logged in. Never waits, never fails.

@@ -31,13 +31,18 @@ impl LdifDirectory {
     ///
     /// There is no such account; it has no such key; the file.
     pub fn remove_key(&self, mail: &Mail, fingerprint: &str) -> Result<(), DirectoryError> {
-        self.edit(|text, entries, _| {
-            let entry = entry_of(entries, mail)?;
-            let without = remove_lines(text, entry, "sshpublickey", |value| {
-                PublicKey::parse_line(value).is_ok_and(|key| key.fingerprint() == fingerprint)
-            });
-            let none = || DirectoryError::NoKey { mail: mail.clone(), fingerprint: fingerprint.to_owned() };
-            Ok((without.ok_or_else(none)?, ()))
+        self.edit(|text, entries, _| Ok((without_key(text, entries, mail, fingerprint)?, ())))
+    }
+
+    /// The same, of an account that has another key.
+    pub(super) fn remove_one_of_several(&self, mail: &Mail, fingerprint: &str) -> Result<(), DirectoryError> {
+        self.edit(|text, entries, content| {
+            let without = without_key(text, entries, mail, fingerprint)?;
+            let is_other = |key: &PublicKey| key.fingerprint() != fingerprint;
+            match content.accounts.get(mail).is_some_and(|account| account.keys.iter().any(is_other)) {
+                true => Ok((without, ())),
+                false => Err(DirectoryError::LastKey(mail.clone())),
+            }
         })
     }
 
@@ -112,6 +117,14 @@ fn check_name(group: &str) -> Result<(), DirectoryError> {
 
 fn entry_of<'a>(entries: &'a [LdifEntry], mail: &Mail) -> Result<&'a LdifEntry, DirectoryError> {
     entries.iter().find(|entry| is_of(entry, mail)).ok_or_else(|| DirectoryError::NoAccount(mail.clone()))
+}
+
+/// The text without the lines of one key of an account.
+fn without_key(text: &[u8], entries: &[LdifEntry], mail: &Mail, fingerprint: &str) -> Result<Vec<u8>, DirectoryError> {
+    let entry = entry_of(entries, mail)?;
+    let is_it = |value: &[u8]| PublicKey::parse_line(value).is_ok_and(|key| key.fingerprint() == fingerprint);
+    let none = || DirectoryError::NoKey { mail: mail.clone(), fingerprint: fingerprint.to_owned() };
+    remove_lines(text, entry, "sshpublickey", is_it).ok_or_else(none)
 }
 
 /// The text with one more line at an entry's end.
@@ -233,5 +246,18 @@ mod tests {
         assert!(directory.add_to_group(&mail("a@x"), "two").unwrap_err().to_string().contains("line 4"));
         assert!(directory.remove_from_group(&mail("a@x"), "one").is_err());
         assert_eq!(text(&directory), before);
+    }
+
+    #[test]
+    fn an_account_keeps_one_key_when_it_takes_its_own_away() {
+        let (one, two) = (key(1), key(2));
+        let start =
+            format!("dn: mail=a@b,o=x\nmail: a@b\nhgAccountEnabled: TRUE\nsshPublicKey: {one}\nsshPublicKey: {two}\n");
+        let (_folder, directory) = directory(&start);
+        let a = mail("a@b");
+        assert!(matches!(directory.take_key(&a, "SHA256:x"), Err(DirectoryError::NoKey { .. })));
+        directory.take_key(&a, &one.fingerprint()).unwrap();
+        assert!(matches!(directory.take_key(&a, &two.fingerprint()), Err(DirectoryError::LastKey(_))));
+        assert_eq!(directory.account(&a).unwrap().unwrap().keys, [two]);
     }
 }
