@@ -28,6 +28,10 @@ use serde::Deserialize;
 use toml::Spanned;
 use watched_file::{WatchError, WatchedFile};
 
+mod own;
+
+pub use own::{NoFolder, is_user_repository, user_folder};
+
 /// Longest file that is read, bytes.
 const FILE_BYTES_MAX: u64 = 4 << 20;
 const RULES_MAX: usize = 10_000;
@@ -132,6 +136,17 @@ struct Rule {
 #[derive(Debug)]
 pub struct AccessRules {
     rules: Vec<Rule>,
+    /// Whether `users/FOLDER/…` belongs to the account that has that folder.
+    user_repositories: bool,
+}
+
+/// The families of repositories that rules tell apart, by their patterns, in order.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Families {
+    /// Those in which the action is granted.
+    pub granted: Vec<String>,
+    /// The others.
+    pub others: Vec<String>,
 }
 
 impl AccessRules {
@@ -139,7 +154,7 @@ impl AccessRules {
     pub fn open() -> AccessRules {
         let text = "[[rule]]\nrepositories = [\"**\"]\nread = [\"*\"]\nwrite = [\"accounts\"]\n";
         // A constant, and a test reads it.
-        let mut rules = AccessRules::parse(text).unwrap_or(AccessRules { rules: Vec::new() });
+        let mut rules = AccessRules::parse(text).unwrap_or(AccessRules { rules: Vec::new(), user_repositories: false });
         rules.rules.iter_mut().for_each(|rule| rule.line = None);
         rules
     }
@@ -159,14 +174,39 @@ impl AccessRules {
             }
             rules.push(Rule::new(line, rule.into_inner()).map_err(wrong)?);
         }
-        Ok(AccessRules { rules })
+        Ok(AccessRules { rules, user_repositories: false })
+    }
+
+    /// Gives each account what lies in its folder ([`user_folder`]), whatever the rules say: all actions to its owner, and all but
+    /// reading to nobody else.
+    #[must_use]
+    pub fn with_user_repositories(self, user_repositories: bool) -> AccessRules {
+        AccessRules { user_repositories, ..self }
+    }
+
+    /// Tells the families of repositories apart in which an action is granted, and in which it is not. Where patterns overlap, the
+    /// first rule decides, which this does not show.
+    pub fn families(&self, caller: Caller<'_>, action: Action) -> Families {
+        let mut families = Families::default();
+        for rule in &self.rules {
+            let is_granted = rule.granted(action).iter().any(|name| is_meant(name, caller));
+            let list = if is_granted { &mut families.granted } else { &mut families.others };
+            list.push(rule.shown.clone());
+        }
+        families
     }
 
     /// Decides, and says by which rule.
     pub fn decide(&self, caller: Caller<'_>, repository: &str, action: Action) -> Decision<'_> {
+        if self.user_repositories && is_user_repository(repository) {
+            let is_owner = matches!(caller, Caller::Account { mail, .. } if own::is_owned_by(repository, mail));
+            if is_owner || action != Action::Read {
+                return Decision { action, ground: Ground::Owner(is_owner) };
+            }
+        }
         let rule = self.rules.iter().enumerate().find(|(_, rule)| rule.patterns.is_match(repository));
         let granted = rule.and_then(|(_, rule)| rule.granted(action).iter().find(|name| is_meant(name, caller)));
-        Decision { action, rule: rule.map(|(number, rule)| (number + 1, rule)), granted }
+        Decision { action, ground: Ground::Rule(rule.map(|(number, rule)| (number + 1, rule)), granted) }
     }
 }
 
@@ -239,19 +279,30 @@ fn is_meant(name: &str, caller: Caller<'_>) -> bool {
 #[derive(Debug)]
 pub struct Decision<'r> {
     action: Action,
-    rule: Option<(usize, &'r Rule)>,
-    granted: Option<&'r String>,
+    ground: Ground<'r>,
+}
+
+/// By what something is decided.
+#[derive(Debug)]
+enum Ground<'r> {
+    /// By the rule that matches, with its number, and by whom of those that it grants it to.
+    Rule(Option<(usize, &'r Rule)>, Option<&'r String>),
+    /// By whose repository it is.
+    Owner(bool),
 }
 
 impl Decision<'_> {
     /// Whether it may be done.
     pub fn is_allowed(&self) -> bool {
-        self.granted.is_some()
+        matches!(self.ground, Ground::Rule(_, Some(_)) | Ground::Owner(true))
     }
 
-    /// Who may do it: names as the rule has them; empty where nobody may.
+    /// Who may do it: names as the rule has them; empty where nobody may, or none but the owner.
     pub fn granted(&self) -> &[String] {
-        self.rule.map_or(&[], |(_, rule)| rule.granted(self.action))
+        match self.ground {
+            Ground::Rule(Some((_, rule)), _) => rule.granted(self.action),
+            Ground::Rule(None, _) | Ground::Owner(_) => &[],
+        }
     }
 }
 
@@ -260,12 +311,17 @@ impl fmt::Display for Decision<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let action = self.action.as_str();
         write!(f, "{action}: {}; ", if self.is_allowed() { "yes" } else { "no" })?;
-        let Some((number, rule)) = self.rule else { return write!(f, "no rule matches") };
+        let (number, rule, granted) = match self.ground {
+            Ground::Owner(true) => return write!(f, "it is the account's own repository"),
+            Ground::Owner(false) => return write!(f, "it is another account's repository"),
+            Ground::Rule(None, _) => return write!(f, "no rule matches"),
+            Ground::Rule(Some((number, rule)), granted) => (number, rule, granted),
+        };
         match rule.line {
             Some(line) => write!(f, "rule {number}, line {line} ({})", rule.shown)?,
             None => write!(f, "there is no file of rules, so everybody reads and every account writes")?,
         }
-        match (self.granted, rule.granted(self.action)) {
+        match (granted, rule.granted(self.action)) {
             (Some(name), _) => write!(f, ", grants it to {name}"),
             (None, []) => write!(f, ", grants it to nobody"),
             (None, names) => write!(f, ", grants it to {} alone", names.join(", ")),
@@ -283,17 +339,18 @@ pub enum AccessControl {
 }
 
 impl AccessControl {
-    /// Reads the file, which must be there and sound; no path: [`AccessRules::open`].
+    /// Reads the file, which must be there and sound; no path: [`AccessRules::open`]. `user_repositories` is for
+    /// [`AccessRules::with_user_repositories`].
     ///
     /// # Errors
     /// What keeps the file from being taken.
-    pub fn of(path: Option<PathBuf>) -> Result<AccessControl, WatchError<AccessError>> {
+    pub fn of(path: Option<PathBuf>, user_repositories: bool) -> Result<AccessControl, WatchError<AccessError>> {
         Ok(match path {
-            None => AccessControl::Open(Arc::new(AccessRules::open())),
-            Some(path) => AccessControl::File(WatchedFile::open(path, FILE_BYTES_MAX, |bytes| {
-                let text = std::str::from_utf8(bytes).map_err(|_| AccessError::Syntax("it is not UTF-8".to_owned()))?;
-                AccessRules::parse(text)
-            })?),
+            None => AccessControl::Open(Arc::new(AccessRules::open().with_user_repositories(user_repositories))),
+            Some(path) => {
+                let read = if user_repositories { read_with_user_repositories } else { read };
+                AccessControl::File(WatchedFile::open(path, FILE_BYTES_MAX, read)?)
+            }
         })
     }
 
@@ -304,6 +361,15 @@ impl AccessControl {
             AccessControl::File(file) => file.content(),
         }
     }
+}
+
+fn read(bytes: &[u8]) -> Result<AccessRules, AccessError> {
+    let text = std::str::from_utf8(bytes).map_err(|_| AccessError::Syntax("it is not UTF-8".to_owned()))?;
+    AccessRules::parse(text)
+}
+
+fn read_with_user_repositories(bytes: &[u8]) -> Result<AccessRules, AccessError> {
+    read(bytes).map(|rules| rules.with_user_repositories(true))
 }
 
 #[cfg(test)]

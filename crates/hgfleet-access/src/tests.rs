@@ -113,12 +113,12 @@ fn what_is_wrong_is_named_by_line() {
 fn a_changed_file_counts_at_once() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("access.toml");
-    assert!(AccessControl::of(Some(path.clone())).is_err(), "a file that is not there opens nothing");
+    assert!(AccessControl::of(Some(path.clone()), false).is_err(), "a file that is not there opens nothing");
     let write = |reader: &str| {
         std::fs::write(&path, format!("[[rule]]\nrepositories = [\"**\"]\nread = [{reader}]\n")).expect("written");
     };
     write("\"*\"");
-    let access = AccessControl::of(Some(path.clone())).expect("rules");
+    let access = AccessControl::of(Some(path.clone()), false).expect("rules");
     let is_open = || access.rules().decide(Caller::Anonymous, "a", Action::Read).is_allowed();
     assert!(is_open());
     write("");
@@ -127,4 +127,37 @@ fn a_changed_file_counts_at_once() {
     assert!(!is_open(), "the last good one counts");
     write("\"*\"");
     assert!(is_open());
+}
+
+#[test]
+fn what_lies_in_an_accounts_folder_is_its_own() {
+    let rules = AccessRules::parse(RULES).expect("rules").with_user_repositories(true);
+    let none = groups(&[]);
+    let account = |mail| Caller::Account { mail, groups: &none };
+    let (jane, joe) = (account("jane@example.com"), account("joe@example.com"));
+    let own = "users/jane_example.com/x";
+    for action in Action::ALL {
+        assert!(rules.decide(jane, own, action).is_allowed());
+        assert!(!rules.decide(joe, own, action).is_allowed(), "no rule lets others read it");
+    }
+    assert_eq!(rules.decide(jane, own, Action::Write).to_string(), "write: yes; it is the account's own repository");
+    assert_eq!(rules.decide(joe, own, Action::Write).to_string(), "write: no; it is another account's repository");
+    let open = AccessRules::open().with_user_repositories(true);
+    assert!(
+        open.decide(joe, own, Action::Read).is_allowed()
+            && open.decide(Caller::Anonymous, own, Action::Read).is_allowed()
+    );
+    assert!(!open.decide(joe, own, Action::Write).is_allowed());
+    assert!(open.decide(joe, "users/x", Action::Write).is_allowed(), "in nobody's folder");
+    assert!(AccessRules::open().decide(joe, own, Action::Write).is_allowed(), "where there are no user repositories");
+}
+
+#[test]
+fn families_are_what_the_rules_tell_apart() {
+    let rules = AccessRules::parse(RULES).expect("rules");
+    let families = |mail| rules.families(Caller::Account { mail, groups: &[] }, Action::Write);
+    let private = "private/**, {old,new}/secret".to_owned();
+    let team = "team/*".to_owned();
+    assert_eq!(families("jane@example.com"), Families { granted: vec![private.clone(), team.clone()], others: vec![] });
+    assert_eq!(families("joe@example.com"), Families { granted: vec![team], others: vec![private] });
 }
