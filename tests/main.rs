@@ -25,5 +25,6 @@ mod real_repositories;
 mod refusals;
 mod resync;
 mod rewrites;
+mod session_commands;
 mod several_machines;
 mod volume;

@@ -53,11 +53,12 @@ fn rows() -> Vec<(&'static str, String, &'static str)> {
         ("S12", &megabyte, "longer than"),
         ("S13", "hg -R 'r", "has a quote that is not closed"),
         ("S13", "hg -R r\\", "ends in a backslash"),
-        // People's own repositories are not built; their commands are refused whoever sends them.
-        ("S17", "clone a b c d", "only hg is served"),
-        ("S17", "clone x /etc", "only hg is served"),
-        ("S17", "clone x users/other/private", "only hg is served"),
-        ("S17", "edit team/first delete YES", "only hg is served"),
+        // People's own repositories are not switched on; with them: `session_commands.rs`.
+        ("S17", "clone a b c d", "wrong arguments, clone"),
+        ("S17", "clone x /etc", name),
+        ("S17", "clone x users/other/private", "this command is not available"),
+        ("S17", "edit team/first delete YES", "this command is not available"),
+        ("S17", "scp -t /", "no such command is served here"),
         ("S20", "hg -R nowhere serve --stdio", "does not exist"),
     ];
     rows.into_iter().map(|(row, line, answer)| (row, line.to_owned(), answer)).collect()

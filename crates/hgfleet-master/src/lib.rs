@@ -16,7 +16,8 @@ pub mod session;
 mod summary;
 
 pub use options::{
-    Fence, MasterError, MasterOptions, Retention, SessionLimits, SshLimits, StoreFormatName, VolumeOptions,
+    CommandOptions, Fence, MasterError, MasterOptions, Retention, SessionLimits, SshLimits, StoreFormatName,
+    VolumeOptions,
 };
 pub use summary::{PushSummary, decode_summary};
 

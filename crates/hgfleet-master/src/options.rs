@@ -41,6 +41,8 @@ pub struct MasterOptions {
     pub ssh: SshLimits,
     /// Limits of each session's process.
     pub session: SessionLimits,
+    /// Which commands are served to people.
+    pub commands: CommandOptions,
     /// What a new store is made like.
     pub format: StoreFormatName,
     /// How long an answer to a push waits for the mirrors, at most. Default 5 s.
@@ -164,6 +166,33 @@ pub struct SessionLimits {
 impl Default for SessionLimits {
     fn default() -> Self {
         SessionLimits { address_space_bytes: 64 << 30, memory_bytes: 4 << 30, cpu_seconds: 3600, open_files: 256 }
+    }
+}
+
+/// Which commands are served to people who come by SSH.
+#[derive(Debug, Clone, Copy)]
+pub struct CommandOptions {
+    /// `clone` and `edit`: each account makes repositories of its own, which belong to it. Default: no.
+    pub user_repositories: bool,
+    /// Repositories that one account may have. Default 100.
+    pub user_repositories_max: usize,
+    /// `repo-group`. Default: no.
+    pub repo_group: bool,
+    /// `repo-config`. Default: no.
+    pub repo_config: bool,
+    /// `keys add` and `keys remove`, where the directory can be written to by these servers. Default: no.
+    pub own_keys: bool,
+}
+
+impl Default for CommandOptions {
+    fn default() -> Self {
+        CommandOptions {
+            user_repositories: false,
+            user_repositories_max: 100,
+            repo_group: false,
+            repo_config: false,
+            own_keys: false,
+        }
     }
 }
 

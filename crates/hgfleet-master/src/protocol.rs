@@ -8,10 +8,16 @@ use hgfleet_replica::FolderId;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
+mod commands;
+
+pub(crate) use commands::{
+    About, CommandReply, CommandRequest, KeyLine, MirrorLine, OwnChange, OwnPlace, RefusedPush, StatusAnswer,
+};
+
 use crate::client::{ConfigAnswer, DeletedLine, RepositoryLine, VerifyAnswer};
 
 /// Version of these messages.
-pub(crate) const VERSION: u16 = 3;
+pub(crate) const VERSION: u16 = 4;
 /// What a session is told that speaks another version.
 pub(crate) const UPGRADED: &str = "refused: the server was upgraded, within this session. Connect again";
 /// Longest message to the daemon, bytes: a push's summary takes most of it.
@@ -49,6 +55,8 @@ pub(crate) enum SessionRequest {
         /// The epoch of the lock under which it was handed over.
         epoch: u64,
     },
+    /// A person's command.
+    Command(CommandRequest),
 }
 
 /// A push, handed over.
@@ -125,6 +133,8 @@ pub(crate) enum SessionReply {
     Ended(PushEnd),
     /// To `Outcome`.
     Outcome(Settled),
+    /// To `Command`.
+    Command(CommandReply),
     /// No; a line for the client.
     Refused(String),
     /// No, and an operator must look; a line for the client.

@@ -97,7 +97,7 @@ pub async fn run(options: MirrorOptions, shutdown: impl Future<Output = ()> + Se
         standing: standing.clone(),
         runtime: Handle::current(),
     };
-    let access = AccessControl::of(options.access.clone(), false)
+    let access = AccessControl::of(options.access.clone(), options.user_repositories)
         .map_err(|source| MirrorError::Access { name: options.name.clone(), source })?;
     let (resync, inner) = Resync::start(Arc::new(host), options.resync, Handle::current())
         .map_err(fault("bind the inner door in", &options.run))?;

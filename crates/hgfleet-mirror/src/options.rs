@@ -31,6 +31,8 @@ pub struct MirrorOptions {
     pub push_address: Option<String>,
     /// The access rules; none: everybody reads. Nobody has an account here, so that only what `*` may read is served.
     pub access: Option<PathBuf>,
+    /// Whether `users/FOLDER/…` belongs to the account that has that folder.
+    pub user_repositories: bool,
     /// How it takes copies from other servers, and scrubs its stores.
     pub resync: ResyncOptions,
     /// Times; `MirrorTimes::default()` are DESIGN's.

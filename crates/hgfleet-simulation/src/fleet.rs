@@ -11,7 +11,7 @@ use hgfleet_balancer::authority::AuthorityFiles;
 use hgfleet_balancer::{BalancerOptions, BalancerTimes};
 use hgfleet_directory::DirectoryLocation;
 use hgfleet_log::{LogId, LogLocation};
-use hgfleet_master::{MasterOptions, SessionLimits, SshLimits, StoreFormatName};
+use hgfleet_master::{CommandOptions, MasterOptions, SessionLimits, SshLimits, StoreFormatName};
 use hgfleet_mirror::{MirrorOptions, MirrorTimes};
 use hgfleet_resync::ResyncOptions;
 
@@ -172,6 +172,7 @@ impl Fleet {
                         listener: None,
                         push_address: None,
                         access: None,
+                        user_repositories: false,
                         resync,
                         times,
                     };
@@ -279,6 +280,7 @@ fn master_options(
         address: "127.0.0.1:0".to_owned(),
         ssh: SshLimits::default(),
         session: SessionLimits::default(),
+        commands: CommandOptions::default(),
         format: StoreFormatName::Current,
         told_wait: Duration::from_secs(5),
         append_wait: Duration::from_secs(30),

@@ -12,7 +12,7 @@ pub use template::template;
 use anyhow::{Context, bail};
 use hgfleet_directory::DirectoryLocation;
 use hgfleet_log::{JetStreamOptions, LogLocation, TlsFiles};
-use hgfleet_master::Retention;
+use hgfleet_master::{CommandOptions, Retention};
 use hgfleet_resync::{ResyncOptions, ScrubOptions};
 use serde::Deserialize;
 use std::path::{Path, PathBuf};
@@ -28,7 +28,7 @@ const FILE_BYTES_MAX: u64 = 1 << 20;
 const SEARCHED: [&str; 2] = ["hgfleet.toml", "hgfleet-data/hgfleet.toml"];
 
 /// The sections and their keys, for a message that names the nearest one to what was misspelt.
-const KNOWN: [(&str, &[&str]); 13] = [
+const KNOWN: [(&str, &[&str]); 14] = [
     (
         "log",
         &[
@@ -50,6 +50,7 @@ const KNOWN: [(&str, &[&str]); 13] = [
     ("http", &["host", "listen", "listen_https", "certificate", "key"]),
     ("directory", &["backend", "ldif", "ldap"]),
     ("access", &["rules"]),
+    ("session", &["user_repositories", "user_repositories_max", "repo_group", "repo_config", "own_keys"]),
     (
         "master",
         &[
@@ -99,6 +100,9 @@ pub struct Config {
     /// Who may do what with which repository
     #[serde(default)]
     pub access: AccessSection,
+    /// The commands of people who come by SSH
+    #[serde(default)]
+    pub session: SessionSection,
     /// The master
     #[serde(default)]
     pub master: MasterSection,
@@ -237,6 +241,18 @@ impl Config {
     /// The file of the access rules, where there is one.
     pub fn access_rules(&self) -> Option<PathBuf> {
         self.access.rules.as_ref().map(|rules| self.path(rules))
+    }
+
+    /// Which commands are served to people who come by SSH.
+    pub fn commands(&self) -> CommandOptions {
+        CommandOptions {
+            user_repositories: self.session.user_repositories,
+            user_repositories_max: self.session.user_repositories_max,
+            repo_group: self.session.repo_group,
+            repo_config: self.session.repo_config,
+            // Each machine has a file of its own: a key that is taken away on one would open the others still.
+            own_keys: self.session.own_keys && self.machine.len() < 2,
+        }
     }
 
     /// Folder of private keys and certificates; mode 0700.

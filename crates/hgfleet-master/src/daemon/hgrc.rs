@@ -5,7 +5,7 @@ use hg_store::config::edited;
 use hgfleet_log::StoreKind;
 
 use super::master::{Master, No};
-use super::repositories::{blocking, finish, parse, text};
+use super::repositories::{Author, blocking, finish, parse, text};
 use crate::client::ConfigAnswer;
 
 /// Longest text that a setting may have, in bytes.
@@ -48,7 +48,7 @@ impl Master {
         name: &str,
         set: Vec<(String, String)>,
         unset: Vec<String>,
-        who: String,
+        author: Author,
     ) -> Result<ConfigAnswer, No> {
         let name = parse(name)?;
         if set.is_empty() && unset.is_empty() {
@@ -89,7 +89,7 @@ impl Master {
             finish(writer, &name, |name, change| replica.digest_after(name, change))
         });
         let (change, after) = made.await?;
-        let stored = self.store(StoreKind::Alter, Some(digest), Some(after), change, lock, who).await?;
+        let stored = self.store(StoreKind::Alter, Some(digest), Some(after), change, lock, author).await?;
         Ok(ConfigAnswer { stored: Some(stored), hgrc })
     }
 }

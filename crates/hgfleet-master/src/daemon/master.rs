@@ -9,7 +9,7 @@ use hgfleet_directory::Directory;
 use hgfleet_log::{Epoch, Log, LogError, Member, RecordId, RepositoryName, ServerState, StoreKind};
 use hgfleet_replica::{ALTERED, Replica, ReplicaError, RepositorySnapshot};
 use hgfleet_resync::Resync;
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, Semaphore};
 
 use super::committer::Committer;
 use super::digests::Digests;
@@ -18,8 +18,9 @@ use super::lease::HeldLease;
 use super::locks::{Locks, NoLock, WriteLock};
 use super::outcome;
 use super::peers::Peers;
+use super::refusals::Refusals;
 use super::view::ViewSender;
-use crate::options::StoreFormatName;
+use crate::options::{CommandOptions, StoreFormatName};
 use crate::protocol::{Grant, Settled};
 
 /// Room on the disk that a push must leave, bytes.
@@ -49,6 +50,11 @@ pub(crate) struct Master {
     pub naming: Mutex<()>,
     /// Held while the lease is handed over, until whoever asked for that was answered.
     pub handing: Mutex<()>,
+    pub commands: CommandOptions,
+    /// Slots of those who copy a repository.
+    pub copying: Semaphore,
+    /// Why pushes were refused.
+    pub refusals: Refusals,
     pub format: StoreFormatName,
     pub deletion_grace: Duration,
     pub lock_wait: Duration,

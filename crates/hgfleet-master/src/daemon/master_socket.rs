@@ -6,6 +6,7 @@ use tokio::net::UnixStream;
 
 use super::descriptors::FrameStream;
 use super::master::{Master, No, NoKind};
+use super::repositories::Author;
 use super::rewrite;
 use crate::protocol::{MasterReply, MasterRequest, REQUEST_BYTES_MAX};
 
@@ -29,9 +30,10 @@ pub(crate) async fn serve(master: Arc<Master>, stream: UnixStream) {
     if !matches!(request, MasterRequest::Who) {
         tracing::info!(who, ?request, "request");
     }
-    let answered = match request {
-        MasterRequest::Rewrite { name } => rewrite::serve(&master, &name, who, &mut stream).await,
-        request => answer(&master, request, who).await,
+    let answered = match (Author::operator(who), request) {
+        (Err(no), _) => Err(no),
+        (Ok(author), MasterRequest::Rewrite { name }) => rewrite::serve(&master, &name, author, &mut stream).await,
+        (Ok(author), request) => answer(&master, request, author).await,
     };
     let reply = answered.unwrap_or_else(refusal);
     write(&mut stream, &reply).await;
@@ -66,7 +68,7 @@ async fn hand_over(master: &Master, to: Option<String>, stream: &mut FrameStream
     }
 }
 
-async fn answer(master: &Master, request: MasterRequest, who: String) -> Result<MasterReply, No> {
+async fn answer(master: &Master, request: MasterRequest, author: Author) -> Result<MasterReply, No> {
     Ok(match request {
         MasterRequest::Who => MasterReply::Who { is_master: master.takes_pushes(), epoch: master.epoch.get() },
         // It ends this server's term, so it is answered elsewhere.
@@ -77,20 +79,22 @@ async fn answer(master: &Master, request: MasterRequest, who: String) -> Result<
         }
         MasterRequest::ListDeleted => MasterReply::Deleted(master.list_deleted()?),
         MasterRequest::Restore { name, new_name } => {
-            MasterReply::Stored(master.restore(&name, new_name.as_deref(), who).await?)
+            MasterReply::Stored(master.restore(&name, new_name.as_deref(), author).await?)
         }
-        MasterRequest::Rename { name, new_name } => MasterReply::Stored(master.rename(&name, &new_name, who).await?),
-        MasterRequest::Config { name, set, unset } => MasterReply::Config(master.config(&name, set, unset, who).await?),
+        MasterRequest::Rename { name, new_name } => MasterReply::Stored(master.rename(&name, &new_name, author).await?),
+        MasterRequest::Config { name, set, unset } => {
+            MasterReply::Config(master.config(&name, set, unset, author).await?)
+        }
         MasterRequest::Create { name, non_publishing } => {
-            MasterReply::Stored(master.create(&name, non_publishing, who).await?)
+            MasterReply::Stored(master.create(&name, non_publishing, author).await?)
         }
-        MasterRequest::Delete { name } => MasterReply::Stored(master.delete(&name, who).await?),
+        MasterRequest::Delete { name } => MasterReply::Stored(master.delete(&name, author).await?),
         MasterRequest::Drain { name, drain } => {
             master.drain(&name, drain).await?;
             MasterReply::Done
         }
         MasterRequest::List => MasterReply::List(master.list()),
-        MasterRequest::Import { path, name } => MasterReply::Stored(master.import(path, &name, who).await?),
+        MasterRequest::Import { path, name } => MasterReply::Stored(master.import(path, &name, author).await?),
         MasterRequest::Verify { name } => MasterReply::Verified(master.verify(&name).await?),
     })
 }

@@ -3,6 +3,7 @@
 
 mod again;
 mod change_file;
+mod commands;
 mod committer;
 mod descriptors;
 mod digests;
@@ -22,8 +23,10 @@ mod names;
 mod outcome;
 mod peers;
 mod redo;
+mod refusals;
 mod repositories;
 mod rewrite;
+mod rights;
 mod server;
 mod session_socket;
 mod standby;

@@ -9,7 +9,7 @@ use hgfleet_replica::DeletedRepository;
 use super::change_file::ChangeFile;
 use super::committer::{Change, Push};
 use super::master::{Master, No};
-use super::repositories::{blocking, parse, text};
+use super::repositories::{Author, blocking, parse, text};
 use crate::client::DeletedLine;
 use crate::clock::unix_ms;
 use crate::protocol::SessionTimes;
@@ -19,11 +19,11 @@ const LOOK_EVERY: (Duration, Duration) = (Duration::from_millis(250), Duration::
 
 impl Master {
     /// Deletes a repository. What it was is kept, and its name is free.
-    pub(crate) async fn delete(&self, name: &str, who: String) -> Result<u64, No> {
+    pub(crate) async fn delete(&self, name: &str, author: Author) -> Result<u64, No> {
         let name = parse(name)?;
         let _naming = self.naming.lock().await;
         let (lock, _, digest) = self.lock(&name).await?;
-        self.store(StoreKind::Delete, Some(digest), None, ChangeFile::Empty, lock, who).await
+        self.store(StoreKind::Delete, Some(digest), None, ChangeFile::Empty, lock, author).await
     }
 
     /// What was deleted and is kept.
@@ -40,7 +40,7 @@ impl Master {
     }
 
     /// Brings back what had this name last, under `new_name` if that is given.
-    pub(crate) async fn restore(&self, name: &str, new_name: Option<&str>, who: String) -> Result<u64, No> {
+    pub(crate) async fn restore(&self, name: &str, new_name: Option<&str>, author: Author) -> Result<u64, No> {
         let name = parse(name)?;
         let new_name = new_name.map_or_else(|| Ok(name.clone()), parse)?;
         let _naming = self.naming.lock().await;
@@ -54,17 +54,17 @@ impl Master {
         let lock = self.name_lock(&new_name).await?;
         let replica = self.replica.clone();
         let after = blocking(move || replica.digest_of_deleted(deleted).map_err(text)).await?;
-        self.store(StoreKind::Restore { deleted }, None, Some(after), ChangeFile::Empty, lock, who).await
+        self.store(StoreKind::Restore { deleted }, None, Some(after), ChangeFile::Empty, lock, author).await
     }
 
     /// Gives a repository another name.
-    pub(crate) async fn rename(&self, name: &str, new_name: &str, who: String) -> Result<u64, No> {
+    pub(crate) async fn rename(&self, name: &str, new_name: &str, author: Author) -> Result<u64, No> {
         let (from, to) = (parse(name)?, parse(new_name)?);
         let _naming = self.naming.lock().await;
         self.replica.check_name(&to).map_err(|error| No::refused(error.to_string()))?;
         let (lock, _, digest) = self.lock(&from).await?;
         let lock = self.name_lock(&to).await?.and(lock);
-        self.store(StoreKind::Rename { from }, Some(digest), Some(digest), ChangeFile::Empty, lock, who).await
+        self.store(StoreKind::Rename { from }, Some(digest), Some(digest), ChangeFile::Empty, lock, author).await
     }
 
     fn kept(&self) -> Result<Vec<DeletedRepository>, No> {

@@ -3,6 +3,8 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use hgfleet_log::limits;
+
 /// A client that a session serves.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Client {
@@ -10,6 +12,26 @@ pub(crate) struct Client {
     pub account: String,
     /// Where the client is.
     pub address: String,
+}
+
+impl Client {
+    /// The account, as a record names it.
+    pub(crate) fn who(&self) -> String {
+        cut(&self.account, limits::WHO_BYTES_MAX)
+    }
+
+    /// Where the client is, as a record says it.
+    pub(crate) fn source(&self) -> String {
+        cut(&format!("ssh:{}", self.address), limits::SOURCE_BYTES_MAX)
+    }
+}
+
+fn cut(text: &str, bytes_max: usize) -> String {
+    let mut end = text.len().min(bytes_max);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    text[..end].to_owned()
 }
 
 /// The sessions that the door has started, by process.

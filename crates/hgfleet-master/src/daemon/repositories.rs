@@ -22,21 +22,47 @@ use crate::options::StoreFormatName;
 use crate::protocol::{PushEnd, SessionTimes};
 
 /// What a non-publishing repository's configuration is.
-const NON_PUBLISHING: &[u8] = b"[phases]\npublish = False\n";
+pub(super) const NON_PUBLISHING: &[u8] = b"[phases]\npublish = False\n";
 /// Files that one import may bring.
 const FILES_MAX: usize = 8_000_000;
 /// Bytes that are read at once.
 const PIECE_BYTES: usize = 1 << 20;
 
+/// In whose name a record is stored, and by which it is known before it is.
+#[derive(Debug)]
+pub(crate) struct Author {
+    pub id: RecordId,
+    pub who: String,
+    pub source: String,
+}
+
+impl Author {
+    /// Whoever may use `master.sock`.
+    pub(crate) fn operator(who: String) -> Result<Author, No> {
+        let id = RecordId::random().map_err(|error| No::failed(error.to_string()))?;
+        Ok(Author { id, who, source: "local".to_owned() })
+    }
+}
+
 impl Master {
     /// Makes an empty repository.
-    pub(crate) async fn create(&self, name: &str, non_publishing: bool, who: String) -> Result<u64, No> {
+    pub(crate) async fn create(&self, name: &str, non_publishing: bool, author: Author) -> Result<u64, No> {
         let name = parse(name)?;
+        let _naming = self.naming.lock().await;
+        self.create_named(&name, non_publishing, author).await
+    }
+
+    /// The same, for whoever gives names just now.
+    pub(super) async fn create_named(
+        &self,
+        name: &RepositoryName,
+        non_publishing: bool,
+        author: Author,
+    ) -> Result<u64, No> {
         let format = match self.format {
             StoreFormatName::Current => StoreFormat::Current,
             StoreFormatName::Since49 => StoreFormat::Since49,
         };
-        let _naming = self.naming.lock().await;
         let (run, replica, new) = (self.run.clone(), self.replica.clone(), name.clone());
         let made = blocking(move || {
             let mut writer = ChangeWriter::new(tempfile::tempfile_in(&run).map_err(text)?).map_err(text)?;
@@ -46,12 +72,12 @@ impl Master {
             finish(writer, &new, |name, change| replica.digest_of_new(name, change))
         });
         let (change, after) = made.await?;
-        let lock = self.name_lock(&name).await?;
-        self.store(StoreKind::Create, None, Some(after), change, lock, who).await
+        let lock = self.name_lock(name).await?;
+        self.store(StoreKind::Create, None, Some(after), change, lock, author).await
     }
 
     /// Takes the store of a folder in, as it is.
-    pub(crate) async fn import(&self, path: PathBuf, name: &str, who: String) -> Result<u64, No> {
+    pub(crate) async fn import(&self, path: PathBuf, name: &str, author: Author) -> Result<u64, No> {
         let name = parse(name)?;
         if !path.is_absolute() {
             return Err(No::refused(format!("{} is not an absolute path", path.display())));
@@ -79,14 +105,19 @@ impl Master {
         let change = made.await?;
         self.check_room(&name, change.bytes().len() as u64)?;
         let _naming = self.naming.lock().await;
+        self.take_in(&name, change, author).await
+    }
+
+    /// Stores a change that is a whole repository, for whoever gives names just now.
+    pub(super) async fn take_in(&self, name: &RepositoryName, change: ChangeFile, author: Author) -> Result<u64, No> {
         let (replica, new) = (self.replica.clone(), name.clone());
         let digested = blocking(move || {
             let after = replica.digest_of_new(&new, &ChangeRef::parse(change.bytes()).map_err(text)?);
             Ok((after.map_err(text)?, change))
         });
         let (after, change) = digested.await?;
-        let lock = self.name_lock(&name).await?;
-        self.store(StoreKind::Create, None, Some(after), change, lock, who).await
+        let lock = self.name_lock(name).await?;
+        self.store(StoreKind::Create, None, Some(after), change, lock, author).await
     }
 
     /// All repositories of this server.
@@ -185,9 +216,8 @@ impl Master {
         after: Option<[u8; 32]>,
         change: ChangeFile,
         lock: WriteLock,
-        who: String,
+        Author { id, who, source }: Author,
     ) -> Result<u64, No> {
-        let id = RecordId::random().map_err(|error| No::failed(error.to_string()))?;
         self.committed(Push {
             id,
             repository: lock.repository.clone(),
@@ -195,7 +225,7 @@ impl Master {
             before,
             after,
             who,
-            source: "local".to_owned(),
+            source,
             summary: Vec::new(),
             change,
             lock: Some(lock),

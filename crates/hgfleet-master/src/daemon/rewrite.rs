@@ -16,7 +16,7 @@ use super::change_file::ChangeFile;
 use super::descriptors::FrameStream;
 use super::locks::WriteLock;
 use super::master::{Master, No};
-use super::repositories::{blocking, check, finish, is_node_map, parse, text};
+use super::repositories::{Author, blocking, check, finish, is_node_map, parse, text};
 use crate::protocol::{MasterReply, MasterRequest};
 
 /// A copy; removed when it is dropped.
@@ -34,7 +34,7 @@ impl Drop for Copy {
 pub(crate) async fn serve(
     master: &Arc<Master>,
     name: &str,
-    who: String,
+    author: Author,
     stream: &mut FrameStream,
 ) -> Result<MasterReply, No> {
     let name = parse(name)?;
@@ -51,7 +51,7 @@ pub(crate) async fn serve(
         // The command failed, or whoever ran it has gone.
         Ok(None) | Err(_) => return Ok(MasterReply::Unchanged),
     }
-    publish(master, name, (grant.path, copied), before, lock, who).await
+    publish(master, name, (grant.path, copied), before, lock, author).await
 }
 
 async fn publish(
@@ -60,7 +60,7 @@ async fn publish(
     (place, copied): (PathBuf, Copy),
     before: [u8; 32],
     lock: WriteLock,
-    who: String,
+    author: Author,
 ) -> Result<MasterReply, No> {
     let (run, replica) = (master.run.clone(), master.replica.clone());
     let made = blocking(move || {
@@ -80,7 +80,7 @@ async fn publish(
         finish(writer, &name, |name, change| replica.digest_after(name, change)).map(Some)
     });
     let Some((change, after)): Option<(ChangeFile, [u8; 32])> = made.await? else { return Ok(MasterReply::Unchanged) };
-    master.store(StoreKind::Rewrite, Some(before), Some(after), change, lock, who).await.map(MasterReply::Stored)
+    master.store(StoreKind::Rewrite, Some(before), Some(after), change, lock, author).await.map(MasterReply::Stored)
 }
 
 /// Removes what is only a cache, though it lies in the store.

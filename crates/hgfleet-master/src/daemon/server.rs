@@ -54,7 +54,7 @@ impl Server {
     pub(crate) async fn open(options: MasterOptions) -> Result<Arc<Server>, MasterError> {
         let run = prepare_run_folder(&options.run, &options.name)?;
         let directory = options.directory.open()?;
-        let access = Arc::new(AccessControl::of(options.access.clone(), false)?);
+        let access = Arc::new(AccessControl::of(options.access.clone(), options.commands.user_repositories)?);
         let (log, own) = open(&options).await?;
         let peers = Peers::default();
         let limits = Limits {

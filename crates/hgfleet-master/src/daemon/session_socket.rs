@@ -1,24 +1,23 @@
 //! `run/session.sock`: what sessions ask for.
 //!
-//! Nothing here creates, deletes or lists. A connection holds at most one lock, and it goes with the connection.
+//! Whom a session serves the daemon knows itself, and what they may do it asks the directory and the access rules. A connection holds at most one lock, and it goes with the connection.
 
 use std::fs::File;
 use std::sync::Arc;
 
 use hg_store::change::ChangeRef;
-use hgfleet_access::{Action, Caller};
-use hgfleet_directory::{AccountState, Mail};
+use hgfleet_access::Action;
 use hgfleet_log::limits as record_limits;
 use hgfleet_log::{RepositoryName, StoreKind};
-use hgfleet_replica::ReplicaError;
 use tokio::net::UnixStream;
 use tokio::time::Instant;
 
 use super::change_file::ChangeFile;
+use super::commands;
 use super::committer::{Change, Event, Push};
 use super::descriptors::FrameStream;
 use super::locks::WriteLock;
-use super::master::{Master, No, NoKind, refusal};
+use super::master::{Master, No, NoKind};
 use super::peers::Client;
 use crate::protocol::{AppendRequest, PushEnd, REQUEST_BYTES_MAX, SessionReply, SessionRequest, UPGRADED, VERSION};
 
@@ -64,7 +63,19 @@ impl Connection {
                 },
             };
             let Some(request) = request else { return Ok(()) };
-            let reply = match self.answer(request).await {
+            let pushed_to = match &request {
+                SessionRequest::Lock { repository } => RepositoryName::parse(repository).ok(),
+                SessionRequest::Append(_) => self.held.as_ref().map(|held| held.lock.repository.clone()),
+                _ => None,
+            };
+            let answered = self.answer(request).await;
+            if let Some(name) = pushed_to
+                && let Err(No { text, kind: NoKind::Refused | NoKind::Failed })
+                | Ok(SessionReply::Ended(PushEnd::Refused(text))) = &answered
+            {
+                self.master.refusals.add(&name, &self.client.account, text);
+            }
+            let reply = match answered {
                 Ok(reply) => reply,
                 Err(No { text, kind: NoKind::Refused }) => SessionReply::Refused(text),
                 Err(No { text, kind: NoKind::Failed }) => SessionReply::Failed(text),
@@ -94,7 +105,7 @@ impl Connection {
                 if !self.master.lease.may_read() {
                     return Err(No::not_master());
                 }
-                self.check_rights(&name, Action::Read).await?;
+                self.master.check_rights(&self.client, &name, Action::Read).await?;
                 Ok(SessionReply::Snapshot(self.master.grant(&name)?.0))
             }
             SessionRequest::Lock { repository } => {
@@ -102,7 +113,7 @@ impl Connection {
                     return Err(No::refused("refused: a second write lock, in one session. Push again"));
                 }
                 let name = parse(&repository)?;
-                self.check_rights(&name, Action::Write).await?;
+                self.master.check_rights(&self.client, &name, Action::Write).await?;
                 let (lock, grant, digest) = self.master.lock(&name).await?;
                 let token = lock.token;
                 self.held = Some(Held { lock, digest, until: Instant::now() + self.master.lock_limit });
@@ -118,6 +129,10 @@ impl Connection {
                     Err(no) => PushEnd::Refused(no.text),
                 };
                 Ok(SessionReply::Ended(ended))
+            }
+            SessionRequest::Command(request) => {
+                let reply = commands::answer(&self.master, &self.client, request).await?;
+                Ok(SessionReply::Command(reply))
             }
             SessionRequest::Outcome { id, epoch } => Ok(SessionReply::Outcome(self.master.outcome(&id, epoch).await?)),
         }
@@ -142,7 +157,7 @@ impl Connection {
         if request.summary.len() > record_limits::SUMMARY_BYTES_MAX {
             return Err(on("the push has too many changesets for one record", "Push it in smaller pieces"));
         }
-        self.check_rights(&name, Action::Write).await?;
+        self.master.check_rights(&self.client, &name, Action::Write).await?;
         self.master.check_room(&name, request.bytes)?;
         let master = self.master.clone();
         let checked = tokio::task::spawn_blocking(move || {
@@ -168,64 +183,14 @@ impl Connection {
             what: Change::Store(StoreKind::Alter),
             before: Some(digest),
             after: Some(after),
-            who: cut(&self.client.account, record_limits::WHO_BYTES_MAX),
-            source: cut(&format!("ssh:{}", self.client.address), record_limits::SOURCE_BYTES_MAX),
+            who: self.client.who(),
+            source: self.client.source(),
             summary: request.summary,
             change,
             lock: Some(lock),
             times: request.times,
             asked: asked.into_std(),
         })
-    }
-
-    /// Asks the directory and the access rules, as they are now: an account that was switched off while its push was on the way, or
-    /// put out of its group, stores nothing any more.
-    async fn check_rights(&self, name: &RepositoryName, action: Action) -> Result<(), No> {
-        let Ok(mail) = Mail::parse(&self.client.account) else {
-            return Err(No::refused(format!("refused: the account is unknown, on {name}. Ask an administrator")));
-        };
-        let directory = self.master.directory.clone();
-        let account = tokio::task::spawn_blocking(move || match action {
-            Action::Read => directory.account(&mail),
-            _ => directory.account_to_write(&mail),
-        });
-        let account = match account.await {
-            Ok(Ok(Some(account))) if account.state == AccountState::Enabled => account,
-            Ok(Err(error)) => {
-                tracing::error!(account = self.client.account, %error, "refused: nobody says whether its account is enabled");
-                return Err(No::refused(format!(
-                    "refused: the directory of accounts does not answer, on {name}. Nothing was stored; try again later"
-                )));
-            }
-            _ => {
-                return Err(No::refused(format!(
-                    "refused: the account {} is not enabled any more, on {name}. Ask an administrator",
-                    self.client.account
-                )));
-            }
-        };
-        let rules = self.master.access.rules();
-        let caller = Caller::Account { mail: account.mail.as_str(), groups: &account.groups };
-        if !rules.decide(caller, name.as_str(), Action::Read).is_allowed() {
-            // Whoever may not read it does not learn that it is there.
-            return Err(refusal(name, &ReplicaError::NotFound(name.clone())));
-        }
-        if action == Action::Read {
-            return Ok(());
-        }
-        let decision = rules.decide(caller, name.as_str(), action);
-        if decision.is_allowed() {
-            return Ok(());
-        }
-        let groups: Vec<&str> =
-            decision.granted().iter().map(String::as_str).filter(|granted| !granted.contains('@')).collect();
-        let remedy = match groups[..] {
-            [] => "Ask an administrator".to_owned(),
-            _ => format!("Ask an administrator to make you a member of {}", groups.join(" or ")),
-        };
-        tracing::info!(account = self.client.account, repository = %name, %decision, "refused by the access rules");
-        let (who, action) = (&self.client.account, action.as_str());
-        Err(No::refused(format!("refused: the access rules don't let {who} {action}, on {name}. {remedy}")))
     }
 
     /// Passes on what happens to a push, until its end.
@@ -249,12 +214,4 @@ impl Connection {
 fn parse(name: &str) -> Result<RepositoryName, No> {
     RepositoryName::parse(name)
         .map_err(|error| No::refused(format!("refused: {error}, as a repository's name. Look at its spelling")))
-}
-
-fn cut(text: &str, bytes_max: usize) -> String {
-    let mut end = text.len().min(bytes_max);
-    while !text.is_char_boundary(end) {
-        end -= 1;
-    }
-    text[..end].to_owned()
 }

@@ -17,8 +17,9 @@ use super::lease::{self, HeldLease};
 use super::listen::{accept, accept_tcp, bind, bind_tcp};
 use super::locks::Locks;
 use super::master::Master;
+use super::refusals::Refusals;
 use super::server::Server;
-use super::{master_socket, mirrors, names, session_socket, trees, trim, view};
+use super::{commands, master_socket, mirrors, names, session_socket, trees, trim, view};
 use crate::door::{FromBalancer, Peer};
 use crate::options::MasterError;
 use crate::protocol::{MASTER_SOCKET, SESSION_SOCKET};
@@ -142,6 +143,9 @@ async fn begin(
         fate: fate.clone(),
         naming: tokio::sync::Mutex::new(()),
         handing: tokio::sync::Mutex::new(()),
+        commands: options.commands,
+        copying: commands::copy_slots(),
+        refusals: Refusals::default(),
         format: options.format,
         deletion_grace: options.deletion_grace,
         lock_wait: options.lock_wait,

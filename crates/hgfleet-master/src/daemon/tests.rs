@@ -13,8 +13,11 @@ use tokio::sync::oneshot;
 
 use super::*;
 use crate::client::{self, ClientError};
-use crate::options::{Retention, SessionLimits, SshLimits, StoreFormatName};
-use crate::protocol::{AppendRequest, Grant, PushEnd, SessionReply, SessionRequest, SessionTimes, Settled, Token};
+use crate::options::{CommandOptions, Retention, SessionLimits, SshLimits, StoreFormatName};
+use crate::protocol::{
+    AppendRequest, CommandReply, CommandRequest, Grant, OwnChange, PushEnd, SessionReply, SessionRequest, SessionTimes,
+    Settled, Token,
+};
 use crate::session::daemon::{Address, Daemon};
 
 const USER: &str = "user@example.com";
@@ -43,6 +46,7 @@ fn options(folder: &Path) -> MasterOptions {
         address: "127.0.0.1:0".to_owned(),
         ssh: SshLimits::default(),
         session: SessionLimits::default(),
+        commands: CommandOptions { user_repositories: true, ..CommandOptions::default() },
         format: StoreFormatName::Current,
         told_wait: Duration::from_millis(20),
         append_wait: Duration::from_secs(5),
@@ -340,4 +344,41 @@ async fn a_folder_is_taken_in_as_it_is() {
     let path = source.clone();
     let error = fleet.with(move |run| client::import(&run, &path, "other")).await.unwrap_err().to_string();
     assert!(error.contains("treemanifest") && error.contains("hg debugupgraderepo"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_else_writes_to_an_accounts_own_repository() {
+    let fleet = Fleet::new().await;
+    fleet.create("users/user_example.com/own").await.unwrap();
+    fleet.create("users/user_example.community/other").await.unwrap();
+    fleet
+        .with(|run| {
+            lock(&mut session(&run), "users/user_example.com/own").unwrap();
+            let text = lock(&mut session(&run), "users/user_example.community/other").unwrap_err();
+            assert!(text.contains("the access rules don't let user@example.com write"), "{text}");
+            let own = |name: &str, change| {
+                let id = RecordId::random().unwrap();
+                let request = CommandRequest::ChangeOwn { id, name: name.to_owned(), change };
+                match session(&run).ask(&SessionRequest::Command(request)).unwrap() {
+                    SessionReply::Command(CommandReply::Stored(sequence)) => Ok(sequence.is_some()),
+                    SessionReply::Refused(text) => Err(text),
+                    other => panic!("{other:?}"),
+                }
+            };
+            // A session that does not parse what it was given reaches nothing else by it.
+            for name in ["../user_example.community/other", "", "/", "own/../../x", "own\n"] {
+                assert!(own(name, OwnChange::Delete).unwrap_err().starts_with("refused: "), "{name:?}");
+            }
+            for text in ["a\n[hooks]", "a\u{202e}b", "a\tb"] {
+                assert!(
+                    own("own", OwnChange::Describe(text.to_owned())).unwrap_err().starts_with("refused: "),
+                    "{text:?}"
+                );
+            }
+            assert_eq!(own("own", OwnChange::Describe("Mine".to_owned())), Ok(true));
+            assert_eq!(own("own", OwnChange::Describe("Mine".to_owned())), Ok(false));
+            assert_eq!(own("own", OwnChange::Delete), Ok(true));
+            assert_eq!(client::list(&run).unwrap().len(), 1);
+        })
+        .await;
 }

@@ -1,4 +1,4 @@
-//! The one command line that a session serves: `hg -R NAME serve --stdio`.
+//! The command lines that a session serves: `hg -R NAME serve --stdio`, and the commands for people.
 //!
 //! Words are split as a shell would, quotes and backslashes included, because clients quote; but no shell is there, so
 //! anything a shell would act upon outside of quotes is refused rather than taken literally.
@@ -14,6 +14,35 @@ pub(crate) enum Request {
     None,
     /// The wire protocol for one repository.
     Serve(RepositoryName),
+    /// Something that is done for a person, and answered in lines.
+    Person(PersonCommand),
+}
+
+/// A command for people.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum PersonCommand {
+    /// `help`
+    Help,
+    /// `repos`
+    Repos,
+    /// `status NAME`
+    Status(RepositoryName),
+    /// `repo-group NAME`
+    RepoGroup(RepositoryName),
+    /// `repo-config NAME`
+    RepoConfig(RepositoryName),
+    /// `clone NAME`: asks; `clone NAME SOURCE`: does not
+    Clone(RepositoryName, Option<RepositoryName>),
+    /// `edit NAME`: asks
+    Edit(RepositoryName),
+    /// `edit NAME delete YES`: does not
+    EditDelete(RepositoryName),
+    /// `keys list`
+    KeysList,
+    /// `keys add`: the key comes on standard input
+    KeysAdd,
+    /// `keys remove FINGERPRINT`
+    KeysRemove(String),
 }
 
 /// Why a command line is refused. Each is one line for the client, without the `refused: ` in front.
@@ -25,9 +54,12 @@ pub(crate) enum Refusal {
     /// Quotes, bytes or shell syntax that no client needs.
     #[error("it {0}, the command line. Run: hg -R NAME serve --stdio")]
     Syntax(&'static str),
-    /// Not `hg` at all.
-    #[error("only hg is served here, the command line. Run: hg -R NAME serve --stdio")]
-    NotHg,
+    /// None of those that there are.
+    #[error("no such command is served here, the command line. Run help to see those that are")]
+    NoCommand,
+    /// One of them, with other words behind it than it takes.
+    #[error("wrong arguments, {0}. Run: {1}")]
+    Usage(&'static str, &'static str),
     /// `hg`, but not the five words.
     #[error("invalid hg command, the command line. Run: hg -R NAME serve --stdio")]
     OtherHg,
@@ -46,18 +78,55 @@ pub(crate) fn parse(command: Option<&[u8]>) -> Result<Request, Refusal> {
     }
     let command = std::str::from_utf8(command).map_err(|_| Refusal::Syntax("is not UTF-8"))?;
     let words = split(command)?;
-    match words.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+    let words = words.iter().map(String::as_str).collect::<Vec<_>>();
+    match words[..] {
         [] => Ok(Request::None),
-        ["hg", "-R", name, "serve", "--stdio"] => {
-            // It takes one trailing slash, which people type after completion in a shell.
-            match RepositoryName::parse(name) {
-                Ok(name) => Ok(Request::Serve(name)),
-                Err(_) => Err(Refusal::Name(name.chars().take(200).collect())),
-            }
-        }
+        ["hg", "-R", repository, "serve", "--stdio"] => name(repository).map(Request::Serve),
         ["hg", ..] => Err(Refusal::OtherHg),
-        _ => Err(Refusal::NotHg),
+        [command, ref arguments @ ..] => person(command, arguments).map(Request::Person),
     }
+}
+
+fn person(command: &str, arguments: &[&str]) -> Result<PersonCommand, Refusal> {
+    let usage = |command, form| Err(Refusal::Usage(command, form));
+    match (command, arguments) {
+        ("help", []) => Ok(PersonCommand::Help),
+        ("help", _) => usage("help", "help"),
+        ("repos", []) => Ok(PersonCommand::Repos),
+        ("repos", _) => usage("repos", "repos"),
+        ("status", [repository]) => name(repository).map(PersonCommand::Status),
+        ("status", _) => usage("status", "status NAME"),
+        ("repo-group", [repository]) => name(repository).map(PersonCommand::RepoGroup),
+        ("repo-group", _) => usage("repo-group", "repo-group NAME"),
+        ("repo-config", [repository]) => name(repository).map(PersonCommand::RepoConfig),
+        ("repo-config", _) => usage("repo-config", "repo-config NAME"),
+        ("clone", [new]) => Ok(PersonCommand::Clone(name(new)?, None)),
+        ("clone", [new, source]) => Ok(PersonCommand::Clone(name(new)?, Some(name(source)?))),
+        ("clone", _) => usage("clone", "clone NAME [SOURCE]"),
+        ("edit", [own]) => name(own).map(PersonCommand::Edit),
+        ("edit", [own, "delete", "YES"]) => name(own).map(PersonCommand::EditDelete),
+        ("edit", _) => usage("edit", "edit NAME [delete YES]"),
+        ("keys", ["list"]) => Ok(PersonCommand::KeysList),
+        ("keys", ["add"]) => Ok(PersonCommand::KeysAdd),
+        ("keys", ["remove", fingerprint]) if is_fingerprint(fingerprint) => {
+            Ok(PersonCommand::KeysRemove((*fingerprint).to_owned()))
+        }
+        ("keys", _) => usage("keys", "keys list, keys add < FILE.pub, or keys remove FINGERPRINT"),
+        _ => Err(Refusal::NoCommand),
+    }
+}
+
+/// It takes one trailing slash, which people type after completion in a shell.
+fn name(given: &str) -> Result<RepositoryName, Refusal> {
+    RepositoryName::parse(given).map_err(|_| Refusal::Name(given.chars().take(200).collect()))
+}
+
+/// SHA-256 in base64 without padding, as `ssh-keygen -l` prints it.
+fn is_fingerprint(given: &str) -> bool {
+    let hash = given.strip_prefix("SHA256:");
+    hash.is_some_and(|hash| {
+        hash.len() == 43 && hash.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+/".contains(&byte))
+    })
 }
 
 /// Splits into words: blanks part them, single quotes keep everything, double quotes and backslashes as POSIX says.
@@ -116,5 +185,7 @@ fn split(line: &str) -> Result<Vec<String>, Refusal> {
     Ok(words)
 }
 
+#[cfg(test)]
+mod grammar_tests;
 #[cfg(test)]
 mod tests;

@@ -1,10 +1,11 @@
 //! One SSH session's work, in a process of its own.
 //!
 //! The SSH door starts it, and says in the first frame of the standard input whom it serves and what they asked for. The client
-//! says only what it wants, and of that one form is served (`hg -R NAME serve --stdio`). Parsing and preparing happen here,
+//! says only what it wants: the wire protocol (`hg -R NAME serve --stdio`), or a command for people. Parsing and preparing happen here,
 //! within limits, so that a bundle that breaks a parser costs one session.
 
 mod command_line;
+mod commands;
 pub(crate) mod daemon;
 mod host;
 mod identity;
@@ -63,11 +64,13 @@ fn serve(options: SessionOptions) -> Result<u8, String> {
         Access::NotEnabled => return Err(texts::not_enabled(&identity.account)),
     }
     let request = command_line::parse(identity.command.as_deref()).map_err(|refusal| format!("refused: {refusal}"))?;
+    let groups = identity.groups;
+    let address = Address { run: options.run, account: identity.account, client: identity.address };
     let name = match request {
-        Request::None => return Err(texts::no_command(&identity.account, &identity.groups)),
+        Request::None => return Err(commands::banner(&address, &groups)),
+        Request::Person(command) => return commands::run(&address, command, input, output),
         Request::Serve(name) => name,
     };
-    let address = Address { run: options.run, account: identity.account, client: identity.address };
     serve_repository(address, name, input, output, io::stderr())
 }
 

@@ -1,16 +1,37 @@
 //! What a session tells a client that it does not serve.
 
-/// No command was given.
-pub(super) fn no_command(account: &str, groups: &[String]) -> String {
-    let groups = match groups {
-        [] => "no group".to_owned(),
-        groups => groups.join(", "),
-    };
-    format!(
-        "You are connected as {account} (member of {groups}).\n\
-         There is no shell here: Mercurial repositories are cloned from and pushed to ssh://hg@HOST/NAME.\n\
-         No command was given; closing the connection."
-    )
+use crate::protocol::About;
+
+/// Families of repositories that are named, at most.
+const FAMILIES_MAX: usize = 20;
+
+/// No command was given. What the account may do is not known where no server is master for the moment.
+pub(super) fn no_command(account: &str, groups: &[String], about: Option<&About>) -> String {
+    let mut text = format!(
+        "You are connected as {account} ({}).\n\
+         There is no shell here: Mercurial repositories are cloned from and pushed to ssh://hg@HOST/NAME.\n",
+        member_of(groups)
+    );
+    if let Some(about) = about {
+        let list = |families: &[String]| match families.len() {
+            0 => "nothing".to_owned(),
+            number if number > FAMILIES_MAX => {
+                format!("{}, and {} more", families[..FAMILIES_MAX].join(", "), number - FAMILIES_MAX)
+            }
+            _ => families.join(", "),
+        };
+        text.push_str(&format!("You may push to: {}\n", list(&about.writes)));
+        text.push_str(&format!("You may not push to: {}\n", list(&about.writes_not)));
+        text.push_str("Run help to see the commands that there are.\n");
+    }
+    text + "No command was given; closing the connection."
+}
+
+fn member_of(groups: &[String]) -> String {
+    match groups {
+        [] => "member of no group".to_owned(),
+        groups => format!("member of {}", groups.join(", ")),
+    }
 }
 
 /// The account was switched off.

@@ -70,6 +70,7 @@ pub fn mirror_options(name: &str, data: &Path) -> MirrorOptions {
         listener: None,
         push_address: Some("ssh://hg@localhost:2222".into()),
         access: None,
+        user_repositories: false,
         resync: ResyncOptions {
             scrub: ScrubOptions { bytes_per_second: None, every: Duration::from_millis(300) },
             ..ResyncOptions::new(data.join("run"))

@@ -21,7 +21,8 @@ pub fn run(command: Access) -> anyhow::Result<ExitCode> {
     let config = Config::find(config.config.as_deref())?;
     let name = RepositoryName::parse(repository.as_bytes())
         .with_context(|| format!("{repository:?} is no name of a repository"))?;
-    let rules = AccessControl::of(config.access_rules(), false).context("access rules")?.rules();
+    let rules =
+        AccessControl::of(config.access_rules(), config.session.user_repositories).context("access rules")?.rules();
     let account = match mail.as_str() {
         NOBODY => None,
         mail => {

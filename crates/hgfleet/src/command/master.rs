@@ -42,6 +42,7 @@ pub fn run(options: cli::Role) -> anyhow::Result<ExitCode> {
         address: listen.unwrap_or(ssh).to_string(),
         ssh: SshLimits { login_grace: Duration::from_secs(config.ssh.login_grace_seconds), ..SshLimits::default() },
         session: SessionLimits::default(),
+        commands: config.commands(),
         format: match config.repositories.format {
             RepositoryFormat::Current => StoreFormatName::Current,
             RepositoryFormat::Plain => StoreFormatName::Since49,

@@ -31,6 +31,7 @@ pub fn mirror(options: cli::Role) -> anyhow::Result<ExitCode> {
         listener,
         push_address: Some(push_address(ssh)),
         access: config.access_rules(),
+        user_repositories: config.session.user_repositories,
         resync: config.resync_options(),
         times: MirrorTimes::default(),
     };

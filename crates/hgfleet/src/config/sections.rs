@@ -116,6 +116,22 @@ pub struct AccessSection {
     pub rules: Option<PathBuf>,
 }
 
+/// `[session]`: the commands of people who come by SSH
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct SessionSection {
+    /// `clone` and `edit`: each account makes repositories below `users/`, which belong to it
+    pub user_repositories: bool,
+    /// How many of those one account may have
+    pub user_repositories_max: usize,
+    /// `repo-group`
+    pub repo_group: bool,
+    /// `repo-config`
+    pub repo_config: bool,
+    /// `keys add` and `keys remove`, where the accounts are in a file of the only machine
+    pub own_keys: bool,
+}
+
 /// `[master]`
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -263,6 +279,18 @@ impl Default for HttpSection {
 impl Default for DirectorySection {
     fn default() -> Self {
         DirectorySection { backend: DirectoryBackend::Ldif, ldif: "directory.ldif".into(), ldap: None }
+    }
+}
+
+impl Default for SessionSection {
+    fn default() -> Self {
+        SessionSection {
+            user_repositories: false,
+            user_repositories_max: 100,
+            repo_group: false,
+            repo_config: false,
+            own_keys: true,
+        }
     }
 }
 

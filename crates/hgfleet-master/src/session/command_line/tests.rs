@@ -28,6 +28,32 @@ fn the_one_form_in_the_spellings_that_clients_and_people_use() {
 }
 
 #[test]
+fn commands_for_people() {
+    let name = |name| RepositoryName::parse(name).unwrap();
+    let fingerprint = "SHA256:gNSIRW+2Iyiuvsdp/bgjy38bvWHw6wQm3tuoXrl3WjQ";
+    for (line, command) in [
+        ("help", PersonCommand::Help),
+        ("repos", PersonCommand::Repos),
+        ("status team/first/", PersonCommand::Status(name("team/first"))),
+        ("repo-group 'team/first'", PersonCommand::RepoGroup(name("team/first"))),
+        ("repo-config team/first", PersonCommand::RepoConfig(name("team/first"))),
+        ("clone mine", PersonCommand::Clone(name("mine"), None)),
+        ("clone mine team/first", PersonCommand::Clone(name("mine"), Some(name("team/first")))),
+        ("edit mine", PersonCommand::Edit(name("mine"))),
+        ("edit mine delete YES", PersonCommand::EditDelete(name("mine"))),
+        ("keys list", PersonCommand::KeysList),
+        ("keys add", PersonCommand::KeysAdd),
+        (&format!("keys remove {fingerprint}"), PersonCommand::KeysRemove(fingerprint.to_owned())),
+    ] {
+        assert_eq!(parse(Some(line.as_bytes())), Ok(Request::Person(command)), "{line}");
+    }
+    // S17, S6
+    for line in ["clone x /etc", "clone ../x", "clone foo/../../etc/password", "edit '' delete YES", "status a//b"] {
+        assert!(matches!(parse(Some(line.as_bytes())), Err(Refusal::Name(_))), "{line}");
+    }
+}
+
+#[test]
 fn other_forms_of_hg_are_refused() {
     for line in [
         "hg",                                                   // S12
@@ -56,10 +82,31 @@ fn other_forms_of_hg_are_refused() {
         "HG -R repo serve --stdio",
         "/usr/bin/hg -R repo serve --stdio",
         "scp -t /",
-        "clone a b c d",
         "''",
+        "Clone a",
+        "clone-a b",
     ] {
-        assert_eq!(parse(Some(line.as_bytes())), Err(Refusal::NotHg), "{line}");
+        assert_eq!(parse(Some(line.as_bytes())), Err(Refusal::NoCommand), "{line}");
+    }
+    for line in [
+        "clone a b c d", // S17
+        "clone",
+        "edit repo delete",
+        "edit repo delete yes",
+        "edit repo remove YES",
+        "edit",
+        "repo-group",
+        "repo-config a b",
+        "status",
+        "repos x",
+        "help me",
+        "keys",
+        "keys list a@b",
+        "keys remove",
+        "keys remove SHA256:x",
+        "keys add x",
+    ] {
+        assert!(matches!(parse(Some(line.as_bytes())), Err(Refusal::Usage(..))), "{line}");
     }
 }
 
