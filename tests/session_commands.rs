@@ -29,7 +29,7 @@ impl Session {
             "[access]\nrules = \"{}\"\n[session]\nuser_repositories = true\nuser_repositories_max = 3\nrepo_group = true\nrepo_config = true",
             path.display()
         );
-        let fleet = Fleet::start_with(&[], &sections);
+        let fleet = Fleet::start_with(&["standby-1"], &sections);
         let listed = fleet.hgfleet(&["account", "list"]).ok().out;
         let mail = listed.split('\t').next().expect("an account").to_owned();
         let folder = format!("users/{}", mail.replace('@', "_"));
@@ -85,6 +85,7 @@ fn people_make_look_at_and_change_what_is_theirs() {
     keys(&session);
     hidden(&session);
     dropped(&session);
+    read_only(&session);
     for name in fleet.hgfleet(&["repo", "list"]).ok().out.lines().filter(|name| name.starts_with("users/")) {
         fleet.assert_one_store(name);
     }
@@ -280,4 +281,61 @@ fn dropped(session: &Session) {
         fleet.hg(&["clone", "-q", &fleet.https_url(&dropped), &format!("dropped-{milliseconds}")]).ok();
         session.ok("edit dropped delete YES");
     }
+}
+
+/// What takes no pushes says why, to whoever pushes, whichever server is master; reads go on.
+fn read_only(session: &Session) {
+    let fleet = &session.fleet;
+    let work = fleet.working_copy("work");
+    let pushed = |what: &[&str]| {
+        let url = fleet.ssh_url("team/first");
+        let said = work.hg(&[&["push"], what, &[&url]].concat());
+        (said.status, format!("{}{}", said.out, said.err))
+    };
+    let (one, all) = ("it moves to another house", "the fleet is upgraded");
+    work.commit("file", "read only\n", "one more");
+    let said = fleet.hgfleet(&["repo", "read-only", "team/first", "--reason", one]).ok().out;
+    assert_eq!(said, format!("team/first is read only: {one}\n"));
+    let told = format!("remote: refused: the repository is read only: {one}, on team/first. Nothing was stored; ");
+    let (status, words) = pushed(&[]);
+    assert!(status == 255 && words.contains(&told), "{words}");
+    work.hg(&["bookmark", "-f", "-r", "2", "here"]).ok();
+    // As a part of a bundle, and by `pushkey`.
+    for exchange in ["", "bundle1"] {
+        let exchange = format!("devel.legacy.exchange={exchange}");
+        let (status, words) = pushed(&["--config", &exchange, "-r", "2", "-B", "here"]);
+        assert!(status != 0 && words.contains(&told), "a bookmark: {words}");
+    }
+    let status = session.ok("status team/first");
+    assert!(status.contains(&format!("read only: {one}\n")), "{status}");
+    assert!(
+        status.contains("last refused push: by ") && status.contains("  refused: the repository is read"),
+        "{status}"
+    );
+    assert!(status.starts_with("last: settings "), "{status}");
+    for url in [fleet.ssh_url("team/first"), fleet.https_url("team/first")] {
+        fleet.hg(&["identify", &url]).ok();
+    }
+    // The other repositories, and the operator, go on.
+    session.ok("clone other team/first");
+    fleet.hgfleet(&["repo", "describe", "team/first", "moving"]).ok();
+
+    let said = fleet.hgfleet(&["read-only", "--reason", all]).ok().out;
+    assert_eq!(said, format!("the fleet is read only: {all}\n"));
+    fleet.hgfleet(&["repo", "read-only", "team/first", "--off"]).ok();
+    fleet.hgfleet(&["failover"]).ok();
+    let told = format!("refused: all repositories are read only: {all}, on team/first.");
+    fleet.wait_until("the next master refuses as well", |_| pushed(&[]).1.contains(&told));
+    for command in ["clone more", "clone more team/first", "edit other delete YES"] {
+        let typed = session.typed(command, "1\n2\n1\n").err;
+        assert!(typed.starts_with(&format!("refused: all repositories are read only: {all}, on ")), "{typed}");
+    }
+    fleet.hg(&["identify", &fleet.https_url("team/first")]).ok();
+    assert_eq!(fleet.hgfleet(&["read-only"]).ok().out, format!("the fleet is read only: {all}\n"));
+    assert!(fleet.hgfleet(&["read-only", "--reason", " "]).refused().err.contains("a reason is missing"));
+    assert_eq!(fleet.hgfleet(&["read-only", "--off"]).ok().out, "the fleet takes pushes\n");
+    let (status, words) = pushed(&[]);
+    assert_eq!(status, 0, "{words}");
+    session.ok("edit other delete YES");
+    fleet.assert_one_store("team/first");
 }

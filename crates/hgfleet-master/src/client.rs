@@ -145,6 +145,19 @@ pub fn config(run: &Path, name: &str, set: &[(String, String)], unset: &[String]
     }
 }
 
+/// Returns why a repository takes no pushes, or without a name why none does, having set or removed (`change`) the reason; none
+/// where it takes them.
+pub fn read_only(
+    run: &Path,
+    name: Option<&str>,
+    change: Option<Option<String>>,
+) -> Result<Option<String>, ClientError> {
+    match ask(run, &MasterRequest::ReadOnly { name: name.map(str::to_owned), change })? {
+        MasterReply::ReadOnly(reason) => Ok(reason),
+        other => Err(unexpected(&other)),
+    }
+}
+
 /// A copy of a repository for a command that rewrites it. The repository is locked against pushes as long as this is there.
 #[derive(Debug)]
 pub struct Rewrite {

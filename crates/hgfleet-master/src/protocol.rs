@@ -190,6 +190,8 @@ pub(crate) enum MasterRequest {
     Rename { name: String, new_name: String },
     /// Show its `hgrc`, having set and unset these keys: `section.name` each.
     Config { name: String, set: Vec<(String, String)>, unset: Vec<String> },
+    /// Show why it takes no pushes, or without a name why none does, having set or removed the reason.
+    ReadOnly { name: Option<String>, change: Option<Option<String>> },
     /// Copy it for a command that rewrites it.
     Rewrite { name: String },
     /// That command has ended well: exchange the repository for the copy. On the same connection.
@@ -221,6 +223,8 @@ pub(crate) enum MasterReply {
     Deleted(Vec<DeletedLine>),
     /// To `Config`.
     Config(ConfigAnswer),
+    /// To `ReadOnly`: the reason.
+    ReadOnly(Option<String>),
     /// To `Rewrite`: where the copy is. The connection holds the write lock.
     Copied { folder: PathBuf },
     /// To `Publish`: there is nothing to publish.

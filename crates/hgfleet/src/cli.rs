@@ -50,6 +50,8 @@ pub enum Command {
     /// Who may do what with which repository
     #[command(subcommand)]
     Access(Access),
+    /// Show whether the whole fleet is read only, or make it so, or end that
+    ReadOnly(ReadOnly),
     /// Hand the lease over to a standby, so that no client notices
     Failover(Failover),
     /// Wait until a record is visible through every door
@@ -255,6 +257,13 @@ pub enum Repo {
         #[command(flatten)]
         config: ConfigFile,
     },
+    /// Show whether a repository is read only, or make it so, or end that
+    ReadOnly {
+        /// Name
+        name: String,
+        #[command(flatten)]
+        options: ReadOnly,
+    },
     /// Run a command that rewrites a repository (strip, censor, debugupgraderepo, …) on a copy, and exchange it on every
     /// server; pushes to it wait meanwhile
     Exec {
@@ -449,6 +458,19 @@ pub enum AccountGroup {
         #[command(flatten)]
         config: ConfigFile,
     },
+}
+
+/// `hgfleet read-only`, `hgfleet repo read-only`
+#[derive(Debug, Args)]
+pub struct ReadOnly {
+    /// Refuse pushes from now on, and give whoever pushes this reason
+    #[arg(long, value_name = "TEXT")]
+    pub reason: Option<String>,
+    /// Take pushes again
+    #[arg(long, conflicts_with = "reason")]
+    pub off: bool,
+    #[command(flatten)]
+    pub config: ConfigFile,
 }
 
 /// `hgfleet failover`

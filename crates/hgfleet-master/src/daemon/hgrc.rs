@@ -5,6 +5,7 @@ use hg_store::config::edited;
 use hgfleet_log::StoreKind;
 
 use super::master::{Master, No};
+use super::read_only;
 use super::repositories::{Author, blocking, finish, parse, text};
 use crate::client::ConfigAnswer;
 
@@ -27,7 +28,7 @@ enum Value {
 }
 
 /// What has an effect here, and so may be set.
-const SETTINGS: [(&str, Value); 11] = [
+const SETTINGS: [(&str, Value); 12] = [
     ("phases.publish", Value::Truth),
     ("web.name", Value::Text),
     ("web.description", Value::Text),
@@ -39,6 +40,7 @@ const SETTINGS: [(&str, Value); 11] = [
     ("server.preferuncompressed", Value::Truth),
     ("server.zstdlevel", Value::Number(1, 22)),
     ("server.zliblevel", Value::Number(-1, 9)),
+    (read_only::KEY, Value::Text),
 ];
 
 impl Master {
@@ -108,7 +110,7 @@ fn split(setting: &str) -> Result<(&str, &str), No> {
 }
 
 /// Returns the value, as it is to stand in the file.
-fn checked<'v>(setting: &str, value: &'v str) -> Result<&'v str, No> {
+pub(super) fn checked<'v>(setting: &str, value: &'v str) -> Result<&'v str, No> {
     let Some((_, kind)) = SETTINGS.iter().find(|(known, _)| *known == setting) else {
         let known: Vec<&str> = SETTINGS.iter().map(|(known, _)| *known).collect();
         return Err(No::refused(format!(

@@ -18,6 +18,7 @@ use super::lease::HeldLease;
 use super::locks::{Locks, NoLock, WriteLock};
 use super::outcome;
 use super::peers::Peers;
+use super::read_only::FleetReadOnly;
 use super::refusals::Refusals;
 use super::view::ViewSender;
 use crate::options::{CommandOptions, StoreFormatName};
@@ -53,6 +54,8 @@ pub(crate) struct Master {
     pub commands: CommandOptions,
     /// Slots of those who copy a repository.
     pub copying: Semaphore,
+    /// Why the whole fleet takes no pushes.
+    pub fleet_read_only: FleetReadOnly,
     /// Why pushes were refused.
     pub refusals: Refusals,
     pub format: StoreFormatName,

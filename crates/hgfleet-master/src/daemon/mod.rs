@@ -22,6 +22,7 @@ mod mirrors;
 mod names;
 mod outcome;
 mod peers;
+mod read_only;
 mod redo;
 mod refusals;
 mod repositories;

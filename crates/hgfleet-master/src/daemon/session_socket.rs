@@ -114,7 +114,10 @@ impl Connection {
                 }
                 let name = parse(&repository)?;
                 self.master.check_rights(&self.client, &name, Action::Write).await?;
+                self.master.check_takes(&name)?;
                 let (lock, grant, digest) = self.master.lock(&name).await?;
+                // It may have become so while others held the lock; under it, it can't.
+                self.master.check_takes(&name)?;
                 let token = lock.token;
                 self.held = Some(Held { lock, digest, until: Instant::now() + self.master.lock_limit });
                 Ok(SessionReply::Locked { token, grant })
@@ -158,6 +161,7 @@ impl Connection {
             return Err(on("the push has too many changesets for one record", "Push it in smaller pieces"));
         }
         self.master.check_rights(&self.client, &name, Action::Write).await?;
+        self.master.check_takes(&name)?;
         self.master.check_room(&name, request.bytes)?;
         let master = self.master.clone();
         let checked = tokio::task::spawn_blocking(move || {

@@ -17,6 +17,7 @@ use super::lease::{self, HeldLease};
 use super::listen::{accept, accept_tcp, bind, bind_tcp};
 use super::locks::Locks;
 use super::master::Master;
+use super::read_only::FleetReadOnly;
 use super::refusals::Refusals;
 use super::server::Server;
 use super::{commands, master_socket, mirrors, names, session_socket, trees, trim, view};
@@ -125,6 +126,8 @@ async fn begin(
         fate.clone(),
         options.append_wait,
     );
+    let fleet_read_only = FleetReadOnly::read(log.as_ref()).await;
+    let fleet_read_only = fleet_read_only.map_err(|error| MasterError::Log(error.to_string()))?;
     let master = Arc::new(Master {
         name: server.name().to_owned(),
         run: server.run.clone(),
@@ -145,6 +148,7 @@ async fn begin(
         handing: tokio::sync::Mutex::new(()),
         commands: options.commands,
         copying: commands::copy_slots(),
+        fleet_read_only,
         refusals: Refusals::default(),
         format: options.format,
         deletion_grace: options.deletion_grace,

@@ -346,6 +346,44 @@ async fn a_folder_is_taken_in_as_it_is() {
     assert!(error.contains("treemanifest") && error.contains("hg debugupgraderepo"), "{error}");
 }
 
+/// A change that was on its way when pushes were stopped is refused where it would be stored.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_read_only_stores_nothing_and_is_so_after_a_restart() {
+    let fleet = Fleet::new().await;
+    fleet.create("a").await.unwrap();
+    fleet
+        .with(|run| {
+            let mut daemon = session(&run);
+            let (token, _) = lock(&mut daemon, "a").unwrap();
+            let reason = client::read_only(&run, None, Some(Some(" it moves. ".to_owned()))).unwrap();
+            assert_eq!(reason.as_deref(), Some("it moves."));
+            let (file, bytes) = change(b"");
+            let text = refused(append(&mut daemon, RecordId::random().unwrap(), token, &file, bytes).1);
+            assert!(text.starts_with("refused: all repositories are read only: it moves, on a. "), "{text}");
+            for wrong in ["", "a\nb", &"x".repeat(5000)] {
+                assert!(client::read_only(&run, Some("a"), Some(Some(wrong.to_owned()))).is_err(), "{wrong}");
+            }
+        })
+        .await;
+    let fleet = fleet.restart().await;
+    fleet
+        .with(|run| {
+            assert!(
+                lock(&mut session(&run), "a").unwrap_err().contains("all repositories are read only: it moves, on a")
+            );
+            assert_eq!(client::read_only(&run, None, Some(None)).unwrap(), None);
+            client::read_only(&run, Some("a"), Some(Some("by itself".to_owned()))).unwrap();
+            assert!(
+                lock(&mut session(&run), "a").unwrap_err().contains("the repository is read only: by itself, on a")
+            );
+            // The operator's commands go on, and settings are the operator's.
+            client::config(&run, "a", &[("web.name".to_owned(), "A".to_owned())], &[]).unwrap();
+            assert_eq!(client::read_only(&run, Some("a"), Some(None)).unwrap(), None);
+            lock(&mut session(&run), "a").unwrap();
+        })
+        .await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn nobody_else_writes_to_an_accounts_own_repository() {
     let fleet = Fleet::new().await;

@@ -129,6 +129,8 @@ pub(crate) struct StatusAnswer {
     pub visible: Option<u64>,
     /// The mirrors, by name.
     pub mirrors: Vec<MirrorLine>,
+    /// Why nothing can be pushed, where that is so.
+    pub read_only: Option<String>,
     /// The last push that was refused, for those who may push.
     pub refused: Option<RefusedPush>,
 }

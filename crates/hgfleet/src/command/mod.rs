@@ -9,6 +9,7 @@ mod import;
 mod init;
 mod log;
 mod master;
+mod read_only;
 mod repo;
 mod resync;
 mod roles;
@@ -35,6 +36,7 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Balancer(options) => roles::balancer(options),
         Command::Account(command) => account::run(command),
         Command::Access(command) => access::run(command),
+        Command::ReadOnly(options) => read_only::run(None, &options),
         Command::Failover(options) => failover::run(options),
         Command::Init(options) => init::run(options),
         Command::Tunnel(options) => tunnel::run(options),

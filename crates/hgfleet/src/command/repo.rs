@@ -1,6 +1,6 @@
 //! `hgfleet repo`: repositories, by way of the running master.
 
-use super::{exec, import, resync};
+use super::{exec, import, read_only, resync};
 use crate::cli::Repo;
 use crate::config::Config;
 use anyhow::bail;
@@ -58,6 +58,7 @@ pub fn run(command: Repo) -> anyhow::Result<ExitCode> {
                 None => println!("{name} is described so already"),
             }
         }
+        Repo::ReadOnly { name, options } => return read_only::run(Some(&name), &options),
         Repo::Exec { name, config, command } => {
             return exec::run(&folder(config.config.as_deref())?, &name, &command);
         }

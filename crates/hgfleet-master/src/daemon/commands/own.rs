@@ -35,10 +35,12 @@ pub(super) async fn change(
     let (set, unset) = match change {
         OwnChange::Create { source } => {
             rights.check(&name, Action::Create)?;
+            master.check_takes(&name)?;
             return create(master, &rights, name, source.as_deref(), author).await.map(Some);
         }
         OwnChange::Delete => {
             rights.check(&name, Action::Administer)?;
+            master.check_takes(&name)?;
             let deleted = master.delete(name.as_str(), author).await;
             return deleted.map(Some).map_err(|no| worded(no, &name));
         }
@@ -48,6 +50,7 @@ pub(super) async fn change(
         OwnChange::Obsolescence(false) => (Vec::new(), vec!["experimental.evolution".to_owned()]),
     };
     rights.check(&name, Action::Administer)?;
+    master.check_takes(&name)?;
     let changed = master.config(name.as_str(), set, unset, author).await;
     changed.map(|answer| answer.stored).map_err(|no| worded(no, &name))
 }

@@ -48,6 +48,7 @@ pub(super) async fn of(master: &Master, name: &RepositoryName, rights: &Rights) 
         at_ms: last.time_ms,
         visible: visible.map(|sequence| sequence.get()),
         mirrors: mirrors.collect(),
+        read_only: master.read_only(&master.grant(name)?.0),
         refused: may_push.then(|| master.refusals.last(name)).flatten(),
     })
 }

@@ -79,6 +79,7 @@ fn lines(status: &StatusAnswer) -> Vec<String> {
         let has_it = if *has_it { "has it" } else { "lacks it" };
         lines.push(format!("mirror: {name} {state}, {has_it}, {lag_seconds:.1} s behind"));
     }
+    lines.extend(status.read_only.iter().map(|reason| format!("read only: {reason}")));
     if let Some(refused) = &status.refused {
         lines.push(format!("last refused push: by {} at {}", refused.who, time(refused.at_ms)));
         lines.extend(refused.text.lines().map(|line| format!("  {line}")));
