@@ -104,7 +104,8 @@ fn keys_decide_who_gets_in() {
     let ecdsa = key("ecdsa", &["-t", "ecdsa"]);
     fleet
         .hgfleet(&["account", "add", "ecdsa@example.org", "--key", ecdsa.with_extension("pub").to_str().unwrap()])
-        .refused();
+        .ok();
+    fleet.wait_until("an ECDSA key works", |_| login(&ecdsa, &[]).status == 1);
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::PublicKey;
+use crate::AuthorizedKey;
 
 /// Longest mail address, bytes (RFC 5321, 4.5.3.1.3, less the angle brackets).
 const MAIL_BYTES_MAX: usize = 254;
@@ -87,10 +87,17 @@ pub struct Account {
     pub mail: Mail,
     /// May it be used.
     pub state: AccountState,
-    /// Its keys, in the directory's order.
-    pub keys: Vec<PublicKey>,
+    /// Its keys, in the directory's order. One key may be there twice, under different conditions.
+    pub keys: Vec<AuthorizedKey>,
     /// Names of the groups it is in, sorted.
     pub groups: Vec<String>,
+}
+
+impl Account {
+    /// Whether one of its keys is this one, under whatever conditions. `blob` is the key as it goes over the wire.
+    pub fn has_key(&self, blob: &[u8]) -> bool {
+        self.keys.iter().any(|own| own.key.blob() == blob)
+    }
 }
 
 #[cfg(test)]

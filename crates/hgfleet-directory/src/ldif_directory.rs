@@ -14,7 +14,9 @@ use watched_file::{WatchError, WatchedFile, read_bounded};
 
 use crate::ldif::{self, LdifEntry};
 use crate::values::{self, KEYS_MAX};
-use crate::{Account, AccountState, Directory, DirectoryError, LdifError, LdifErrorKind, Mail, PublicKey};
+use crate::{
+    Account, AccountState, AuthorizedKey, Directory, DirectoryError, LdifError, LdifErrorKind, Mail, PublicKey,
+};
 
 /// A directory in one LDIF file.
 #[derive(Debug)]
@@ -80,11 +82,7 @@ impl LdifDirectory {
     pub fn add(&self, mail: &Mail, keys: &[PublicKey]) -> Result<bool, DirectoryError> {
         self.edit(|text, entries, content| {
             for key in keys {
-                if content.owners.contains_key(key.blob()) {
-                    let owners: Vec<&Mail> = content.owners_of(key);
-                    let owner = owners.into_iter().find(|owner| *owner != mail).unwrap_or(mail);
-                    return Err(DirectoryError::KeyTaken { key: key.to_string(), owner: owner.clone() });
-                }
+                content.check_free(key, mail)?;
             }
             let mut lines: Vec<Vec<u8>> = ldif::lines(text).into_iter().map(<[u8]>::to_vec).collect();
             let new_keys: Vec<u8> = keys.iter().flat_map(|key| format!("sshPublicKey: {key}\n").into_bytes()).collect();
@@ -180,8 +178,8 @@ impl Directory for LdifDirectory {
                 let names: Vec<&str> = content
                     .accounts
                     .values()
-                    .filter(|a| a.keys.iter().any(|key| key.blob() == blob))
-                    .map(|a| a.mail.as_str())
+                    .filter(|account| account.has_key(blob))
+                    .map(|account| account.mail.as_str())
                     .collect();
                 tracing::error!(accounts = names.join(", "), "one key on several accounts: none of them is taken");
                 Ok(None)
@@ -228,7 +226,7 @@ impl Content {
                 groups: Vec::new(),
                 mail: mail.clone(),
             };
-            for key in &account.keys {
+            for AuthorizedKey { key, .. } in &account.keys {
                 content
                     .owners
                     .entry(key.blob().to_vec())
@@ -265,8 +263,16 @@ impl Content {
         Ok(content)
     }
 
-    fn owners_of(&self, key: &PublicKey) -> Vec<&Mail> {
-        self.accounts.values().filter(|account| account.keys.contains(key)).map(|account| &account.mail).collect()
+    /// Says no where an account has this key already: `mail`'s own, or another.
+    fn check_free(&self, key: &PublicKey, mail: &Mail) -> Result<(), DirectoryError> {
+        let mut owners =
+            self.accounts.values().filter(|account| account.has_key(key.blob())).map(|account| &account.mail);
+        let Some(first) = owners.next() else { return Ok(()) };
+        let other = [first].into_iter().chain(owners).find(|owner| *owner != mail);
+        Err(match other {
+            Some(owner) => DirectoryError::KeyTaken { key: key.to_string(), owner: owner.clone(), mail: mail.clone() },
+            None => DirectoryError::KeyThere { key: key.to_string(), mail: mail.clone() },
+        })
     }
 }
 

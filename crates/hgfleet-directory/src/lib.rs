@@ -6,6 +6,8 @@
 //! answered for as long as it counts.
 
 mod account;
+mod address_list;
+mod authorized_key;
 mod cached;
 mod clock;
 mod ldap;
@@ -16,13 +18,15 @@ mod public_key;
 mod values;
 
 pub use account::{Account, AccountState, Mail, MailError};
+pub use address_list::AddressList;
+pub use authorized_key::{AuthorizedKey, KeyConditionError, KeyOptions};
 pub use cached::{Answer, CacheOptions, CachedDirectory, Purpose};
 pub use clock::Clock;
 pub use ldap::{LdapAttributes, LdapBind, LdapDirectory, LdapOptions, LdapOptionsError, LdapScope, Password};
 pub use ldif::{LdifEntry, LdifError, LdifErrorKind};
 pub use ldif_directory::{AccountLine, LdifDirectory};
 pub use location::DirectoryLocation;
-pub use public_key::{KeyAlgorithm, PublicKey, PublicKeyError};
+pub use public_key::{Curve, KeyAlgorithm, PublicKey, PublicKeyError};
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -55,12 +59,22 @@ pub enum DirectoryError {
     #[error("there is no account {0}")]
     NoAccount(Mail),
     /// The key already belongs to an account; one key is one person.
-    #[error("this key already belongs to {owner}: {key}")]
+    #[error("this key already belongs to {owner}, so {mail} can't have it: {key}")]
     KeyTaken {
         /// The key, algorithm and base64.
         key: String,
         /// Whose it is.
         owner: Mail,
+        /// Who was to have it.
+        mail: Mail,
+    },
+    /// The account has this key already.
+    #[error("{mail} has this key already: {key}")]
+    KeyThere {
+        /// The key, algorithm and base64.
+        key: String,
+        /// Whose it is.
+        mail: Mail,
     },
     /// The account has as many keys as one may have.
     #[error("the account {mail} has {max} keys already; remove one first")]

@@ -1,7 +1,12 @@
 //! SSH public keys as users hand them in: one line of `*.pub` or `authorized_keys`.
 //!
-//! Only what the door can check is taken: ed25519 (RFC 8709) and RSA from 2048 bits (RFC 4253, 6.6). A line's options are
-//! refused, never obeyed, and what is kept is made anew from the parsed key, so that nothing of the line but the key survives.
+//! Taken are ed25519 (RFC 8709), ECDSA on NIST's curves (RFC 5656, 3.1), RSA from 2048 bits (RFC 4253, 6.6), and security keys
+//! (OpenSSH's `PROTOCOL.u2f`), which not every door can check. Options before the key are refused here; [`AuthorizedKey`] takes those that
+//! are honoured. What is kept is made anew from the parsed key, so that nothing of the line but the key survives.
+//!
+//! [`AuthorizedKey`]: crate::AuthorizedKey
+
+mod roca;
 
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD};
@@ -12,6 +17,10 @@ use std::fmt;
 const LINE_BYTES_MAX: usize = 8192;
 const RSA_BITS_MIN: usize = 2048;
 const RSA_BITS_MAX: usize = 16384;
+/// Longest application of a security key, bytes; `ssh:` is the usual one.
+const APPLICATION_BYTES_MAX: usize = 256;
+const SK_ED25519: &str = "sk-ssh-ed25519@openssh.com";
+const SK_ECDSA: &str = "sk-ecdsa-sha2-nistp256@openssh.com";
 
 /// Algorithm of a key (not of a signature: an RSA key signs with SHA-2 here, whatever its own name says).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -23,6 +32,23 @@ pub enum KeyAlgorithm {
         /// Length of the modulus, bits.
         bits: usize,
     },
+    /// `ecdsa-sha2-…`.
+    Ecdsa(Curve),
+    /// `sk-ssh-ed25519@openssh.com`: in a security key, which signs when it is touched.
+    SkEd25519,
+    /// `sk-ecdsa-sha2-nistp256@openssh.com`: likewise.
+    SkEcdsa,
+}
+
+/// A curve of ECDSA (RFC 5656, 10.1).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Curve {
+    /// `nistp256`
+    Nistp256,
+    /// `nistp384`
+    Nistp384,
+    /// `nistp521`
+    Nistp521,
 }
 
 /// A checked public key.
@@ -45,8 +71,16 @@ pub enum PublicKeyError {
     #[error("there is no key on the line")]
     Empty,
     /// Options before the key.
-    #[error("options before the key ({0:?}) are not allowed: give the key alone")]
+    #[error("options before the key ({0:?}) are not allowed here: give the key alone")]
     Options(String),
+    /// An option that is not honoured, or that says what can't be understood. Then the key is not taken: no option is passed over.
+    #[error("the option {option} {why}: leave it out, or use from=, expiry-time= or restrict")]
+    Option {
+        /// The option's name, or how the options begin.
+        option: String,
+        /// What is wrong with it.
+        why: &'static str,
+    },
     /// An algorithm that is not taken.
     #[error("{name} keys are not accepted{why}: use an ed25519 key (ssh-keygen -t ed25519)")]
     Algorithm {
@@ -64,6 +98,11 @@ pub enum PublicKeyError {
     /// An RSA key with an exponent that makes it worthless.
     #[error("the RSA key has an exponent that is not safe")]
     RsaExponent,
+    /// An RSA key whose primes can be found (CVE-2017-15361).
+    #[error(
+        "the RSA key was made by faulty hardware, and its private half can be computed (ROCA): make one elsewhere (ssh-keygen -t ed25519)"
+    )]
+    Roca,
 }
 
 impl PublicKey {
@@ -100,9 +139,7 @@ impl PublicKey {
         let name = take_string(&mut rest)?;
         let algorithm = match name {
             b"ssh-ed25519" => {
-                if take_string(&mut rest)?.len() != 32 {
-                    return Err(PublicKeyError::Damaged("an ed25519 key has 32 bytes"));
-                }
+                take_ed25519(&mut rest)?;
                 KeyAlgorithm::Ed25519
             }
             b"ssh-rsa" => {
@@ -119,7 +156,23 @@ impl PublicKey {
                 if modulus.last().is_none_or(|low| low & 1 == 0) {
                     return Err(PublicKeyError::Damaged("the RSA modulus is even"));
                 }
+                if roca::is_marked(modulus) {
+                    return Err(PublicKeyError::Roca);
+                }
                 KeyAlgorithm::Rsa { bits }
+            }
+            b"ecdsa-sha2-nistp256" => ecdsa(&mut rest, Curve::Nistp256)?,
+            b"ecdsa-sha2-nistp384" => ecdsa(&mut rest, Curve::Nistp384)?,
+            b"ecdsa-sha2-nistp521" => ecdsa(&mut rest, Curve::Nistp521)?,
+            name if name == SK_ED25519.as_bytes() => {
+                take_ed25519(&mut rest)?;
+                take_application(&mut rest)?;
+                KeyAlgorithm::SkEd25519
+            }
+            name if name == SK_ECDSA.as_bytes() => {
+                ecdsa(&mut rest, Curve::Nistp256)?;
+                take_application(&mut rest)?;
+                KeyAlgorithm::SkEcdsa
             }
             other => {
                 let name = String::from_utf8_lossy(other);
@@ -155,6 +208,27 @@ impl KeyAlgorithm {
         match self {
             KeyAlgorithm::Ed25519 => "ssh-ed25519",
             KeyAlgorithm::Rsa { .. } => "ssh-rsa",
+            KeyAlgorithm::Ecdsa(Curve::Nistp256) => "ecdsa-sha2-nistp256",
+            KeyAlgorithm::Ecdsa(Curve::Nistp384) => "ecdsa-sha2-nistp384",
+            KeyAlgorithm::Ecdsa(Curve::Nistp521) => "ecdsa-sha2-nistp521",
+            KeyAlgorithm::SkEd25519 => SK_ED25519,
+            KeyAlgorithm::SkEcdsa => SK_ECDSA,
+        }
+    }
+
+    /// Whether it lies in a security key. Whoever verifies its signatures must see that the key was touched.
+    pub fn is_security_key(&self) -> bool {
+        matches!(self, KeyAlgorithm::SkEd25519 | KeyAlgorithm::SkEcdsa)
+    }
+}
+
+impl Curve {
+    /// The curve's name in the key, and the length of an uncompressed point on it, bytes (SEC 1, 2.3.3).
+    fn form(self) -> (&'static [u8], usize) {
+        match self {
+            Curve::Nistp256 => (b"nistp256", 65),
+            Curve::Nistp384 => (b"nistp384", 97),
+            Curve::Nistp521 => (b"nistp521", 133),
         }
     }
 }
@@ -169,11 +243,11 @@ impl fmt::Display for PublicKey {
 fn check_algorithm(name: &str) -> Result<(), PublicKeyError> {
     let refuse = |why| Err(PublicKeyError::Algorithm { name: name.chars().take(60).collect(), why });
     match name {
-        "ssh-ed25519" | "ssh-rsa" => Ok(()),
+        "ssh-ed25519" | "ssh-rsa" | "ecdsa-sha2-nistp256" | "ecdsa-sha2-nistp384" | "ecdsa-sha2-nistp521" => Ok(()),
+        SK_ED25519 | SK_ECDSA => Ok(()),
         _ if name.contains("-cert-v01@") => refuse(" as certificates"),
-        _ if name.starts_with("sk-") => refuse(" (a touch of the security key cannot be checked here)"),
         "ssh-dss" => refuse(" (DSA is broken)"),
-        _ if name.starts_with("ecdsa-sha2-") => refuse(""),
+        _ if name.starts_with("ecdsa-sha2-") || name.starts_with("sk-") => refuse(""),
         // Whatever else stands first on a line would be an option, as OpenSSH reads it.
         _ => Err(PublicKeyError::Options(name.chars().take(60).collect())),
     }
@@ -191,6 +265,33 @@ fn take_string<'a>(rest: &mut &'a [u8]) -> Result<&'a [u8], PublicKeyError> {
     let (value, after) = after.split_at(length);
     *rest = after;
     Ok(value)
+}
+
+fn take_ed25519(rest: &mut &[u8]) -> Result<(), PublicKeyError> {
+    match take_string(rest)?.len() {
+        32 => Ok(()),
+        _ => Err(PublicKeyError::Damaged("an ed25519 key has 32 bytes")),
+    }
+}
+
+/// Curve and point. Whether the point lies on the curve is seen by whoever verifies a signature.
+fn ecdsa(rest: &mut &[u8], curve: Curve) -> Result<KeyAlgorithm, PublicKeyError> {
+    let (name, length) = curve.form();
+    if take_string(rest)? != name {
+        return Err(PublicKeyError::Damaged("its curve is not the one of its algorithm"));
+    }
+    match take_string(rest)? {
+        [4, point @ ..] if point.len() + 1 == length => Ok(KeyAlgorithm::Ecdsa(curve)),
+        _ => Err(PublicKeyError::Damaged("its point is not written as it must be")),
+    }
+}
+
+fn take_application(rest: &mut &[u8]) -> Result<(), PublicKeyError> {
+    let application = take_string(rest)?;
+    if application.len() <= APPLICATION_BYTES_MAX && application.starts_with(b"ssh:") {
+        return Ok(());
+    }
+    Err(PublicKeyError::Damaged("the security key's application is none of SSH's"))
 }
 
 /// A positive mpint in its only canonical form, without the leading zero.
@@ -218,88 +319,4 @@ pub(crate) fn decode_base64(text: &[u8]) -> Option<Vec<u8>> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn string(value: &[u8]) -> Vec<u8> {
-        [&(value.len() as u32).to_be_bytes(), value].concat()
-    }
-
-    fn ed25519() -> Vec<u8> {
-        [string(b"ssh-ed25519"), string(&[7; 32])].concat()
-    }
-
-    fn rsa(exponent: &[u8], modulus: &[u8]) -> Vec<u8> {
-        [string(b"ssh-rsa"), string(exponent), string(modulus)].concat()
-    }
-
-    fn modulus(bits: usize) -> Vec<u8> {
-        let mut number = vec![0xff; bits / 8];
-        number.insert(0, 0);
-        number
-    }
-
-    #[test]
-    fn base64_has_one_form() {
-        for (bytes, text) in
-            [(&b""[..], ""), (b"f", "Zg=="), (b"fo", "Zm8="), (b"foo", "Zm9v"), (b"\xff\xfe\xfd", "//79")]
-        {
-            assert_eq!(encode_base64(bytes), text);
-            assert_eq!(decode_base64(text.as_bytes()).as_deref(), Some(bytes));
-        }
-        for bad in ["Z", "Zg", "Zg=", "Zh==", "Zm9=", "====", "Zg==Zg==", "Z g=", "Zm-v"] {
-            assert_eq!(decode_base64(bad.as_bytes()), None, "{bad}");
-        }
-    }
-
-    #[test]
-    fn a_key_line_is_made_anew_from_the_key() {
-        let line = format!("  ssh-ed25519\t{} someone's laptop\n", encode_base64(&ed25519()));
-        let key = PublicKey::parse_line(line.as_bytes()).unwrap();
-        assert_eq!(key.blob(), ed25519());
-        assert_eq!(key.to_string(), format!("ssh-ed25519 {}", encode_base64(&ed25519())));
-        let rsa = rsa(&[1, 0, 1], &modulus(2048));
-        let key = PublicKey::parse_line(format!("ssh-rsa {}", encode_base64(&rsa)).as_bytes()).unwrap();
-        assert_eq!(key.algorithm(), KeyAlgorithm::Rsa { bits: 2048 });
-    }
-
-    #[test]
-    fn everything_else_is_refused() {
-        let good = encode_base64(&ed25519());
-        let lines = [
-            String::new(),
-            "# comment".into(),
-            format!("command=\"sh\" ssh-ed25519 {good}"),
-            format!("cert-authority ssh-ed25519 {good}"),
-            format!("environment=\"A=b\" ssh-ed25519 {good}"),
-            format!("restrict ssh-ed25519 {good}"),
-            format!("ssh-rsa {good}"),
-            format!("ssh-ed25519 {good}\nssh-ed25519 {good}"),
-            format!("ssh-ed25519 {good}\0"),
-            format!("ssh-ed25519 {}", &good[..good.len() - 4]),
-            format!("ssh-ed25519 {}", encode_base64(&[ed25519(), vec![0]].concat())),
-            "ssh-ed25519".into(),
-            "ssh-ed25519 AAAA*".into(),
-            format!("ssh-dss {good}"),
-            format!("sk-ssh-ed25519@openssh.com {good}"),
-            format!("ssh-ed25519-cert-v01@openssh.com {good}"),
-            format!("ssh-ed25519 {good} {}", "x".repeat(9000)),
-        ];
-        for line in lines {
-            assert!(PublicKey::parse_line(line.as_bytes()).is_err(), "{line:?}");
-        }
-        assert!(PublicKey::parse_line(b"ssh-ed25519 \xff").is_err());
-    }
-
-    #[test]
-    fn weak_rsa_keys_are_refused() {
-        let refused = |blob: Vec<u8>| PublicKey::parse_blob(&blob).unwrap_err();
-        assert_eq!(refused(rsa(&[1, 0, 1], &modulus(1024))), PublicKeyError::RsaBits(1024));
-        assert_eq!(refused(rsa(&[1, 0, 1], &modulus(32768))), PublicKeyError::RsaBits(32768));
-        assert_eq!(refused(rsa(&[1], &modulus(2048))), PublicKeyError::RsaExponent);
-        assert_eq!(refused(rsa(&[4], &modulus(2048))), PublicKeyError::RsaExponent);
-        assert_eq!(refused(rsa(&[1; 9], &modulus(2048))), PublicKeyError::RsaExponent);
-        assert!(matches!(refused(rsa(&[0, 1, 0, 1], &modulus(2048))), PublicKeyError::Damaged(_)));
-        assert!(matches!(refused(rsa(&[1, 0, 1], &[0xff; 256])), PublicKeyError::Damaged(_)));
-    }
-}
+mod tests;

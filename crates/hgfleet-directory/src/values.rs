@@ -1,6 +1,6 @@
 //! What an entry's values mean, whichever backend they come from.
 
-use crate::{AccountState, Mail, PublicKey};
+use crate::{AccountState, AuthorizedKey, Mail};
 
 /// Keys of one account that count; more are most likely a mistake or an attack on the lookup.
 pub(crate) const KEYS_MAX: usize = 100;
@@ -17,10 +17,10 @@ pub(crate) fn state<'a>(mut values: impl Iterator<Item = &'a [u8]>) -> AccountSt
 }
 
 /// The keys that count among the values of `sshPublicKey`. What is no key, or more than [`KEYS_MAX`], is logged and left out.
-pub(crate) fn keys<'a>(values: impl Iterator<Item = &'a [u8]>, mail: &Mail) -> Vec<PublicKey> {
+pub(crate) fn keys<'a>(values: impl Iterator<Item = &'a [u8]>, mail: &Mail) -> Vec<AuthorizedKey> {
     let mut keys = Vec::new();
     for value in values {
-        match PublicKey::parse_line(value) {
+        match AuthorizedKey::parse_line(value) {
             Ok(_) if keys.len() >= KEYS_MAX => {
                 tracing::error!(account = %mail, max = KEYS_MAX, "too many keys on one account: the rest is not taken");
                 break;

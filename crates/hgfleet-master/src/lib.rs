@@ -10,6 +10,7 @@ pub mod commit;
 mod daemon;
 mod door;
 mod frame;
+pub mod login;
 mod options;
 mod protocol;
 pub mod session;

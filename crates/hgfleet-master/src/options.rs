@@ -9,6 +9,8 @@ use hgfleet_resync::ResyncOptions;
 
 use hgfleet_log::LogLocation;
 
+use crate::login::{AuthoritiesError, LoginOptions};
+
 /// Everything that a master or standby needs to know. Paths are absolute or relative to the working directory.
 #[derive(Debug)]
 pub struct MasterOptions {
@@ -25,6 +27,8 @@ pub struct MasterOptions {
     pub run: PathBuf,
     /// The accounts: `DATA/directory.ldif`, or LDAP servers.
     pub directory: DirectoryLocation,
+    /// Which name clients log in by, and which certificates count.
+    pub login: LoginOptions,
     /// The access rules; none: everybody reads, every account writes.
     pub access: Option<PathBuf>,
     /// The SSH host key, an ed25519 private key in OpenSSH's format (`DATA/keys/...`). The daemon does not make it.
@@ -220,6 +224,9 @@ pub enum MasterError {
     /// The directory is unreadable at start.
     #[error("directory: {0}")]
     Directory(#[from] hgfleet_directory::DirectoryError),
+    /// The certificate authorities are unreadable at start.
+    #[error("certificate authorities: {0}")]
+    Authorities(#[from] watched_file::WatchError<AuthoritiesError>),
     /// The access rules are unreadable at start.
     #[error("access rules: {0}")]
     Access(#[from] watched_file::WatchError<hgfleet_access::AccessError>),

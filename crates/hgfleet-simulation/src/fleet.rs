@@ -272,6 +272,7 @@ fn master_options(
         resync: ResyncOptions::new(run.clone()),
         run,
         directory: DirectoryLocation::Ldif(kit.join("directory.ldif")),
+        login: hgfleet_master::login::LoginOptions::default(),
         access: None,
         host_key: kit.join("host"),
         ssh_addresses: Vec::new(),

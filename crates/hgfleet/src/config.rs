@@ -12,6 +12,7 @@ pub use template::template;
 use anyhow::{Context, bail};
 use hgfleet_directory::DirectoryLocation;
 use hgfleet_log::{JetStreamOptions, LogLocation, TlsFiles};
+use hgfleet_master::login::LoginOptions;
 use hgfleet_master::{CommandOptions, Retention};
 use hgfleet_resync::{ResyncOptions, ScrubOptions};
 use serde::Deserialize;
@@ -46,7 +47,7 @@ const KNOWN: [(&str, &[&str]); 14] = [
             "trim_every_seconds",
         ],
     ),
-    ("ssh", &["listen", "host_key", "login_grace_seconds"]),
+    ("ssh", &["listen", "host_key", "login_grace_seconds", "login", "trusted_user_ca_keys"]),
     ("http", &["host", "listen", "listen_https", "certificate", "key"]),
     ("directory", &["backend", "ldif", "ldap"]),
     ("access", &["rules"]),
@@ -255,6 +256,14 @@ impl Config {
         }
     }
 
+    /// Which name clients log in by, and which certificates count.
+    pub fn login(&self) -> LoginOptions {
+        LoginOptions {
+            name: self.ssh.login.0.clone(),
+            trusted_user_ca_keys: self.ssh.trusted_user_ca_keys.as_ref().map(|file| self.path(file)),
+        }
+    }
+
     /// Folder of private keys and certificates; mode 0700.
     pub fn keys_folder(&self) -> PathBuf {
         self.folder.join("keys")
@@ -370,6 +379,7 @@ fn nearest<'a>(word: &str, known: impl Iterator<Item = &'a str>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use hgfleet_master::login::LoginName;
     use std::net::SocketAddr;
 
     pub(super) fn parse(text: &str) -> anyhow::Result<Config> {
@@ -424,6 +434,19 @@ mod tests {
         assert!(message("[miror]\nname = \"a\"").contains("nearest known one is mirror"));
         assert!(message("[log]\nbackend = \"kafka\"").contains("embedded"));
         assert!(message("[ssh]\nlisten = \"nowhere\"").contains("socket address"));
+    }
+
+    #[test]
+    fn clients_log_in_by_one_name_or_by_their_own() {
+        let login = |text| parse(text).expect("parses").login();
+        assert_eq!(login("").name, LoginName::Fixed("hg".to_owned()));
+        assert_eq!(login("[ssh]\nlogin = 'code'").name, LoginName::Fixed("code".to_owned()));
+        let mail = login("[ssh]\nlogin = 'mail'\ntrusted_user_ca_keys = 'user_ca.pub'");
+        assert_eq!(mail.name, LoginName::Mail);
+        assert_eq!(mail.trusted_user_ca_keys.as_deref(), Some(Path::new("/data/user_ca.pub")));
+        for odd in ["", "-oX", "a b", "a@b", "*"] {
+            assert!(parse(&format!("[ssh]\nlogin = '{odd}'")).is_err(), "{odd}");
+        }
     }
 
     #[test]

@@ -25,7 +25,7 @@ use std::time::{Duration, Instant};
 
 use tokio::runtime::Runtime;
 
-use crate::{Account, Clock, Directory, DirectoryError, Mail, values};
+use crate::{Account, AuthorizedKey, Clock, Directory, DirectoryError, Mail, values};
 use access_date::AccessDates;
 use connection::Connector;
 use newest::{Newest, Stamp};
@@ -151,7 +151,7 @@ impl LdapDirectory {
                     continue;
                 }
             };
-            for key in values::keys(entry.values(&self.options.attributes.keys), &mail) {
+            for AuthorizedKey { key, .. } in values::keys(entry.values(&self.options.attributes.keys), &mail) {
                 let owner = owners.entry(key.blob().to_vec()).or_insert_with(|| Some(mail.clone()));
                 if owner.as_ref() != Some(&mail) {
                     tracing::error!(account = %mail, %key, "a key that another account has too: it is nobody's");
@@ -204,7 +204,7 @@ impl Directory for LdapDirectory {
             return Ok(None);
         };
         let account = self.account(&mail)?;
-        Ok(account.filter(|account| account.keys.iter().any(|key| key.blob() == blob)))
+        Ok(account.filter(|account| account.has_key(blob)))
     }
 
     fn account(&self, mail: &Mail) -> Result<Option<Account>, DirectoryError> {

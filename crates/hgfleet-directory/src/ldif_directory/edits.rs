@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::{LdifDirectory, end_line, is_group, is_of};
 use crate::values::{self, KEYS_MAX};
-use crate::{DirectoryError, LdifEntry, LdifError, LdifErrorKind, Mail, PublicKey, ldif};
+use crate::{AuthorizedKey, DirectoryError, LdifEntry, LdifError, LdifErrorKind, Mail, PublicKey, ldif};
 
 impl LdifDirectory {
     /// Adds a key to an account that there is.
@@ -15,9 +15,7 @@ impl LdifDirectory {
     pub fn add_key(&self, mail: &Mail, key: &PublicKey) -> Result<(), DirectoryError> {
         self.edit(|text, entries, content| {
             let entry = entry_of(entries, mail)?;
-            if let Some(owner) = content.owners_of(key).first() {
-                return Err(DirectoryError::KeyTaken { key: key.to_string(), owner: (*owner).clone() });
-            }
+            content.check_free(key, mail)?;
             if content.accounts.get(mail).is_some_and(|account| account.keys.len() >= KEYS_MAX) {
                 return Err(DirectoryError::TooManyKeys { mail: mail.clone(), max: KEYS_MAX });
             }
@@ -38,7 +36,7 @@ impl LdifDirectory {
     pub(super) fn remove_one_of_several(&self, mail: &Mail, fingerprint: &str) -> Result<(), DirectoryError> {
         self.edit(|text, entries, content| {
             let without = without_key(text, entries, mail, fingerprint)?;
-            let is_other = |key: &PublicKey| key.fingerprint() != fingerprint;
+            let is_other = |own: &AuthorizedKey| own.key.fingerprint() != fingerprint;
             match content.accounts.get(mail).is_some_and(|account| account.keys.iter().any(is_other)) {
                 true => Ok((without, ())),
                 false => Err(DirectoryError::LastKey(mail.clone())),
@@ -122,7 +120,7 @@ fn entry_of<'a>(entries: &'a [LdifEntry], mail: &Mail) -> Result<&'a LdifEntry, 
 /// The text without the lines of one key of an account.
 fn without_key(text: &[u8], entries: &[LdifEntry], mail: &Mail, fingerprint: &str) -> Result<Vec<u8>, DirectoryError> {
     let entry = entry_of(entries, mail)?;
-    let is_it = |value: &[u8]| PublicKey::parse_line(value).is_ok_and(|key| key.fingerprint() == fingerprint);
+    let is_it = |value: &[u8]| AuthorizedKey::parse_line(value).is_ok_and(|own| own.key.fingerprint() == fingerprint);
     let none = || DirectoryError::NoKey { mail: mail.clone(), fingerprint: fingerprint.to_owned() };
     remove_lines(text, entry, "sshpublickey", is_it).ok_or_else(none)
 }
@@ -204,7 +202,7 @@ mod tests {
         directory.remove_key(&mail("b@x"), &key(3).fingerprint()).unwrap();
         assert_eq!(text(&directory), format!("{before}\n"));
         directory.remove_key(&mail("a@x"), &key(2).fingerprint()).unwrap();
-        assert_eq!(directory.account(&mail("a@x")).unwrap().unwrap().keys, [key(1)]);
+        assert_eq!(directory.account(&mail("a@x")).unwrap().unwrap().keys, [key(1).into()]);
         assert!(text(&directory).contains("# laptop") && !text(&directory).contains("desk"));
         let now = text(&directory);
         let (a, b, c) = (mail("a@x"), mail("b@x"), mail("c@x"));
@@ -213,7 +211,9 @@ mod tests {
         assert!(matches!(directory.remove_key(&b, &one), Err(DirectoryError::NoKey { .. })));
         assert!(matches!(directory.remove_key(&a, &one.to_lowercase()), Err(DirectoryError::NoKey { .. })));
         assert!(matches!(directory.remove_key(&c, &one), Err(DirectoryError::NoAccount(_))));
-        assert!(matches!(directory.add_key(&b, &key(1)), Err(DirectoryError::KeyTaken { owner, .. }) if owner == a));
+        assert!(
+            matches!(directory.add_key(&b, &key(1)), Err(DirectoryError::KeyTaken { owner, mail, .. }) if (&owner, &mail) == (&a, &b))
+        );
         assert!(matches!(directory.add_key(&c, &key(9)), Err(DirectoryError::NoAccount(_))));
         assert_eq!(text(&directory), now, "what is refused changes nothing");
     }
@@ -258,6 +258,6 @@ mod tests {
         assert!(matches!(directory.take_key(&a, "SHA256:x"), Err(DirectoryError::NoKey { .. })));
         directory.take_key(&a, &one.fingerprint()).unwrap();
         assert!(matches!(directory.take_key(&a, &two.fingerprint()), Err(DirectoryError::LastKey(_))));
-        assert_eq!(directory.account(&a).unwrap().unwrap().keys, [two]);
+        assert_eq!(directory.account(&a).unwrap().unwrap().keys, [two.into()]);
     }
 }

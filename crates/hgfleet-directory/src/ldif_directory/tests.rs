@@ -110,7 +110,7 @@ fn a_bad_key_is_skipped_and_the_others_work() {
         key(1)
     ));
     let directory = LdifDirectory::open(&file.path).unwrap();
-    assert_eq!(directory.account_by_key(key(1).blob()).unwrap().unwrap().keys, [key(1)]);
+    assert_eq!(directory.account_by_key(key(1).blob()).unwrap().unwrap().keys, [key(1).into()]);
 }
 
 #[test]

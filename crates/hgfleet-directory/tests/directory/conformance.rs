@@ -91,7 +91,7 @@ fn an_account_is_found_by_its_keys_and_its_address() {
         assert_eq!(site.owner(&key(2)).as_deref(), Some("ann@x"));
         assert_eq!(site.owner(&key(9)), None);
         let ann = site.account("ann@x");
-        assert_eq!((ann.state, ann.keys), (AccountState::Enabled, vec![key(1), key(2)]));
+        assert_eq!((ann.state, ann.keys), (AccountState::Enabled, vec![key(1).into(), key(2).into()]));
         assert_eq!(ann.groups, ["scm_level_1", "scm_level_3"]);
         // By key one has the same account as by address.
         let by_key = site.directory.account_by_key(key(3).blob()).unwrap().unwrap();
@@ -143,7 +143,7 @@ fn values_that_are_no_keys_cost_only_themselves() {
     let entries = person("ann", "ann@x", &format!("hgAccountEnabled: TRUE\n{values}sshPublicKey: {good} laptop\n"))
         + &enabled("bob", &[key(20)]);
     for site in Site::both(&entries) {
-        assert_eq!(site.account("ann@x").keys, [key(1)], "{}", site.name());
+        assert_eq!(site.account("ann@x").keys, [key(1).into()], "{}", site.name());
         for number in 2..=12 {
             assert_eq!(site.owner(&key(number)), None, "{}: {number}", site.name());
         }

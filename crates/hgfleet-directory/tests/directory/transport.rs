@@ -12,7 +12,7 @@ fn ask(options: LdapOptions) -> Result<Option<Account>, DirectoryError> {
 }
 
 fn answers(options: LdapOptions) {
-    assert_eq!(ask(options).unwrap().unwrap().keys, [key(1)]);
+    assert_eq!(ask(options).unwrap().unwrap().keys, [key(1).into()]);
 }
 
 fn refused(options: LdapOptions) -> String {

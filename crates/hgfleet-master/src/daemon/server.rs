@@ -20,6 +20,7 @@ use super::stores::{Kept, Stores};
 use super::volume;
 use crate::clock::unix_ms;
 use crate::door::{Door, session_program};
+use crate::login::Logins;
 use crate::options::{MasterError, MasterOptions};
 use crate::session::Limits;
 
@@ -64,7 +65,8 @@ impl Server {
             open_files: options.session.open_files,
         };
         let sessions = session_program(options.program.clone(), run.clone(), limits, peers.clone());
-        let door = Door::new(&options.host_key, options.ssh.clone(), directory.clone(), sessions)?;
+        let logins = Arc::new(Logins::open(&options.login, directory.clone())?);
+        let door = Door::new(&options.host_key, options.ssh.clone(), logins, sessions)?;
         let log_id = log.identity().await;
         let connections = Mutex::new(JoinSet::new());
         if options.volume.is_none() {

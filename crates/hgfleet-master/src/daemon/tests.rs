@@ -38,6 +38,7 @@ fn options(folder: &Path) -> MasterOptions {
         log: LogLocation::Embedded(folder.join("log")),
         run: folder.join("run"),
         directory: DirectoryLocation::Ldif(folder.join("directory.ldif")),
+        login: crate::login::LoginOptions::default(),
         access: Some(folder.join("access.toml")).filter(|rules| rules.exists()),
         host_key: folder.join("host"),
         ssh_addresses: Vec::new(),

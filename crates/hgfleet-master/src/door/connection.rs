@@ -3,16 +3,18 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use hgfleet_directory::{Account, AccountState};
-use russh::keys::{HashAlg, PublicKey};
+use hgfleet_directory::Account;
+use russh::keys::ssh_key::Fingerprint;
+use russh::keys::{Algorithm, Certificate, HashAlg, PublicKey};
 use russh::server::{Auth, ChannelOpenHandle, Handler, Msg, PublicKeyOffer, Session, VerifiedPublicKey};
 use russh::{Channel, ChannelId, ChannelWriteHalf, Pty};
 use tokio::sync::watch;
 
 use super::inbound::{Inbound, Overrun};
-use super::keys::{Denial, account_of};
+use super::keys::{account_of_certificate, account_of_key};
 use super::{Door, Peer, inbound, process};
-use crate::session::{Access, COMMAND_BYTES_MAX, Identity};
+use crate::login::{ClientAddress, Denial, Logins};
+use crate::session::{COMMAND_BYTES_MAX, Identity};
 
 /// Keys that a client may offer before it must have shown the right one: agents hold many.
 const OFFERS_MAX: usize = 20;
@@ -67,22 +69,38 @@ impl Connection {
         (connection, receiver)
     }
 
-    /// Looks the key up, off the threads that must not block.
-    async fn account_of(
+    /// Looks a proof up, off the threads that must not block.
+    async fn judge(
         &self,
-        user: &str,
-        key: &PublicKey,
-        algorithm: &russh::keys::Algorithm,
+        judge: impl FnOnce(&Logins, ClientAddress) -> Result<Account, Denial> + Send + 'static,
     ) -> Result<Account, Denial> {
-        let (directory, user, key, algorithm) =
-            (self.door.directory.clone(), user.to_owned(), key.clone(), algorithm.clone());
-        let lookup = tokio::task::spawn_blocking(move || account_of(&*directory, &user, &key, &algorithm));
+        let (logins, address) = (self.door.logins.clone(), self.peer.ip().into());
+        let lookup = tokio::task::spawn_blocking(move || judge(&logins, address));
         lookup.await.unwrap_or_else(|error| Err(Denial::Directory(error.to_string())))
     }
 
-    fn log_denial(&self, user: &str, key: &PublicKey, denial: &Denial) {
-        let fingerprint = key.fingerprint(HashAlg::Sha256);
-        tracing::info!(peer = %self.peer, user = ?shortened(user), key = %fingerprint, reason = %denial, "ssh key refused");
+    async fn account_of(&self, user: &str, key: &PublicKey, algorithm: &Algorithm) -> Result<Account, Denial> {
+        let (user, key, algorithm) = (user.to_owned(), key.clone(), algorithm.clone());
+        self.judge(move |logins, address| account_of_key(logins, &user, &key, &algorithm, address)).await
+    }
+
+    /// Lets in, or says why not.
+    fn admit(&mut self, judged: Result<Account, Denial>, user: &str, fingerprint: Fingerprint) -> Auth {
+        match judged {
+            Ok(account) => {
+                self.fingerprint = fingerprint.to_string();
+                self.account = Some(account);
+                Auth::Accept
+            }
+            Err(denial) => {
+                self.log_denial(user, &fingerprint, &denial);
+                Auth::reject()
+            }
+        }
+    }
+
+    fn log_denial(&self, user: &str, key: &Fingerprint, denial: &Denial) {
+        tracing::info!(peer = %self.peer, user = ?shortened(user), %key, reason = %denial, "ssh key refused");
     }
 
     /// Starts a session for what was asked for on a channel. False where the channel has one already.
@@ -91,18 +109,8 @@ impl Connection {
         match self.channels.remove(&id) {
             Some(Open::Idle(write)) => {
                 let (input, reader) = inbound::channel();
-                let identity = Identity {
-                    account: account.mail.to_string(),
-                    access: match account.state {
-                        AccountState::Enabled => Access::Enabled,
-                        AccountState::Disabled => Access::Disabled,
-                        AccountState::NotEnabled => Access::NotEnabled,
-                    },
-                    groups: account.groups.clone(),
-                    address: self.peer.to_string(),
-                    command: command.map(|command| command[..command.len().min(COMMAND_BYTES_MAX + 1)].to_vec()),
-                    limits: self.door.program.limits(),
-                };
+                let mut identity = Identity::of(account, self.peer.to_string(), self.door.program.limits());
+                identity.command = command.map(|command| command[..command.len().min(COMMAND_BYTES_MAX + 1)].to_vec());
                 tokio::spawn(process::run(self.door.program.clone(), identity, write, reader));
                 self.channels.insert(id, Open::Running(input));
                 true
@@ -139,31 +147,34 @@ impl Handler for Connection {
         }
         match self.account_of(user, offer.public_key, offer.algorithm).await {
             Ok(_) => Ok(Auth::Accept),
+            // The library doesn't say that it is a certificate which is offered: that shows when it is its turn to sign.
+            Err(Denial::Unknown | Denial::Condition(_)) if self.door.logins.takes_certificates() => Ok(Auth::Accept),
             Err(denial) => {
-                self.log_denial(user, offer.public_key, &denial);
+                self.log_denial(user, &offer.public_key.fingerprint(HashAlg::Sha256), &denial);
                 Ok(Auth::reject())
             }
         }
     }
 
     async fn auth_publickey(&mut self, user: &str, key: VerifiedPublicKey<'_>) -> Result<Auth, ConnectionError> {
-        match self.account_of(user, key.public_key, key.algorithm).await {
-            Ok(account) => {
-                self.fingerprint = key.public_key.fingerprint(HashAlg::Sha256).to_string();
-                self.account = Some(account);
-                Ok(Auth::Accept)
-            }
-            Err(denial) => {
-                self.log_denial(user, key.public_key, &denial);
-                Ok(Auth::reject())
-            }
-        }
+        let judged = self.account_of(user, key.public_key, key.algorithm).await;
+        Ok(self.admit(judged, user, key.public_key.fingerprint(HashAlg::Sha256)))
+    }
+
+    async fn auth_openssh_certificate(
+        &mut self,
+        user: &str,
+        certificate: &Certificate,
+    ) -> Result<Auth, ConnectionError> {
+        let (name, offered) = (user.to_owned(), certificate.clone());
+        let judged = self.judge(move |logins, address| account_of_certificate(logins, &name, &offered, address)).await;
+        Ok(self.admit(judged, user, certificate.public_key().fingerprint(HashAlg::Sha256)))
     }
 
     async fn auth_succeeded(&mut self, _session: &mut Session) -> Result<(), ConnectionError> {
         tracing::info!(peer = %self.peer, account = self.account_name(), key = self.fingerprint, "ssh login");
         if let Some(account) = &self.account {
-            self.door.directory.logged_in(&account.mail);
+            self.door.logins.logged_in(account);
         }
         self.logged_in.send_replace(true);
         Ok(())

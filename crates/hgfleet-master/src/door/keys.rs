@@ -1,56 +1,47 @@
-//! Which keys and signatures may log in.
+//! Which signatures this door can check.
 
-use hgfleet_directory::{Account, Directory};
-use russh::keys::{Algorithm, PublicKey};
+use hgfleet_directory::Account;
+use russh::keys::{Algorithm, Certificate, PublicKey};
 
-use super::USER;
+use crate::login::{ClientAddress, Denial, Logins, Proof};
 
-/// Why a key does not open the door. Reason codes of the log.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub(super) enum Denial {
-    #[error("wrong-user-name")]
-    UserName,
-    /// What was signed, or would be, is a SHA-1 hash.
-    #[error("sha1-signature: the client must sign with rsa-sha2-256 or rsa-sha2-512")]
-    Sha1,
-    /// Nobody here can see whether the key was touched.
-    #[error("security-key: a touch cannot be checked by this door; use the OpenSSH door or another key")]
-    SecurityKey,
-    #[error("algorithm {0}: only ed25519 and RSA keys are accepted")]
-    Algorithm(String),
-    #[error("key-refused: {0}")]
-    Key(hgfleet_directory::PublicKeyError),
-    #[error("unknown-key")]
-    Unknown,
-    #[error("directory: {0}")]
-    Directory(String),
+/// Refuses what the SSH library takes and should not. `algorithm` is that of the signature, as the request names it.
+fn check_signature(algorithm: &Algorithm) -> Result<(), Denial> {
+    match algorithm {
+        Algorithm::Ed25519 | Algorithm::Ecdsa { .. } | Algorithm::Rsa { hash: Some(_) } => Ok(()),
+        Algorithm::Rsa { hash: None } => Err(Denial::Sha1),
+        Algorithm::SkEd25519 | Algorithm::SkEcdsaSha2NistP256 => Err(Denial::SecurityKey),
+        other => Err(Denial::Algorithm(other.to_string())),
+    }
 }
 
-/// Finds the account that a key belongs to.
-///
-/// `algorithm` is that of the signature as the request names it. The same answer for an offer and for a signature that was
-/// verified: a key that has gone from the directory between the two opens nothing.
-pub(super) fn account_of(
-    directory: &dyn Directory,
+/// Finds the account that a key opens. The same answer for an offer and for a signature that was verified: a key that has gone from
+/// the directory between the two opens nothing.
+pub(super) fn account_of_key(
+    logins: &Logins,
     user: &str,
     key: &PublicKey,
     algorithm: &Algorithm,
+    address: ClientAddress,
 ) -> Result<Account, Denial> {
-    if user != USER {
-        return Err(Denial::UserName);
-    }
-    match algorithm {
-        Algorithm::Ed25519 | Algorithm::Rsa { hash: Some(_) } => {}
-        Algorithm::Rsa { hash: None } => return Err(Denial::Sha1),
-        Algorithm::SkEd25519 | Algorithm::SkEcdsaSha2NistP256 => return Err(Denial::SecurityKey),
-        other => return Err(Denial::Algorithm(other.to_string())),
-    }
+    check_signature(algorithm)?;
     let blob = key.to_bytes().map_err(|error| Denial::Directory(error.to_string()))?;
     // The key's own kind and size count as much as the signature's.
-    let key = hgfleet_directory::PublicKey::parse_blob(&blob).map_err(Denial::Key)?;
-    match directory.account_by_key(key.blob()) {
-        Ok(Some(account)) => Ok(account),
-        Ok(None) => Err(Denial::Unknown),
-        Err(error) => Err(Denial::Directory(error.to_string())),
-    }
+    logins.judge(Some(user), &Proof::parse(&blob)?, address)
+}
+
+/// Finds the account that a certificate opens, whose key has signed. The signature was judged when the key was offered.
+pub(super) fn account_of_certificate(
+    logins: &Logins,
+    user: &str,
+    certificate: &Certificate,
+    address: ClientAddress,
+) -> Result<Account, Denial> {
+    check_signature(&certificate.algorithm()).or_else(|denial| match denial {
+        // An RSA key's own name says nothing of the signature's hash.
+        Denial::Sha1 => Ok(()),
+        other => Err(other),
+    })?;
+    let blob = certificate.to_bytes().map_err(|error| Denial::Directory(error.to_string()))?;
+    logins.judge(Some(user), &Proof::parse(&blob)?, address)
 }

@@ -23,14 +23,14 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use hgfleet_directory::Directory;
-use russh::keys::{Algorithm, HashAlg, PrivateKey};
+use russh::keys::{Algorithm, EcdsaCurve, HashAlg, PrivateKey};
 use russh::server::Config;
 use russh::{MethodKind, MethodSet, Preferred, SshId, cipher, compression, kex, mac};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::Semaphore;
 
 use crate::daemon::Peers;
+use crate::login::Logins;
 use crate::options::{MasterError, SshLimits};
 use crate::session::Limits;
 pub(crate) use address::{FromBalancer, Peer};
@@ -38,8 +38,6 @@ use connection::Connection;
 use grace::LoginGrace;
 pub(crate) use process::SessionProgram;
 
-/// The one user name: whose key it is says who comes.
-const USER: &str = "hg";
 /// Idle means: not even a keepalive was answered, or the client took nothing of what is there for it.
 const IDLE: Duration = Duration::from_secs(600);
 
@@ -47,7 +45,7 @@ const IDLE: Duration = Duration::from_secs(600);
 pub(crate) struct Door {
     config: Arc<Config>,
     limits: SshLimits,
-    directory: Arc<dyn Directory>,
+    logins: Arc<Logins>,
     program: SessionProgram,
     connections: Arc<Semaphore>,
     waiting: Mutex<HashMap<IpAddr, usize>>,
@@ -58,7 +56,7 @@ impl Door {
     pub(crate) fn new(
         host_key: &Path,
         limits: SshLimits,
-        directory: Arc<dyn Directory>,
+        logins: Arc<Logins>,
         program: SessionProgram,
     ) -> Result<Arc<Door>, MasterError> {
         let key = read_host_key(host_key)?;
@@ -66,7 +64,7 @@ impl Door {
             config: Arc::new(config(key, &limits)),
             connections: Arc::new(Semaphore::new(limits.connections_max)),
             limits,
-            directory,
+            logins,
             program,
             waiting: Mutex::new(HashMap::new()),
         }))
@@ -160,6 +158,7 @@ fn read_host_key(path: &Path) -> Result<PrivateKey, MasterError> {
 
 fn config(host_key: PrivateKey, limits: &SshLimits) -> Config {
     let rsa = |hash| Algorithm::Rsa { hash: Some(hash) };
+    let ecdsa = |curve| Algorithm::Ecdsa { curve };
     Config {
         server_id: SshId::Standard(Cow::Borrowed("SSH-2.0-hgfleet")),
         methods: MethodSet::from(&[MethodKind::PublicKey][..]),
@@ -177,7 +176,13 @@ fn config(host_key: PrivateKey, limits: &SshLimits) -> Config {
                 kex::EXTENSION_OPENSSH_STRICT_KEX_AS_SERVER,
             ]),
             // Also what is announced as accepted for users' signatures: no SHA-1, no sk-.
-            key: Cow::Owned(vec![Algorithm::Ed25519, rsa(HashAlg::Sha512), rsa(HashAlg::Sha256)]),
+            key: Cow::Owned(
+                [Algorithm::Ed25519]
+                    .into_iter()
+                    .chain([EcdsaCurve::NistP256, EcdsaCurve::NistP384, EcdsaCurve::NistP521].map(ecdsa))
+                    .chain([rsa(HashAlg::Sha512), rsa(HashAlg::Sha256)])
+                    .collect(),
+            ),
             cipher: Cow::Borrowed(&[cipher::AES_256_GCM, cipher::CHACHA20_POLY1305, cipher::AES_256_CTR]),
             mac: Cow::Borrowed(&[mac::HMAC_SHA512_ETM, mac::HMAC_SHA256_ETM]),
             // What is sent is compressed already; and no bomb can be sent where nothing is unpacked.

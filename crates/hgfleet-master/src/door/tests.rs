@@ -15,17 +15,22 @@ use tokio::net::{TcpListener, TcpStream};
 
 use super::*;
 use crate::frame;
+use crate::login::{ClientAddress, Denial, LoginOptions};
 use crate::session::{Access, Identity};
 
 struct Fixture {
     folder: tempfile::TempDir,
     address: SocketAddr,
     directory: Arc<LdifDirectory>,
+    logins: Arc<Logins>,
 }
 
 /// A door whose sessions are a shell script.
 async fn door(script: &str, limits: SshLimits) -> Fixture {
-    let folder = tempfile::tempdir().unwrap();
+    door_in(tempfile::tempdir().unwrap(), script, limits, LoginOptions::default()).await
+}
+
+async fn door_in(folder: tempfile::TempDir, script: &str, limits: SshLimits, login: LoginOptions) -> Fixture {
     let path = folder.path();
     for (name, kind) in [("host", "ed25519"), ("user", "ed25519"), ("other", "ed25519"), ("rsa", "rsa")] {
         keygen(&path.join(name), kind);
@@ -38,7 +43,8 @@ async fn door(script: &str, limits: SshLimits) -> Fixture {
     fs::write(&program, format!("#!/bin/sh\n{script}\n")).unwrap();
     fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
     let sessions = session_program(program, path.to_owned(), limits_of_sessions(), Peers::default());
-    let door = Door::new(&path.join("host"), limits, directory.clone(), sessions).unwrap();
+    let logins = Arc::new(Logins::open(&login, directory.clone()).unwrap());
+    let door = Door::new(&path.join("host"), limits, logins.clone(), sessions).unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     tokio::spawn(async move {
@@ -46,7 +52,7 @@ async fn door(script: &str, limits: SshLimits) -> Fixture {
             tokio::spawn(door.clone().serve(stream, Peer::known(peer)));
         }
     });
-    Fixture { folder, address, directory }
+    Fixture { folder, address, directory, logins }
 }
 
 fn limits_of_sessions() -> Limits {
@@ -181,12 +187,13 @@ async fn security_keys_are_refused_by_name() {
     let door = door("exec cat", SshLimits::default()).await;
     let line = "sk-ssh-ed25519@openssh.com AAAAGnNrLXNzaC1lZDI1NTE5QG9wZW5zc2guY29tAAAAIAcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHAAAABHNzaDo=";
     let key = PublicKey::from_openssh(line).unwrap();
-    let denial = keys::account_of(&*door.directory, "hg", &key, &key.algorithm()).unwrap_err();
-    assert_eq!(denial, keys::Denial::SecurityKey);
+    let nowhere = ClientAddress::Unknown;
+    let denial = keys::account_of_key(&door.logins, "hg", &key, &key.algorithm(), nowhere).unwrap_err();
+    assert_eq!(denial, Denial::SecurityKey);
     let rsa = PublicKey::from_openssh(&fs::read_to_string(door.folder.path().join("rsa.pub")).unwrap()).unwrap();
-    let judge = |user: &str, hash| keys::account_of(&*door.directory, user, &rsa, &Algorithm::Rsa { hash });
-    assert_eq!(judge("hg", None).unwrap_err(), keys::Denial::Sha1);
-    assert_eq!(judge("root", Some(HashAlg::Sha256)).unwrap_err(), keys::Denial::UserName);
+    let judge = |user: &str, hash| keys::account_of_key(&door.logins, user, &rsa, &Algorithm::Rsa { hash }, nowhere);
+    assert_eq!(judge("hg", None).unwrap_err(), Denial::Sha1);
+    assert_eq!(judge("root", Some(HashAlg::Sha256)).unwrap_err(), Denial::UserName);
     assert!(judge("hg", Some(HashAlg::Sha256)).is_ok());
 }
 

@@ -1,5 +1,6 @@
 //! What a door tells the session that it starts. Nothing of it but the command comes from the client.
 
+use hgfleet_directory::{Account, AccountState};
 use serde::{Deserialize, Serialize};
 
 /// Longest command line that is looked at, bytes. A door passes one byte more of a longer one, so that the session refuses it.
@@ -23,6 +24,24 @@ pub(crate) struct Identity {
     pub command: Option<Vec<u8>>,
     /// Limits of the process.
     pub limits: Limits,
+}
+
+impl Identity {
+    /// Of a client at this address whose login was judged; without a command.
+    pub(crate) fn of(account: &Account, address: String, limits: Limits) -> Identity {
+        Identity {
+            account: account.mail.to_string(),
+            access: match account.state {
+                AccountState::Enabled => Access::Enabled,
+                AccountState::Disabled => Access::Disabled,
+                AccountState::NotEnabled => Access::NotEnabled,
+            },
+            groups: account.groups.clone(),
+            address,
+            command: None,
+            limits,
+        }
+    }
 }
 
 /// May the account be used.

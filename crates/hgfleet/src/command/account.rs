@@ -3,7 +3,7 @@
 use crate::cli::{Account, AccountGroup, AccountKey};
 use crate::config::Config;
 use anyhow::{Context, bail};
-use hgfleet_directory::{AccountState, DirectoryLocation, LdifDirectory, Mail, PublicKey};
+use hgfleet_directory::{AccountState, AuthorizedKey, DirectoryLocation, KeyOptions, LdifDirectory, Mail, PublicKey};
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -87,10 +87,18 @@ fn show(mail: &str, config: Option<&Path>) -> anyhow::Result<()> {
     println!("account\t{}", account.mail);
     println!("state\t{}", state(account.state));
     println!("groups\t{}", account.groups.join(", "));
-    for key in &account.keys {
-        println!("key\t{} {}", key.fingerprint(), key.algorithm().name());
+    for AuthorizedKey { key, options } in &account.keys {
+        println!("key\t{} {}{}", key.fingerprint(), key.algorithm().name(), conditions(options));
     }
     Ok(())
+}
+
+/// What is said behind a key that does not always open the door.
+fn conditions(options: &KeyOptions) -> String {
+    let from = options.from.as_ref().map(|list| format!(" from {list}"));
+    let until = options.expires.map(|time| format!(" until {}", time::UtcDateTime::from(time)));
+    let verified = options.verify_required.then(|| " verified".to_owned());
+    [from, until, verified].into_iter().flatten().collect()
 }
 
 fn state(state: AccountState) -> &'static str {

@@ -33,6 +33,7 @@ pub fn run(options: cli::Role) -> anyhow::Result<ExitCode> {
         log: config.log_location(),
         run: config.run_folder(),
         directory: config.directory_location(),
+        login: config.login(),
         access: config.access_rules(),
         host_key: config.path(&config.ssh.host_key),
         // The balancer has the public port; it hands connections over a socket.

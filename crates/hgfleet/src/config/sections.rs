@@ -1,6 +1,7 @@
 //! The sections of the configuration, with their defaults.
 
 use hgfleet_directory::LdapOptions;
+use hgfleet_master::login::LoginName;
 use serde::Deserialize;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -68,6 +69,30 @@ pub struct SshSection {
     pub host_key: PathBuf,
     /// How long a client may take to log in, in seconds
     pub login_grace_seconds: u64,
+    /// The user name by which everybody logs in, or `mail`: each by the account's mail address
+    pub login: Login,
+    /// File with the public keys of the authorities whose user certificates count [default: none do]
+    pub trusted_user_ca_keys: Option<PathBuf>,
+}
+
+/// `login` in `[ssh]`
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(try_from = "String")]
+pub struct Login(pub LoginName);
+
+impl TryFrom<String> for Login {
+    type Error = String;
+
+    fn try_from(name: String) -> Result<Login, String> {
+        let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_-.".contains(&byte);
+        match name.as_str() {
+            "mail" => Ok(Login(LoginName::Mail)),
+            _ if name.is_empty() || name.len() > 32 || name.starts_with('-') || !name.bytes().all(plain) => {
+                Err(format!("login = {name:?} in [ssh] is no user name; give one, such as \"hg\", or \"mail\""))
+            }
+            _ => Ok(Login(LoginName::Fixed(name))),
+        }
+    }
 }
 
 /// `[http]`
@@ -260,6 +285,8 @@ impl Default for SshSection {
             listen: SocketAddr::from(([127, 0, 0, 1], 2222)),
             host_key: "keys/ssh_host_ed25519_key".into(),
             login_grace_seconds: 30,
+            login: Login::default(),
+            trusted_user_ca_keys: None,
         }
     }
 }

@@ -1,6 +1,6 @@
 //! An account's own keys.
 
-use hgfleet_directory::{Directory, DirectoryError, Mail, PublicKey};
+use hgfleet_directory::{AuthorizedKey, Directory, DirectoryError, Mail, PublicKey};
 
 use crate::daemon::master::{Master, No};
 use crate::daemon::peers::Client;
@@ -12,8 +12,10 @@ const ON: &str = "your keys";
 /// Lists them.
 pub(super) async fn list(master: &Master, client: &Client) -> Result<Vec<KeyLine>, No> {
     let rights = master.rights(client, ON, true).await?;
-    let line =
-        |key: &PublicKey| KeyLine { fingerprint: key.fingerprint(), algorithm: key.algorithm().name().to_owned() };
+    let line = |AuthorizedKey { key, .. }: &AuthorizedKey| KeyLine {
+        fingerprint: key.fingerprint(),
+        algorithm: key.algorithm().name().to_owned(),
+    };
     Ok(rights.account.keys.iter().map(line).collect())
 }
 
