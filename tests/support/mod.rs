@@ -9,6 +9,7 @@ pub mod machines;
 pub mod nats;
 pub mod network;
 pub mod run;
+pub mod sshd;
 pub mod status;
 pub mod steps;
 pub mod store;

@@ -15,6 +15,7 @@ pub(crate) use commands::{
 };
 
 use crate::client::{ConfigAnswer, DeletedLine, RepositoryLine, VerifyAnswer};
+use crate::session::Identity;
 
 /// Version of these messages.
 pub(crate) const VERSION: u16 = 4;
@@ -41,6 +42,11 @@ pub(crate) enum SessionRequest {
         /// Where the client is.
         address: String,
     },
+    /// Whom this session serves, which OpenSSH's `sshd` has started: the owner of this key or certificate (as it goes over the
+    /// wire), of which `sshd` says that the client holds the private half. The connection stands for as long as the session.
+    Login { proof: Vec<u8> },
+    /// The lines of `authorized_keys` for what `user` offers, or for all keys of the account `user`.
+    AuthorizedKeys { user: String, offered: Option<Vec<u8>> },
     /// The repository as of its last record here.
     Snapshot { repository: String },
     /// The write lock.
@@ -121,6 +127,10 @@ pub(crate) enum SessionReply {
         /// Largest push, bytes.
         push_bytes_max: u64,
     },
+    /// To `Login`; without the command.
+    LoggedIn(Identity),
+    /// To `AuthorizedKeys`: one at least.
+    AuthorizedKeys(Vec<String>),
     /// To `Snapshot`.
     Snapshot(Grant),
     /// To `Lock`.

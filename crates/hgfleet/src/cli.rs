@@ -35,9 +35,11 @@ pub enum Command {
     Web(Web),
     /// Speak the wire protocol for one repository on standard input and output, without a fleet
     Serve(Serve),
-    /// Do one SSH session's work (started by the SSH door, not by hand)
+    /// Do one SSH session's work (started by an SSH door, not by hand)
     #[command(hide = true)]
     Session(Session),
+    /// Print the lines that OpenSSH's server asks for with `AuthorizedKeysCommand`
+    AuthorizedKeys(AuthorizedKeys),
     /// Create, import, list, verify and delete repositories
     #[command(subcommand)]
     Repo(Repo),
@@ -191,9 +193,27 @@ pub struct Serve {
 /// `hgfleet session`
 #[derive(Debug, Args)]
 pub struct Session {
-    /// The fleet's folder of sockets; who is served is the first thing on standard input
+    /// A server's folder of sockets; who is served is the first thing on standard input [default: `sshd` has started it]
     #[arg(long, value_name = "DIR")]
-    pub run: PathBuf,
+    pub run: Option<PathBuf>,
+    #[command(flatten)]
+    pub config: ConfigFile,
+}
+
+/// `hgfleet authorized-keys`
+#[derive(Debug, Args)]
+pub struct AuthorizedKeys {
+    /// The login name (`%u`); alone, the mail address of an account, all of whose keys are printed
+    #[arg(value_name = "USER")]
+    pub user: String,
+    /// Algorithm of the key that is offered (`%t`)
+    #[arg(value_name = "TYPE", requires = "key")]
+    pub algorithm: Option<String>,
+    /// The key or certificate that is offered, in base64 (`%k`)
+    #[arg(value_name = "KEY")]
+    pub key: Option<String>,
+    #[command(flatten)]
+    pub config: ConfigFile,
 }
 
 /// `hgfleet repo`

@@ -283,6 +283,11 @@ impl Config {
         self.folder.join("run")
     }
 
+    /// The sockets of `[master]`, where it has any; those of the other servers on this machine lie beside it.
+    pub fn master_run_folder(&self) -> PathBuf {
+        self.run_folder().join(&self.master.name)
+    }
+
     /// The server called `name` that can be master: none for `[master]` itself, which is meant where `name` is absent.
     ///
     /// # Errors

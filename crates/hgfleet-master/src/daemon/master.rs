@@ -21,8 +21,10 @@ use super::peers::Peers;
 use super::read_only::FleetReadOnly;
 use super::refusals::Refusals;
 use super::view::ViewSender;
+use crate::login::Logins;
 use crate::options::{CommandOptions, StoreFormatName};
 use crate::protocol::{Grant, Settled};
+use crate::session::Limits;
 
 /// Room on the disk that a push must leave, bytes.
 pub(crate) const RESERVE_BYTES: u64 = 64 << 20;
@@ -45,6 +47,8 @@ pub(crate) struct Master {
     pub directory: Arc<dyn Directory>,
     pub access: Arc<AccessControl>,
     pub peers: Peers,
+    pub logins: Arc<Logins>,
+    pub session_limits: Limits,
     pub digests: Digests,
     pub fate: Fate,
     /// Names are given one at a time: a name may collide with another that is just being given.

@@ -45,6 +45,8 @@ pub(crate) struct Server {
     pub directory: Arc<dyn Directory>,
     pub access: Arc<AccessControl>,
     pub peers: Peers,
+    pub logins: Arc<Logins>,
+    pub session_limits: Limits,
     pub door: Arc<Door>,
     /// SSH connections. They outlive the role in which they were taken: their sessions find the next master.
     connections: Mutex<JoinSet<()>>,
@@ -66,7 +68,7 @@ impl Server {
         };
         let sessions = session_program(options.program.clone(), run.clone(), limits, peers.clone());
         let logins = Arc::new(Logins::open(&options.login, directory.clone())?);
-        let door = Door::new(&options.host_key, options.ssh.clone(), logins, sessions)?;
+        let door = Door::new(&options.host_key, options.ssh.clone(), logins.clone(), sessions)?;
         let log_id = log.identity().await;
         let connections = Mutex::new(JoinSet::new());
         if options.volume.is_none() {
@@ -92,6 +94,8 @@ impl Server {
             directory,
             access,
             peers,
+            logins,
+            session_limits: limits,
             door,
             connections,
         }))

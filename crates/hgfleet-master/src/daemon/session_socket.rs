@@ -3,6 +3,7 @@
 //! Whom a session serves the daemon knows itself, and what they may do it asks the directory and the access rules. A connection holds at most one lock, and it goes with the connection.
 
 use std::fs::File;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use hg_store::change::ChangeRef;
@@ -18,8 +19,10 @@ use super::committer::{Change, Event, Push};
 use super::descriptors::FrameStream;
 use super::locks::WriteLock;
 use super::master::{Master, No, NoKind};
-use super::peers::Client;
+use super::peers::{Client, Registered};
+use crate::login::{Denial, Proof};
 use crate::protocol::{AppendRequest, PushEnd, REQUEST_BYTES_MAX, SessionReply, SessionRequest, UPGRADED, VERSION};
+use crate::session::Identity;
 
 /// Serves one session's connection to its end.
 pub(crate) async fn serve(master: Arc<Master>, stream: UnixStream) {
@@ -28,9 +31,14 @@ pub(crate) async fn serve(master: Arc<Master>, stream: UnixStream) {
         stream: FrameStream::new(stream, REQUEST_BYTES_MAX),
         master,
         held: None,
+        login: None,
     };
     if let Err(error) = connection.run().await {
         tracing::info!(account = connection.client.account, %error, "a session's connection ended");
+    }
+    if let Some(login) = &connection.login {
+        let (client, milliseconds) = (&connection.client, login.begun.elapsed().as_millis() as u64);
+        tracing::info!(account = client.account, address = client.address, milliseconds, "session behind sshd ended");
     }
 }
 
@@ -39,6 +47,13 @@ struct Connection {
     stream: FrameStream,
     client: Client,
     held: Option<Held>,
+    login: Option<Login>,
+}
+
+/// The session behind `sshd` that this connection stands for.
+struct Login {
+    _registered: Option<Registered>,
+    begun: Instant,
 }
 
 /// The lock of this connection.
@@ -100,6 +115,16 @@ impl Connection {
                     push_bytes_max: self.master.push_bytes_max,
                 })
             }
+            SessionRequest::Login { proof } => self.log_in(proof).await,
+            SessionRequest::AuthorizedKeys { user, offered } => {
+                let logins = self.master.logins.clone();
+                let asked = tokio::task::spawn_blocking(move || logins.authorized_keys(&user, offered.as_deref()));
+                let lines = asked.await.unwrap_or_else(|error| Err(error.to_string()));
+                if let Err(text) = &lines {
+                    tracing::info!(text, "sshd asked for keys");
+                }
+                lines.map(SessionReply::AuthorizedKeys).map_err(No::refused)
+            }
             SessionRequest::Snapshot { repository } => {
                 let name = parse(&repository)?;
                 if !self.master.lease.may_read() {
@@ -139,6 +164,37 @@ impl Connection {
             }
             SessionRequest::Outcome { id, epoch } => Ok(SessionReply::Outcome(self.master.outcome(&id, epoch).await?)),
         }
+    }
+
+    /// Says whom a session serves that `sshd` has started. From then on its process serves nobody else.
+    async fn log_in(&mut self, proof: Vec<u8>) -> Result<SessionReply, No> {
+        let process = self.stream.peer_process();
+        if process.is_some_and(|process| self.master.peers.get(process).is_some()) {
+            // Whom it serves is known; a session that a client has turned must not become somebody else's.
+            tracing::error!(account = self.client.account, process, "a session wants to be another one's");
+            return Err(No::refused("refused: a second login, in one session. Connect again"));
+        }
+        let address: Option<SocketAddr> = self.client.address.parse().ok();
+        let logins = self.master.logins.clone();
+        let judged = tokio::task::spawn_blocking(move || {
+            let proof = Proof::parse(&proof)?;
+            let account = logins.judge(None, &proof, address.map(|address| address.ip()).into())?;
+            logins.logged_in(&account);
+            Ok::<_, Denial>((account, proof.fingerprint()))
+        });
+        let judged = judged.await.unwrap_or_else(|error| Err(Denial::Directory(error.to_string())));
+        let (account, key) = judged.map_err(|denial| {
+            tracing::info!(peer = self.client.address, reason = %denial, "login behind sshd refused");
+            No::refused(format!(
+                "refused: the key opens no account here ({denial}), on this fleet. Ask an administrator"
+            ))
+        })?;
+        let client = Client { account: account.mail.to_string(), address: self.client.address.clone() };
+        tracing::info!(peer = client.address, account = client.account, key, "login behind sshd");
+        let registered = process.map(|process| self.master.peers.register(process, client.clone()));
+        self.login = Some(Login { _registered: registered, begun: Instant::now() });
+        self.client = client;
+        Ok(SessionReply::LoggedIn(Identity::of(&account, self.client.address.clone(), self.master.session_limits)))
     }
 
     /// Checks a push, trusting nothing that the session says of it.

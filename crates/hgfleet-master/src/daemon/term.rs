@@ -142,6 +142,8 @@ async fn begin(
         directory: server.directory.clone(),
         access: server.access.clone(),
         peers: server.peers.clone(),
+        logins: server.logins.clone(),
+        session_limits: server.session_limits,
         digests: Digests::default(),
         fate: fate.clone(),
         naming: tokio::sync::Mutex::new(()),

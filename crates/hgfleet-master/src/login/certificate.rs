@@ -78,6 +78,7 @@ pub(super) fn check(
                 let lets_in = list.is_some_and(|list| match address {
                     ClientAddress::Known(address) => list.lets_in(address),
                     ClientAddress::Unknown => false,
+                    ClientAddress::Later => true,
                 });
                 if !lets_in {
                     return Err(CertificateError::Address);
@@ -99,7 +100,7 @@ pub(super) fn check(
     }
 }
 
-fn key_of(data: &KeyData) -> Result<PublicKey, CertificateError> {
+pub(super) fn key_of(data: &KeyData) -> Result<PublicKey, CertificateError> {
     let blob = russh::keys::PublicKey::from(data.clone()).to_bytes().map_err(|_| CertificateError::Damaged)?;
     PublicKey::parse_blob(&blob).map_err(CertificateError::Key)
 }

@@ -177,3 +177,39 @@ fn names_and_keys_must_be_ones_own() {
     }
     assert_eq!(judge("bob@x", "bob"), Ok("bob@x".to_owned()), "another key of the account still counts");
 }
+
+#[test]
+fn sshd_is_told_of_keys_what_it_must_know() {
+    let office = office(LoginName::default());
+    let ldif = office.folder.path().join("directory.ldif");
+    let (jane, bob) = (key(office.folder.path(), "jane"), key(office.folder.path(), "bob"));
+    let text = fs::read_to_string(&ldif).unwrap();
+    let from = text
+        .replace(&format!("sshPublicKey: {jane}"), &format!("sshPublicKey: from=\"10.0.0.0/8\",no-pty {jane} laptop"));
+    let over = from.replace(&format!("sshPublicKey: {bob}"), &format!("sshPublicKey: expiry-time=\"20200101\" {bob}"));
+    fs::write(&ldif, over).unwrap();
+    let lines = |user: &str, proof: Option<&[u8]>| office.logins.authorized_keys(user, proof);
+    let line = format!("restrict,from=\"10.0.0.0/8\" {jane}");
+    assert_eq!(lines("hg", Some(jane.blob())), Ok(vec![line.clone()]));
+    assert_eq!(lines("jane@x", None), Ok(vec![line]));
+    let certificate = office.certificate("ca", "guest", &["-n", "bob@x", "-V", "-5m:+1h"]);
+    let authority = key(office.folder.path(), "ca");
+    let line = format!("restrict,cert-authority,principals=\"bob@x\" {authority}");
+    assert_eq!(lines("hg", Some(&certificate)), Ok(vec![line]));
+    for (user, offered, said) in [
+        ("root", Some(jane.blob()), "wrong-user-name"),
+        ("hg", Some(bob.blob()), "expired"),
+        ("bob@x", None, "no key of this user counts"),
+        ("eve@x", None, "user not found: eve@x"),
+        ("-oX\n", None, "user not found: -oX\\n"),
+        ("hg", None, "everybody's login name"),
+        ("hg", Some(&b"\0\0\0\x0bssh-ed25519"[..]), "cut short"),
+    ] {
+        let text = lines(user, offered).unwrap_err();
+        assert!(text.contains(said) && !text.contains('\n'), "{user}: {text}");
+    }
+    // The address counts in the session, which knows it.
+    assert_eq!(office.judge(jane.blob(), at("10.1.1.1")), Ok("jane@x".to_owned()));
+    assert!(office.judge(jane.blob(), at("192.0.2.1")).unwrap_err().contains("wrong-address"));
+    assert!(office.judge(jane.blob(), ClientAddress::Unknown).unwrap_err().contains("unknown-address"));
+}

@@ -12,12 +12,13 @@ use hg_wire::{CommitError, Host, HostError, Push, PushLimits};
 use hgfleet_log::{RecordId, RepositoryName, planted, stop_at};
 
 use super::daemon::{Address, Daemon, unexpected};
+use super::texts;
 use crate::protocol::{AppendRequest, Grant, PushEnd, SessionReply, SessionRequest, SessionTimes, Settled, Token};
 use crate::summary::encode_summary;
 
 /// How long a session waits for a master, where there is none for a moment.
-const MASTER_WAIT: Duration = Duration::from_secs(20);
-const MASTER_PAUSE: Duration = Duration::from_millis(20);
+pub(super) const MASTER_WAIT: Duration = Duration::from_secs(20);
+pub(super) const MASTER_PAUSE: Duration = Duration::from_millis(20);
 /// How often what the daemon names is opened, where it is not there any more.
 const LOOKS_MAX: u32 = 3;
 /// How long a session that lost the daemon waits for the next one, which knows what became of its push.
@@ -75,8 +76,7 @@ impl FleetHost {
                 Ok(reply) => return Ok(reply),
             }
             if started.elapsed() > MASTER_WAIT {
-                let text = "refused: no server is master for the moment, on this fleet. Try again in a minute";
-                return Err(HostError::Refused(text.to_owned()));
+                return Err(HostError::Refused(texts::NO_MASTER.to_owned()));
             }
             thread::sleep(MASTER_PAUSE);
         }

@@ -1,6 +1,7 @@
 //! One SSH session's work, in a process of its own.
 //!
-//! The SSH door starts it, and says in the first frame of the standard input whom it serves and what they asked for. The client
+//! The SSH door starts it, and says in the first frame of the standard input whom it serves and what they asked for; behind OpenSSH, `sshd`
+//! does, and the daemon says whom (`openssh`). The client
 //! says only what it wants: the wire protocol (`hg -R NAME serve --stdio`), or a command for people. Parsing and preparing happen here,
 //! within limits, so that a bundle that breaks a parser costs one session.
 
@@ -9,6 +10,7 @@ mod commands;
 pub(crate) mod daemon;
 mod host;
 mod identity;
+mod openssh;
 mod texts;
 
 pub(crate) use identity::{Access, COMMAND_BYTES_MAX, Identity, Limits};
@@ -32,8 +34,19 @@ use crate::frame;
 /// How the session's process is told what to do. Nothing here comes from the client.
 #[derive(Debug)]
 pub struct SessionOptions {
-    /// The fleet's `run` folder, where `session.sock` is.
+    /// The folder of one server's sockets, where `session.sock` is.
     pub run: PathBuf,
+    /// What has started it.
+    pub door: Door,
+}
+
+/// What has authenticated the client.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Door {
+    /// The built-in SSH server, which says in a first frame whom the session serves.
+    BuiltIn,
+    /// OpenSSH's `sshd`, by `ForceCommand`.
+    OpenSsh,
 }
 
 /// Serves one session on standard input, output and error. Returns the process's exit status.
@@ -53,8 +66,16 @@ fn serve(options: SessionOptions) -> Result<u8, String> {
     // The standard streams of the library keep lines back and search for them; these are bytes.
     let mut input = own(io::stdin().as_fd())?;
     let output = own(io::stdout().as_fd())?;
-    let identity: Identity = frame::read(&mut input, IDENTITY_BYTES_MAX)
-        .map_err(|_| "refused: started by hand, hgfleet session. It is for the SSH door; run hgfleet serve -R PATH --stdio instead".to_owned())?;
+    let (identity, _login) = match options.door {
+        Door::BuiltIn => {
+            (frame::read(&mut input, IDENTITY_BYTES_MAX).map_err(|_| texts::STARTED_BY_HAND.to_owned())?, None)
+        }
+        Door::OpenSsh => {
+            let (identity, login) = openssh::identify(&options.run)?;
+            (identity, Some(login))
+        }
+    };
+    let identity: Identity = identity;
     limit(&identity.limits).map_err(|error| {
         format!("refused: the session can't be limited ({error}), on this server. Tell the administrators")
     })?;

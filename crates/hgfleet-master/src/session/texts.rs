@@ -2,6 +2,13 @@
 
 use crate::protocol::About;
 
+/// No door has started it.
+pub(super) const STARTED_BY_HAND: &str =
+    "refused: started by hand, hgfleet session. It is for the SSH doors; run hgfleet serve -R PATH --stdio instead";
+
+/// A master was waited for long enough.
+pub(super) const NO_MASTER: &str = "refused: no server is master for the moment, on this fleet. Try again in a minute";
+
 /// Families of repositories that are named, at most.
 const FAMILIES_MAX: usize = 20;
 

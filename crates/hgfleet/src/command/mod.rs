@@ -49,6 +49,7 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Serve(options) => serve::run(options),
         Command::Web(options) => web::run(options),
         Command::Session(options) => session::run(options),
+        Command::AuthorizedKeys(options) => session::print_keys(options),
         Command::Master(options) => master::run(options),
         Command::Repo(command) => repo::run(command),
     }

@@ -1,0 +1,160 @@
+//! Two SSH doors, one session: what is true behind the built-in door is true behind OpenSSH's `sshd`.
+
+use crate::support::clients::Clients;
+use crate::support::fleet::Fleet;
+use crate::support::run::{Said, run};
+use crate::support::sshd::{Sshd, user};
+use std::path::Path;
+use std::process::Command;
+
+/// A fleet with both doors.
+struct TwoDoors {
+    fleet: Fleet,
+    sshd: Sshd,
+    user: String,
+}
+
+impl TwoDoors {
+    fn open(section: &str) -> TwoDoors {
+        let user = user();
+        let fleet = Fleet::start_with(&[], &format!("[ssh]\nlogin = \"{user}\"\n{section}"));
+        fleet.hgfleet(&["repo", "create", "team/first"]).ok();
+        let sshd = Sshd::start(&fleet);
+        TwoDoors { fleet, sshd, user }
+    }
+
+    fn doors(&self) -> [(&'static str, Clients); 2] {
+        let by = |port| self.fleet.by_door(&self.user, port);
+        [("built-in", by(self.fleet.ssh_port)), ("OpenSSH", by(self.sshd.port))]
+    }
+
+    /// Says the same at both doors, and expects the same answer.
+    #[track_caller]
+    fn both(&self, what: &str, say: impl Fn(&Clients) -> Said) -> Said {
+        let [(_, built_in), (_, openssh)] = self.doors();
+        let (first, second) = (say(&built_in), say(&openssh));
+        assert_eq!((first.status, &first.out, &first.err), (second.status, &second.out, &second.err), "{what}");
+        second
+    }
+
+    fn key(&self, name: &str, kind: &[&str]) -> String {
+        let path = self.fleet.path(&format!("home/.ssh/{name}"));
+        run(Command::new("ssh-keygen").args(["-q", "-N", ""]).args(kind).arg("-f").arg(&path)).ok();
+        path.with_extension("pub").to_str().expect("UTF-8").to_owned()
+    }
+}
+
+#[test]
+fn both_doors_let_the_same_people_do_the_same() {
+    let authority = tempfile::tempdir().expect("a folder");
+    let authority = authority.path().join("ca");
+    run(Command::new("ssh-keygen").args(["-q", "-t", "ed25519", "-N", "", "-f"]).arg(&authority)).ok();
+    let two = TwoDoors::open(&format!("trusted_user_ca_keys = \"{}.pub\"\n", authority.display()));
+    sessions(&two);
+    people(&two);
+    conditions(&two);
+    certificates(&two, &authority);
+}
+
+/// Clone, push, and what is not served.
+fn sessions(two: &TwoDoors) {
+    for (door, clients) in two.doors() {
+        let work = clients.init(&format!("work-{door}"));
+        clients.hg(&["pull", "-R", work.path.to_str().unwrap(), &clients.ssh_url("team/first")]).ok();
+        work.hg(&["update", "-q"]).ok();
+        work.commit(door, "1\n", door);
+        let said = work.push("team/first").ok();
+        assert!(said.out.contains("remote: stored as"), "{said:?}");
+        let clone = two.fleet.path(&format!("clone-{door}"));
+        clients.hg(&["clone", "-q", &clients.ssh_url("team/first"), clone.to_str().unwrap()]).ok();
+        assert_eq!(clients.working_copy(&format!("clone-{door}")).log(), work.log());
+    }
+    two.fleet.assert_one_store("team/first");
+
+    let line = |line: &str| two.both(line, |clients| clients.ssh(line));
+    for refused in ["hg -R ../etc serve --stdio", "hg -R nowhere serve --stdio", "hg serve", "id; hg", "help", "'"] {
+        assert!(line(refused).refused().err.starts_with("refused: "), "{refused}");
+    }
+    line(&format!("hg -R {} serve --stdio", "a".repeat(5_000))).refused();
+    // S14: no command, no terminal, no files, no forwarding.
+    let nothing = two.both("no command", |clients| run(&mut clients.ssh_command()));
+    assert!(nothing.status == 1 && nothing.err.contains("@localhost"), "{nothing:?}");
+    let environment = ["-oSetEnv=HGRCPATH=/etc/passwd LD_PRELOAD=/tmp/x SSH_USER_AUTH=/etc/passwd SSH_CONNECTION=x"];
+    let dropped =
+        two.both("S15", |clients| run(clients.ssh_with("id_ed25519", &environment).arg("hg -R nowhere serve --stdio")));
+    assert!(dropped.refused().err.contains("does not exist"));
+    for (door, clients) in two.doors() {
+        for (what, options, rest) in
+            [("sftp", &["-s"][..], "sftp"), ("forwarding", &["-oExitOnForwardFailure=yes", "-R", "0:127.0.0.1:1"], "x")]
+        {
+            let said = run(clients.ssh_with("id_ed25519", options).arg(rest));
+            assert_eq!(said.status, 255, "{door} {what}: {said:?}");
+        }
+    }
+}
+
+/// Accounts, their keys and their names.
+fn people(two: &TwoDoors) {
+    let second = two.key("second", &["-t", "ecdsa", "-b", "384"]);
+    let second_at = |what: &str| two.both(what, |clients| run(clients.ssh_with("second", &[]).arg("x")));
+    let denied = second_at("an unknown key");
+    assert!(denied.status == 255 && denied.err.contains("Permission denied (publickey)"), "{denied:?}");
+    two.fleet.hgfleet(&["account", "add", "second@example.org", "--key", &second]).ok();
+    assert!(second_at("a new account").refused().err.contains("only hg is served"));
+    two.fleet.hgfleet(&["account", "disable", "second@example.org"]).ok();
+    assert!(second_at("a disabled account").refused().err.contains("the account is disabled, second@example.org"));
+    // T9
+    for name in ["nobody", "second@example.org", "*"] {
+        let said = two.both(name, |clients| run(clients.by_door(name, clients.ssh_port).ssh_command().arg("x")));
+        assert!(said.status == 255 && said.err.contains("Permission denied (publickey)"), "{name}: {said:?}");
+    }
+}
+
+/// What a directory's value says before the key.
+fn conditions(two: &TwoDoors) {
+    let third = two.key("third", &["-t", "rsa", "-b", "2048"]);
+    two.fleet.hgfleet(&["account", "add", "third@example.org", "--key", &third]).ok();
+    let ldif = two.fleet.data().join("directory.ldif");
+    let plain = std::fs::read_to_string(&ldif).expect("read");
+    let denied = |said: &Said| said.status == 255 && said.err.contains("Permission denied (publickey)");
+    for (options, lets_in) in [
+        ("restrict,from=\"127.0.0.0/8\",expiry-time=\"29990101\"", true),
+        ("from=\"192.0.2.*\"", false),
+        ("expiry-time=\"20200101\"", false),
+        ("command=\"sh\"", false),
+        ("cert-authority", false),
+    ] {
+        let with = plain.replace("sshPublicKey: ssh-rsa", &format!("sshPublicKey: {options} ssh-rsa"));
+        std::fs::write(&ldif, with).expect("written");
+        let said = two.both(options, |clients| run(clients.ssh_with("third", &[]).arg("x")));
+        assert_eq!((said.status == 1, denied(&said)), (lets_in, !lets_in), "{options}: {said:?}");
+    }
+    std::fs::write(&ldif, plain).expect("written");
+    let sha1 = ["-oPubkeyAcceptedAlgorithms=ssh-rsa"];
+    assert!(denied(&two.both("SHA-1", |clients| run(clients.ssh_with("third", &sha1).arg("x")))));
+    let listed = two.fleet.hgfleet(&["authorized-keys", "third@example.org"]).ok().out;
+    assert!(listed.starts_with("restrict ssh-rsa "), "{listed}");
+    assert!(two.fleet.hgfleet(&["authorized-keys", "nobody@example.org"]).refused().err.contains("user not found"));
+}
+
+/// A key that no account has, with a certificate.
+fn certificates(two: &TwoDoors, authority: &Path) {
+    let guest = two.key("guest", &["-t", "ed25519"]);
+    let sign = |arguments: &[&str]| {
+        let mut keygen = Command::new("ssh-keygen");
+        run(keygen.args(["-q", "-I", "a test", "-s"]).arg(authority).args(arguments).arg(&guest)).ok();
+        two.both(&arguments.join(" "), |clients| run(clients.ssh_with("guest", &[]).arg("x")))
+    };
+    assert_eq!(two.both("no certificate", |clients| run(clients.ssh_with("guest", &[]).arg("x"))).status, 255);
+    let let_in = sign(&["-n", "third@example.org", "-V", "-5m:+1h"]);
+    assert!(let_in.refused().err.contains("only hg is served"));
+    for arguments in [
+        &["-n", "nobody@example.org", "-V", "-5m:+1h"][..],
+        &["-n", "third@example.org", "-V", "-2h:-1h"],
+        &["-n", "third@example.org", "-O", "source-address=192.0.2.0/24"],
+        &["-n", "third@example.org", "-O", "force-command=sh"],
+    ] {
+        let denied = sign(arguments);
+        assert!(denied.status == 255 && denied.err.contains("Permission denied (publickey)"), "{denied:?}");
+    }
+}
