@@ -49,11 +49,12 @@ fn both_doors_let_the_same_people_do_the_same() {
     let authority = tempfile::tempdir().expect("a folder");
     let authority = authority.path().join("ca");
     run(Command::new("ssh-keygen").args(["-q", "-t", "ed25519", "-N", "", "-f"]).arg(&authority)).ok();
-    let two = TwoDoors::open(&format!("trusted_user_ca_keys = \"{}.pub\"\n", authority.display()));
+    let mut two = TwoDoors::open(&format!("trusted_user_ca_keys = \"{}.pub\"\n", authority.display()));
     sessions(&two);
     people(&two);
     conditions(&two);
     certificates(&two, &authority);
+    one_door_before_the_other(&mut two);
 }
 
 /// Clone, push, and what is not served.
@@ -157,4 +158,31 @@ fn certificates(two: &TwoDoors, authority: &Path) {
         let denied = sign(arguments);
         assert!(denied.status == 255 && denied.err.contains("Permission denied (publickey)"), "{denied:?}");
     }
+}
+
+/// The balancer's port leads to `sshd`, and where the client is counts all the same.
+fn one_door_before_the_other(two: &mut TwoDoors) {
+    two.fleet.down();
+    let config = two.fleet.data().join("hgfleet.toml");
+    let text = std::fs::read_to_string(&config).expect("read");
+    let backend = format!("[ssh]\nbackend = \"127.0.0.1:{}\"\n", two.sshd.port);
+    std::fs::write(&config, text.replace("[ssh]\n", &backend)).expect("written");
+    let ldif = two.fleet.data().join("directory.ldif");
+    let plain = std::fs::read_to_string(&ldif).expect("read");
+    let here = plain.replace("sshPublicKey: ssh-rsa", "sshPublicKey: from=\"127.0.0.2\" ssh-rsa");
+    std::fs::write(&ldif, here).expect("written");
+    two.fleet.up_again();
+    let [(_, balanced), (_, direct)] = two.doors();
+    let from = |clients: &Clients, address: &str| {
+        run(clients.ssh_with("third", &[&format!("-oBindAddress={address}")]).arg("x")).refused().err
+    };
+    assert!(from(&balanced, "127.0.0.2").contains("only hg is served"));
+    for clients in [&balanced, &direct] {
+        let said = from(clients, "127.0.0.1");
+        assert!(said.contains("the key opens no account here (wrong-address"), "{said}");
+    }
+    let clone = two.fleet.path("clone-balanced");
+    balanced.hg(&["clone", "-q", &balanced.ssh_url("team/first"), clone.to_str().unwrap()]).ok();
+    let logged = two.fleet.log();
+    assert!(logged.lines().any(|line| line.contains("login behind sshd") && line.contains("127.0.0.2:")), "{logged}");
 }

@@ -35,6 +35,8 @@ pub struct MasterOptions {
     pub host_key: PathBuf,
     /// SSH ports of its own, bound while it is master; none where only the balancer hands connections over its `ssh.sock`.
     pub ssh_addresses: Vec<SocketAddr>,
+    /// The `sshd` that gets what the balancer hands over, in place of the built-in door.
+    pub ssh_backend: Option<SocketAddr>,
     /// The program whose `session` subcommand serves a connection: this binary.
     pub program: PathBuf,
     /// Whether it takes a log at once that no server ever held. One server of a fleet does, the others wait a lease time.

@@ -276,6 +276,7 @@ fn master_options(
         access: None,
         host_key: kit.join("host"),
         ssh_addresses: Vec::new(),
+        ssh_backend: None,
         program: "/bin/false".into(),
         first,
         address: "127.0.0.1:0".to_owned(),

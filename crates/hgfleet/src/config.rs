@@ -47,7 +47,7 @@ const KNOWN: [(&str, &[&str]); 14] = [
             "trim_every_seconds",
         ],
     ),
-    ("ssh", &["listen", "host_key", "login_grace_seconds", "login", "trusted_user_ca_keys"]),
+    ("ssh", &["listen", "host_key", "login_grace_seconds", "login", "trusted_user_ca_keys", "backend"]),
     ("http", &["host", "listen", "listen_https", "certificate", "key"]),
     ("directory", &["backend", "ldif", "ldap"]),
     ("access", &["rules"]),
@@ -261,6 +261,7 @@ impl Config {
         LoginOptions {
             name: self.ssh.login.0.clone(),
             trusted_user_ca_keys: self.ssh.trusted_user_ca_keys.as_ref().map(|file| self.path(file)),
+            hidden_from_sshd: self.ssh.backend.is_some(),
         }
     }
 

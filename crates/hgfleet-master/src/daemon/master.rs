@@ -21,6 +21,7 @@ use super::peers::Peers;
 use super::read_only::FleetReadOnly;
 use super::refusals::Refusals;
 use super::view::ViewSender;
+use crate::door::PassedOn;
 use crate::login::Logins;
 use crate::options::{CommandOptions, StoreFormatName};
 use crate::protocol::{Grant, Settled};
@@ -49,6 +50,7 @@ pub(crate) struct Master {
     pub peers: Peers,
     pub logins: Arc<Logins>,
     pub session_limits: Limits,
+    pub passed_on: PassedOn,
     pub digests: Digests,
     pub fate: Fate,
     /// Names are given one at a time: a name may collide with another that is just being given.

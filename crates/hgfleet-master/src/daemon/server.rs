@@ -19,7 +19,7 @@ use super::redo::LogSource;
 use super::stores::{Kept, Stores};
 use super::volume;
 use crate::clock::unix_ms;
-use crate::door::{Door, session_program};
+use crate::door::{Door, PassedOn, session_program};
 use crate::login::Logins;
 use crate::options::{MasterError, MasterOptions};
 use crate::session::Limits;
@@ -47,6 +47,7 @@ pub(crate) struct Server {
     pub peers: Peers,
     pub logins: Arc<Logins>,
     pub session_limits: Limits,
+    pub passed_on: PassedOn,
     pub door: Arc<Door>,
     /// SSH connections. They outlive the role in which they were taken: their sessions find the next master.
     connections: Mutex<JoinSet<()>>,
@@ -96,6 +97,7 @@ impl Server {
             peers,
             logins,
             session_limits: limits,
+            passed_on: PassedOn::default(),
             door,
             connections,
         }))

@@ -174,7 +174,11 @@ impl Connection {
             tracing::error!(account = self.client.account, process, "a session wants to be another one's");
             return Err(No::refused("refused: a second login, in one session. Connect again"));
         }
-        let address: Option<SocketAddr> = self.client.address.parse().ok();
+        let mut address: Option<SocketAddr> = self.client.address.parse().ok();
+        if let Some(peer) = address.and_then(|seen| self.master.passed_on.behind(seen)) {
+            address = peer.address();
+            self.client.address = peer.to_string();
+        }
         let logins = self.master.logins.clone();
         let judged = tokio::task::spawn_blocking(move || {
             let proof = Proof::parse(&proof)?;

@@ -144,6 +144,7 @@ async fn begin(
         peers: server.peers.clone(),
         logins: server.logins.clone(),
         session_limits: server.session_limits,
+        passed_on: server.passed_on.clone(),
         digests: Digests::default(),
         fate: fate.clone(),
         naming: tokio::sync::Mutex::new(()),
@@ -189,7 +190,11 @@ async fn listen(server: &Arc<Server>, master: &Arc<Master>, tasks: &mut JoinSet<
         // A balancer that is turned away before the first byte looks for the master again.
         if balanced.takes_pushes() {
             let peer = Peer::unknown();
-            shared.spawn(shared.door.clone().serve(FromBalancer::new(stream, peer.clone()), peer));
+            let stream = FromBalancer::new(stream, peer.clone());
+            match shared.options.ssh_backend {
+                None => shared.spawn(shared.door.clone().serve(stream, peer)),
+                Some(sshd) => shared.spawn(shared.passed_on.clone().pass(stream, peer, sshd)),
+            }
         }
         std::future::ready(())
     });

@@ -42,6 +42,7 @@ fn options(folder: &Path) -> MasterOptions {
         access: Some(folder.join("access.toml")).filter(|rules| rules.exists()),
         host_key: folder.join("host"),
         ssh_addresses: Vec::new(),
+        ssh_backend: None,
         first: true,
         program: "/bin/false".into(),
         address: "127.0.0.1:0".to_owned(),

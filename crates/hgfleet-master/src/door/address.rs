@@ -29,8 +29,12 @@ impl Peer {
         Peer(Arc::new(OnceLock::new()))
     }
 
+    pub(crate) fn address(&self) -> Option<SocketAddr> {
+        self.0.get().copied()
+    }
+
     pub(crate) fn ip(&self) -> Option<IpAddr> {
-        self.0.get().map(SocketAddr::ip)
+        self.address().map(|address| address.ip())
     }
 }
 

@@ -12,6 +12,7 @@ mod connection;
 mod grace;
 mod inbound;
 mod keys;
+mod pass_on;
 mod process;
 #[cfg(test)]
 mod tests;
@@ -36,6 +37,7 @@ use crate::session::Limits;
 pub(crate) use address::{FromBalancer, Peer};
 use connection::Connection;
 use grace::LoginGrace;
+pub(crate) use pass_on::PassedOn;
 pub(crate) use process::SessionProgram;
 
 /// Idle means: not even a keepalive was answered, or the client took nothing of what is there for it.

@@ -90,7 +90,11 @@ impl Logins {
         match &proof {
             Proof::Key(key) => {
                 let is_meant = |own: &&AuthorizedKey| own.key == *key && is_current(own);
-                Ok(account.keys.iter().filter(is_meant).map(ToString::to_string).collect())
+                let mut own: Vec<AuthorizedKey> = account.keys.iter().filter(is_meant).cloned().collect();
+                if self.hidden_from_sshd {
+                    own.iter_mut().for_each(|own| own.options.from = None);
+                }
+                Ok(own.iter().map(ToString::to_string).collect())
             }
             Proof::Certificate(certificate) => {
                 // For this certificate alone, so that `sshd` needs to know no authority of its own.

@@ -39,6 +39,9 @@ pub struct LoginOptions {
     pub name: LoginName,
     /// File with the public keys of the authorities whose user certificates count; none: no certificate does.
     pub trusted_user_ca_keys: Option<PathBuf>,
+    /// Whether `sshd` does not see where clients are, since the master passes their connections on. Then it is not told of `from=`, and
+    /// the session alone judges by that.
+    pub hidden_from_sshd: bool,
 }
 
 /// The user name by which clients log in.
@@ -149,13 +152,14 @@ pub(crate) struct Logins {
     directory: Arc<dyn Directory>,
     name: LoginName,
     authorities: Authorities,
+    hidden_from_sshd: bool,
 }
 
 impl Logins {
     /// Reads the authorities.
     pub(crate) fn open(options: &LoginOptions, directory: Arc<dyn Directory>) -> Result<Logins, MasterError> {
         let authorities = Authorities::open(options.trusted_user_ca_keys.as_deref())?;
-        Ok(Logins { directory, name: options.name.clone(), authorities })
+        Ok(Logins { directory, name: options.name.clone(), authorities, hidden_from_sshd: options.hidden_from_sshd })
     }
 
     /// Whether any certificate can count.

@@ -40,7 +40,7 @@ fn office(name: LoginName) -> Office {
     let authorities = path.join("authorities");
     let lines = ["ca", "rsa_ca"].map(|name| fs::read_to_string(path.join(format!("{name}.pub"))).unwrap());
     fs::write(&authorities, format!("# whom we trust\n\n{}", lines.concat())).unwrap();
-    let options = LoginOptions { name, trusted_user_ca_keys: Some(authorities) };
+    let options = LoginOptions { name, trusted_user_ca_keys: Some(authorities), hidden_from_sshd: false };
     let logins = Logins::open(&options, directory).unwrap();
     Office { folder, logins }
 }
@@ -208,7 +208,10 @@ fn sshd_is_told_of_keys_what_it_must_know() {
         let text = lines(user, offered).unwrap_err();
         assert!(text.contains(said) && !text.contains('\n'), "{user}: {text}");
     }
-    // The address counts in the session, which knows it.
+    // The address counts in the session, which knows it, also where sshd sees another one and is not told.
+    let options = LoginOptions { hidden_from_sshd: true, ..LoginOptions::default() };
+    let hidden = Logins::open(&options, office.logins.directory.clone()).unwrap();
+    assert_eq!(hidden.authorized_keys("hg", Some(jane.blob())), Ok(vec![format!("restrict {jane}")]));
     assert_eq!(office.judge(jane.blob(), at("10.1.1.1")), Ok("jane@x".to_owned()));
     assert!(office.judge(jane.blob(), at("192.0.2.1")).unwrap_err().contains("wrong-address"));
     assert!(office.judge(jane.blob(), ClientAddress::Unknown).unwrap_err().contains("unknown-address"));

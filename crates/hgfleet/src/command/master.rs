@@ -38,6 +38,7 @@ pub fn run(options: cli::Role) -> anyhow::Result<ExitCode> {
         host_key: config.path(&config.ssh.host_key),
         // The balancer has the public port; it hands connections over a socket.
         ssh_addresses: listen.into_iter().collect(),
+        ssh_backend: config.ssh.backend,
         first: standby.is_none(),
         program: std::env::current_exe().context("cannot find this program's file")?,
         address: listen.unwrap_or(ssh).to_string(),

@@ -73,6 +73,8 @@ pub struct SshSection {
     pub login: Login,
     /// File with the public keys of the authorities whose user certificates count [default: none do]
     pub trusted_user_ca_keys: Option<PathBuf>,
+    /// An `sshd` on each master's own machine that gets the clients of the balancer [default: the built-in door does]
+    pub backend: Option<SocketAddr>,
 }
 
 /// `login` in `[ssh]`
@@ -287,6 +289,7 @@ impl Default for SshSection {
             login_grace_seconds: 30,
             login: Login::default(),
             trusted_user_ca_keys: None,
+            backend: None,
         }
     }
 }
