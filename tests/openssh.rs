@@ -73,7 +73,7 @@ fn sessions(two: &TwoDoors) {
     two.fleet.assert_one_store("team/first");
 
     let line = |line: &str| two.both(line, |clients| clients.ssh(line));
-    for refused in ["hg -R ../etc serve --stdio", "hg -R nowhere serve --stdio", "hg serve", "id; hg", "help", "'"] {
+    for refused in ["hg -R ../etc serve --stdio", "hg -R nowhere serve --stdio", "hg serve", "id; hg", "helpme", "'"] {
         assert!(line(refused).refused().err.starts_with("refused: "), "{refused}");
     }
     line(&format!("hg -R {} serve --stdio", "a".repeat(5_000))).refused();

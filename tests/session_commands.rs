@@ -238,7 +238,7 @@ fn keys(session: &Session) {
     let login = run(other.args(["hg@127.0.0.1", "keys list"])).ok();
     assert_eq!(login.out.lines().count(), 2, "{login:#?}");
     for (typed, expected) in [
-        (public.as_str(), "this key belongs to an account already"),
+        (public.as_str(), "this key is there already"),
         ("command=\"sh\" ssh-ed25519 AAAA", "options before the key"),
         ("nonsense", "refused: "),
         ("", "refused: there is no key on the line"),

@@ -64,6 +64,7 @@ fn refusal(error: &DirectoryError) -> No {
         DirectoryError::NoKey { .. } => ("there is no such key", "Look with: keys list"),
         // Whose it is is nobody else's business.
         DirectoryError::KeyTaken { .. } => ("this key belongs to an account already", "Make a new one with ssh-keygen"),
+        DirectoryError::KeyThere { .. } => ("this key is there already", "Look with: keys list"),
         DirectoryError::TooManyKeys { .. } => ("there are as many as there may be", "Remove one first"),
         error => {
             tracing::error!(%error, "an account's keys can't be changed");
