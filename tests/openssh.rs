@@ -80,6 +80,7 @@ fn sessions(two: &TwoDoors) {
     // S14: no command, no terminal, no files, no forwarding.
     let nothing = two.both("no command", |clients| run(&mut clients.ssh_command()));
     assert!(nothing.status == 1 && nothing.err.contains("@localhost"), "{nothing:?}");
+    assert!(nothing.err.contains(&format!("ssh://{}@HOST/NAME", two.user)), "{nothing:?}");
     let environment = ["-oSetEnv=HGRCPATH=/etc/passwd LD_PRELOAD=/tmp/x SSH_USER_AUTH=/etc/passwd SSH_CONNECTION=x"];
     let dropped =
         two.both("S15", |clients| run(clients.ssh_with("id_ed25519", &environment).arg("hg -R nowhere serve --stdio")));

@@ -47,6 +47,8 @@ impl Sshd {
             .arg("-f")
             .arg(&config)
             .stdin(Stdio::null())
+            // What the commands say that it asks; `sshd` logs their status.
+            .stderr(Stdio::null())
             .spawn()
             .expect("sshd starts");
         let sshd = Sshd { process, log, port };

@@ -18,7 +18,7 @@ use crate::client::{ConfigAnswer, DeletedLine, RepositoryLine, VerifyAnswer};
 use crate::session::Identity;
 
 /// Version of these messages.
-pub(crate) const VERSION: u16 = 4;
+pub(crate) const VERSION: u16 = 5;
 /// What a session is told that speaks another version.
 pub(crate) const UPGRADED: &str = "refused: the server was upgraded, within this session. Connect again";
 /// Longest message to the daemon, bytes: a push's summary takes most of it.

@@ -12,10 +12,11 @@ pub use template::template;
 use anyhow::{Context, bail};
 use hgfleet_directory::DirectoryLocation;
 use hgfleet_log::{JetStreamOptions, LogLocation, TlsFiles};
-use hgfleet_master::login::LoginOptions;
+use hgfleet_master::login::{LoginName, LoginOptions};
 use hgfleet_master::{CommandOptions, Retention};
 use hgfleet_resync::{ResyncOptions, ScrubOptions};
 use serde::Deserialize;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -265,6 +266,15 @@ impl Config {
         }
     }
 
+    /// Where people push, up to the repository's name.
+    pub fn push_url(&self, ssh: SocketAddr) -> String {
+        match &self.ssh.login.0 {
+            LoginName::Fixed(name) => format!("ssh://{name}@{ssh}/"),
+            // Each has a name of his own.
+            LoginName::Mail => format!("ssh://{ssh}/"),
+        }
+    }
+
     /// Folder of private keys and certificates; mode 0700.
     pub fn keys_folder(&self) -> PathBuf {
         self.folder.join("keys")
@@ -385,8 +395,6 @@ fn nearest<'a>(word: &str, known: impl Iterator<Item = &'a str>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use hgfleet_master::login::LoginName;
-    use std::net::SocketAddr;
 
     pub(super) fn parse(text: &str) -> anyhow::Result<Config> {
         Config::parse(text, PathBuf::from("/data"))
@@ -447,6 +455,9 @@ mod tests {
         let login = |text| parse(text).expect("parses").login();
         assert_eq!(login("").name, LoginName::Fixed("hg".to_owned()));
         assert_eq!(login("[ssh]\nlogin = 'code'").name, LoginName::Fixed("code".to_owned()));
+        let ssh = SocketAddr::from(([127, 0, 0, 1], 22));
+        assert_eq!(parse("").expect("parses").push_url(ssh), "ssh://hg@127.0.0.1:22/");
+        assert_eq!(parse("[ssh]\nlogin = 'mail'").expect("parses").push_url(ssh), "ssh://127.0.0.1:22/");
         let mail = login("[ssh]\nlogin = 'mail'\ntrusted_user_ca_keys = 'user_ca.pub'");
         assert_eq!(mail.name, LoginName::Mail);
         assert_eq!(mail.trusted_user_ca_keys.as_deref(), Some(Path::new("/data/user_ca.pub")));

@@ -12,7 +12,7 @@ use std::path::Path;
 /// `state` says what of the fleet is ready.
 pub fn text(config: &Config, addresses: Addresses, made: &Made, state: &str) -> String {
     let mut text = String::new();
-    let ssh = format!("ssh://hg@{}", addresses.ssh);
+    let ssh = config.push_url(addresses.ssh);
     let https = format!("https://{}", host(addresses.https));
     let key = config.folder.join("keys/user_ed25519");
     let ca = config.folder.join("ca.pem");
@@ -21,7 +21,7 @@ pub fn text(config: &Config, addresses: Addresses, made: &Made, state: &str) -> 
         let _ = writeln!(text, "{words}");
     };
     line(format_args!("{state}"));
-    line(format_args!("  push    {ssh}/NAME"));
+    line(format_args!("  push    {ssh}NAME"));
     line(format_args!("  read    {https}/NAME    (http://{} redirects there)", addresses.http));
     line(format_args!("  data    {}", config.folder.display()));
     if let Some(fingerprint) = fingerprint(&config.path(&config.ssh.host_key)) {
@@ -51,8 +51,8 @@ pub fn text(config: &Config, addresses: Addresses, made: &Made, state: &str) -> 
     let config_option = format!("--config {}", config.folder.join(crate::config::FILE_NAME).display());
     line(format_args!("Try next:"));
     line(format_args!("  hgfleet repo create team/first {config_option}"));
-    line(format_args!("  hg clone{identity} {ssh}/team/first"));
-    line(format_args!("  cd first && echo hello > hello && hg commit -Am hello && hg push{identity} {ssh}/team/first"));
+    line(format_args!("  hg clone{identity} {ssh}team/first"));
+    line(format_args!("  cd first && echo hello > hello && hg commit -Am hello && hg push{identity} {ssh}team/first"));
     line(format_args!("  hg clone --config web.cacerts={} {https}/team/first over-https", ca.display()));
     line(format_args!("  hgfleet status {config_option}"));
     text

@@ -198,7 +198,12 @@ impl Connection {
         let registered = process.map(|process| self.master.peers.register(process, client.clone()));
         self.login = Some(Login { _registered: registered, begun: Instant::now() });
         self.client = client;
-        Ok(SessionReply::LoggedIn(Identity::of(&account, self.client.address.clone(), self.master.session_limits)))
+        Ok(SessionReply::LoggedIn(Identity::of(
+            &account,
+            self.master.logins.name_in_urls(&account),
+            self.client.address.clone(),
+            self.master.session_limits,
+        )))
     }
 
     /// Checks a push, trusting nothing that the session says of it.

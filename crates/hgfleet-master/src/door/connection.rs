@@ -109,7 +109,12 @@ impl Connection {
         match self.channels.remove(&id) {
             Some(Open::Idle(write)) => {
                 let (input, reader) = inbound::channel();
-                let mut identity = Identity::of(account, self.peer.to_string(), self.door.program.limits());
+                let mut identity = Identity::of(
+                    account,
+                    self.door.logins.name_in_urls(account),
+                    self.peer.to_string(),
+                    self.door.program.limits(),
+                );
                 identity.command = command.map(|command| command[..command.len().min(COMMAND_BYTES_MAX + 1)].to_vec());
                 tokio::spawn(process::run(self.door.program.clone(), identity, write, reader));
                 self.channels.insert(id, Open::Running(input));

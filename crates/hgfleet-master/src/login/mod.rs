@@ -167,6 +167,14 @@ impl Logins {
         self.authorities.are_any()
     }
 
+    /// The name by which an account logs in, as it stands in a URL (RFC 3986, 3.2.1).
+    pub(crate) fn name_in_urls(&self, account: &Account) -> String {
+        match &self.name {
+            LoginName::Fixed(name) => name.clone(),
+            LoginName::Mail => account.mail.as_str().replace('@', "%40"),
+        }
+    }
+
     /// Takes note that an account has logged in. Never waits.
     pub(crate) fn logged_in(&self, account: &Account) {
         self.directory.logged_in(&account.mail);

@@ -31,13 +31,13 @@ const KEY_BYTES_MAX: u64 = 16 << 10;
 type Refused = String;
 
 /// What a login without a command is told.
-pub(super) fn banner(address: &Address, groups: &[String]) -> String {
+pub(super) fn banner(address: &Address, login: &str, groups: &[String]) -> String {
     let about = Master { address }.ask(CommandRequest::About);
     let about = match &about {
         Ok(CommandReply::About(about)) => Some(about),
         _ => None,
     };
-    texts::no_command(&address.account, groups, about)
+    texts::no_command(&address.account, login, groups, about)
 }
 
 /// Runs one command on these streams; returns the exit status.

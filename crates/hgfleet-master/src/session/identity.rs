@@ -18,6 +18,8 @@ pub(crate) struct Identity {
     pub access: Access,
     /// Its groups, sorted.
     pub groups: Vec<String>,
+    /// The name by which it logs in, as it stands in a URL.
+    pub login: String,
     /// Where the client is.
     pub address: String,
     /// The command line, as the client sent it.
@@ -28,7 +30,7 @@ pub(crate) struct Identity {
 
 impl Identity {
     /// Of a client at this address whose login was judged; without a command.
-    pub(crate) fn of(account: &Account, address: String, limits: Limits) -> Identity {
+    pub(crate) fn of(account: &Account, login: String, address: String, limits: Limits) -> Identity {
         Identity {
             account: account.mail.to_string(),
             access: match account.state {
@@ -37,6 +39,7 @@ impl Identity {
                 AccountState::NotEnabled => Access::NotEnabled,
             },
             groups: account.groups.clone(),
+            login,
             address,
             command: None,
             limits,

@@ -88,7 +88,7 @@ fn serve(options: SessionOptions) -> Result<u8, String> {
     let groups = identity.groups;
     let address = Address { run: options.run, account: identity.account, client: identity.address };
     let name = match request {
-        Request::None => return Err(commands::banner(&address, &groups)),
+        Request::None => return Err(commands::banner(&address, &identity.login, &groups)),
         Request::Person(command) => return commands::run(&address, command, input, output),
         Request::Serve(name) => name,
     };

@@ -13,10 +13,10 @@ pub(super) const NO_MASTER: &str = "refused: no server is master for the moment,
 const FAMILIES_MAX: usize = 20;
 
 /// No command was given. What the account may do is not known where no server is master for the moment.
-pub(super) fn no_command(account: &str, groups: &[String], about: Option<&About>) -> String {
+pub(super) fn no_command(account: &str, login: &str, groups: &[String], about: Option<&About>) -> String {
     let mut text = format!(
         "You are connected as {account} ({}).\n\
-         There is no shell here: Mercurial repositories are cloned from and pushed to ssh://hg@HOST/NAME.\n",
+         There is no shell here: Mercurial repositories are cloned from and pushed to ssh://{login}@HOST/NAME.\n",
         member_of(groups)
     );
     if let Some(about) = about {

@@ -8,7 +8,6 @@ use hgfleet_balancer::{BalancerOptions, BalancerTimes, Identity};
 use hgfleet_log::sockets;
 use hgfleet_mirror::{MirrorOptions, MirrorTimes};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use std::net::SocketAddr;
 use std::process::ExitCode;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -29,7 +28,7 @@ pub fn mirror(options: cli::Role) -> anyhow::Result<ExitCode> {
         log: config.log_location(),
         run: config.run_folder(),
         listener,
-        push_address: Some(push_address(ssh)),
+        push_address: Some(config.push_url(ssh)),
         access: config.access_rules(),
         user_repositories: config.session.user_repositories,
         resync: config.resync_options(),
@@ -78,11 +77,6 @@ pub fn balancer(options: cli::Role) -> anyhow::Result<ExitCode> {
 fn make_run_folder(config: &Config) -> anyhow::Result<()> {
     let folder = config.run_folder();
     sockets::make_folder(&folder).with_context(|| format!("cannot make {}", folder.display()))
-}
-
-/// The URL under which repositories are pushed to, up to their names.
-pub fn push_address(ssh: SocketAddr) -> String {
-    format!("ssh://hg@{ssh}/")
 }
 
 /// Runs a role's future on a runtime of its own, with as many open files as the system allows: a connection takes two.
