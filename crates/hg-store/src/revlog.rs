@@ -179,6 +179,19 @@ impl Revlog {
         self.extent
     }
 
+    /// How much of it its first revisions are, at most as many as it has.
+    pub fn extent_of(&self, revisions: u32) -> RevlogExtent {
+        let Some(last) = revisions.checked_sub(1).and_then(|last| self.revision(last)) else {
+            return if revisions == 0 { RevlogExtent::default() } else { self.extent() };
+        };
+        let chunks = self.chunk_offset(last) + u64::from(self.chunk_bytes(last));
+        let entries = u64::from(revisions) * index::ENTRY_BYTES as u64;
+        match self.is_inline() {
+            true => RevlogExtent { revisions, index_bytes: entries + chunks, data_bytes: 0 },
+            false => RevlogExtent { revisions, index_bytes: entries, data_bytes: chunks },
+        }
+    }
+
     /// Whether the chunks lie between the index entries.
     pub fn is_inline(&self) -> bool {
         self.header.inline

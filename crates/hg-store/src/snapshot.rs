@@ -77,6 +77,22 @@ impl Snapshot {
         })
     }
 
+    /// The repository when it had its first `changesets` changesets alone; without phases, bookmarks and obsolescence markers, of
+    /// which the store does not keep what they were.
+    pub fn before(&self, changesets: u32) -> Result<Snapshot, StoreError> {
+        let manifests = self.manifest.revisions().take_while(|revision| self.manifest.link(*revision) < changesets);
+        let state = SnapshotState {
+            changelog: self.changelog.extent_of(changesets),
+            manifest: self.manifest.extent_of(manifests.count() as u32),
+            obsstore_bytes: 0,
+            fncache_bytes: self.state.fncache_bytes,
+            phaseroots: None,
+            bookmarks: None,
+            hgrc: self.state.hgrc.clone(),
+        };
+        Snapshot::open(self.repository.clone(), state)
+    }
+
     /// The repository that this is of.
     pub fn repository(&self) -> &Arc<Repository> {
         &self.repository

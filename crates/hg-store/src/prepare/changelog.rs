@@ -1,5 +1,6 @@
 //! The changelog with the new changesets: taking them, and what later parts of a push ask of it.
 
+use crate::observe::{ObservedChangeset, Observer};
 use crate::{Changeset, Node, Revision, Snapshot};
 
 use super::changeset_check;
@@ -121,6 +122,7 @@ impl<'s> CombinedChangelog<'s> {
         spool: &mut Spool,
         ledger: &mut Ledger,
         incoming: &IncomingRevision,
+        observer: Option<&mut (dyn Observer + '_)>,
     ) -> Result<bool, PrepareError> {
         let refused = |what| PrepareError::refused(what, Place::Changeset(incoming.node));
         if incoming.link != incoming.node {
@@ -134,6 +136,11 @@ impl<'s> CombinedChangelog<'s> {
             ledger.list(path, received.revision, &spool.limits)?;
         }
         self.changesets.push(NewChangeset { manifest: changeset.manifest, closes_branch: changeset.closes_branch() });
+        if let Some(observer) = observer {
+            let revision = Revision::new(received.revision);
+            let parents = self.parents(revision);
+            observer.changeset(&ObservedChangeset { revision, node: incoming.node, parents, content: &changeset });
+        }
         Ok(true)
     }
 

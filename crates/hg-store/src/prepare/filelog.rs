@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
+use crate::observe::{ObservedFile, Observer};
 use crate::{Node, Revision, Revlog, Snapshot, path_encoding};
 
 use super::changelog::CombinedChangelog;
 use super::error::{Place, PrepareError, Refusal};
-use super::growing::{Deltas, Growing, RevlogPaths};
+use super::growing::{Deltas, Growing, Received, RevlogPaths};
 use super::hash::Log;
 use super::incoming::{Incoming, IncomingChangegroup, IncomingRevision};
 use super::ledger::{Expected, Ledger};
@@ -33,6 +34,7 @@ impl Files<'_, '_> {
         ledger: &mut Ledger,
         path: Vec<u8>,
         source: &mut dyn IncomingChangegroup,
+        mut observer: Option<&mut (dyn Observer + '_)>,
     ) -> Result<(), PrepareError> {
         let expected = ledger.begin(&path, &spool.limits)?;
         let old = self.snapshot.filelog(&path)?;
@@ -47,7 +49,12 @@ impl Files<'_, '_> {
                 Incoming::Revision(incoming) => {
                     any = true;
                     spool.count_revision()?;
-                    self.revision(spool, &mut revlog, &expected, &incoming)?;
+                    if let Some((received, changeset)) = self.revision(spool, &mut revlog, &expected, &incoming)?
+                        && let Some(observer) = &mut observer
+                    {
+                        let (node, text) = (incoming.node, &received.text[..]);
+                        observer.file(&ObservedFile { changeset, path: &path, node, text });
+                    }
                 }
                 Incoming::EndOfGroup => break,
                 _ => {
@@ -77,13 +84,14 @@ impl Files<'_, '_> {
         Ok(())
     }
 
+    /// Takes one revision; where it is new, it and the changeset that it belongs to.
     fn revision(
         &mut self,
         spool: &mut Spool,
         revlog: &mut Growing<'_>,
         expected: &Expected,
         incoming: &IncomingRevision,
-    ) -> Result<(), PrepareError> {
+    ) -> Result<Option<(Received, Revision)>, PrepareError> {
         let node = incoming.node;
         let link = self
             .changelog
@@ -91,7 +99,7 @@ impl Files<'_, '_> {
             .map(Revision::get)
             .ok_or_else(|| revlog.refused(Refusal::UnknownLink(incoming.link), node))?;
         if revlog.revision_of(&node).is_some() {
-            return Ok(());
+            return Ok(None);
         }
         if !expected.is_named(&node) {
             return Err(revlog.refused(Refusal::Spurious, node));
@@ -99,10 +107,9 @@ impl Files<'_, '_> {
         if !expected.is_listed_by(link) {
             return Err(revlog.refused(Refusal::WrongLink(incoming.link), node));
         }
-        if revlog.receive(spool, incoming, link)?.is_some() {
-            self.changes += 1;
-        }
-        Ok(())
+        let received = revlog.receive(spool, incoming, link)?;
+        self.changes += u64::from(received.is_some());
+        Ok(received.map(|received| (received, Revision::new(link))))
     }
 
     /// The files are over: what manifests name of the others must be in the store, and what changesets list too.

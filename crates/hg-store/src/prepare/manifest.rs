@@ -10,13 +10,14 @@ use super::incoming::IncomingRevision;
 use super::ledger::Ledger;
 use super::manifest_check::{Stretch, check, stretches};
 use super::spool::Spool;
+use super::watch::Watch;
 
 /// A delta that writes this part of a manifest, and more, is compared line by line with what it replaces.
 const REWRITTEN: usize = 2;
 
 /// The manifests, old and new.
 pub(super) struct Manifests<'s> {
-    revlog: Growing<'s>,
+    pub(super) revlog: Growing<'s>,
 }
 
 impl<'s> Manifests<'s> {
@@ -34,6 +35,7 @@ impl<'s> Manifests<'s> {
         changelog: &CombinedChangelog<'_>,
         ledger: &mut Ledger,
         incoming: &IncomingRevision,
+        watch: Option<&mut Watch<'_>>,
     ) -> Result<(), PrepareError> {
         let node = incoming.node;
         let refused = |what| PrepareError::refused(what, Place::Manifest(node));
@@ -50,7 +52,11 @@ impl<'s> Manifests<'s> {
         let Some(received) = self.revlog.receive(spool, incoming, link)? else {
             return Ok(());
         };
-        self.check_lines(spool, ledger, incoming, &received)
+        self.check_lines(spool, ledger, incoming, &received)?;
+        match watch {
+            Some(watch) => watch.received(self, spool, changelog, link, incoming, &received),
+            None => Ok(()),
+        }
     }
 
     /// Checks the lines that are new, and notes the file revisions that they name.
@@ -90,7 +96,12 @@ impl<'s> Manifests<'s> {
     }
 
     /// The group is over: each new changeset's manifest must be there.
-    pub(super) fn finish(&self, spool: &mut Spool, changelog: &CombinedChangelog<'_>) -> Result<(), PrepareError> {
+    pub(super) fn finish(
+        &self,
+        spool: &mut Spool,
+        changelog: &CombinedChangelog<'_>,
+        watch: Option<&mut Watch<'_>>,
+    ) -> Result<(), PrepareError> {
         for changeset in changelog.new_changesets() {
             if let Some(manifest) = changelog.new_manifest(changeset.get())
                 && !manifest.is_null()
@@ -99,6 +110,9 @@ impl<'s> Manifests<'s> {
                 let place = Place::Changeset(changelog.node(changeset));
                 return Err(PrepareError::refused(Refusal::MissingManifest(manifest), place));
             }
+        }
+        if let Some(watch) = watch {
+            watch.rest(self, spool, changelog)?;
         }
         self.revlog.finish(&mut spool.writer)
     }

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use crate::{Marker, Snapshot};
+use crate::{Marker, Node, Snapshot};
 
 use super::error::{Place, PrepareError, Refusal};
 use super::limits::PrepareLimits;
@@ -18,6 +18,8 @@ pub(super) struct NewMarkers {
     /// In the form of the store.
     pub(super) bytes: Vec<u8>,
     pub(super) count: u32,
+    /// What they say was replaced.
+    pub(super) predecessors: Vec<Node>,
 }
 
 impl NewMarkers {
@@ -52,6 +54,7 @@ impl NewMarkers {
                 self.bytes.extend_from_slice(&key);
             }
             known.insert(key);
+            self.predecessors.push(marker.predecessor);
             self.count += 1;
             added += 1;
         }

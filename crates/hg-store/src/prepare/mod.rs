@@ -30,10 +30,12 @@ mod phases;
 mod spool;
 mod summary;
 mod text_cache;
+mod watch;
 
 use std::fs::File;
 
 use crate::change::ChangeWriter;
+use crate::observe::{Judgement, ObservedPush, Observer};
 use crate::{Changeset, Marker, Node, Phase, Revision, Snapshot, path_encoding};
 
 use bookmarks::MovedBookmarks;
@@ -47,6 +49,7 @@ use markers::NewMarkers;
 use phases::MovedPhases;
 use spool::Spool;
 use text_cache::TextCache;
+use watch::Watch;
 
 pub use changelog::CombinedChangelog;
 pub use error::{Place, PrepareError, Refusal};
@@ -65,6 +68,7 @@ pub struct Preparation<'s> {
     bookmarks: MovedBookmarks,
     markers: NewMarkers,
     hgrc: Option<Vec<u8>>,
+    observer: Option<Box<dyn Observer + 's>>,
 }
 
 impl<'s> Preparation<'s> {
@@ -95,7 +99,26 @@ impl<'s> Preparation<'s> {
             bookmarks: MovedBookmarks::default(),
             markers: NewMarkers::default(),
             hgrc: None,
+            observer: None,
         })
+    }
+
+    /// Tells this observer of all that comes from now on.
+    pub fn observe(&mut self, observer: Box<dyn Observer + 's>) {
+        self.observer = Some(observer);
+    }
+
+    /// Asks the observer, if there is one, what it makes of the push as it is now.
+    pub fn judge(&mut self) -> Result<Judgement, PrepareError> {
+        let Some(mut observer) = self.observer.take() else { return Ok(Judgement::default()) };
+        let bookmarks = self.bookmarks.summary(self.snapshot)?;
+        let mut obsoleted = Vec::new();
+        for revision in self.markers.predecessors.iter().filter_map(|node| self.changelog.revision_of(node)) {
+            if self.phase(revision)? != Phase::Public {
+                obsoleted.push(revision);
+            }
+        }
+        observer.judge(&ObservedPush { before: self.snapshot, obsoleted: &obsoleted, bookmarks: &bookmarks })
     }
 
     /// Takes a whole changegroup, the only one of the push.
@@ -127,7 +150,8 @@ impl<'s> Preparation<'s> {
             match source.next()? {
                 Incoming::Revision(incoming) => {
                     self.spool.count_revision()?;
-                    match self.changelog.receive(&mut self.spool, &mut ledger, &incoming)? {
+                    let observer = self.observer.as_deref_mut().map(|observer| observer as &mut dyn Observer);
+                    match self.changelog.receive(&mut self.spool, &mut ledger, &incoming, observer)? {
                         true => outcome.added.push(incoming.node),
                         false => outcome.known.push(incoming.node),
                     }
@@ -146,17 +170,18 @@ impl<'s> Preparation<'s> {
             return Err(unexpected("piece after the changesets"));
         }
         let mut manifests = Manifests::new(self.snapshot, self.deltas);
+        let mut watch = self.observer.as_deref_mut().map(|observer| Watch::new(self.snapshot, observer));
         loop {
             match source.next()? {
                 Incoming::Revision(incoming) => {
                     self.spool.count_revision()?;
-                    manifests.receive(&mut self.spool, &self.changelog, &mut ledger, &incoming)?;
+                    manifests.receive(&mut self.spool, &self.changelog, &mut ledger, &incoming, watch.as_mut())?;
                 }
                 Incoming::EndOfGroup => break,
                 _ => return Err(unexpected("piece among the manifests")),
             }
         }
-        manifests.finish(&mut self.spool, &self.changelog)?;
+        manifests.finish(&mut self.spool, &self.changelog, watch.as_mut())?;
         drop(manifests);
         self.spool.cache.clear();
 
@@ -170,7 +195,10 @@ impl<'s> Preparation<'s> {
         };
         loop {
             match source.next()? {
-                Incoming::File(path) => files.receive(&mut self.spool, &mut ledger, path, source)?,
+                Incoming::File(path) => {
+                    let observer = self.observer.as_deref_mut().map(|observer| observer as &mut dyn Observer);
+                    files.receive(&mut self.spool, &mut ledger, path, source, observer)?;
+                }
                 Incoming::End => break,
                 _ => return Err(unexpected("piece among the files")),
             }
