@@ -19,6 +19,7 @@ mod machines;
 mod membership;
 mod one_picture;
 mod openssh;
+mod policy;
 mod push_and_read;
 mod push_like_stock;
 #[cfg(feature = "soak")]

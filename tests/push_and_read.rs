@@ -45,7 +45,9 @@ fn a_push_is_stored_everywhere_and_comes_out_of_every_door() {
 
 #[test]
 fn everything_that_a_push_can_carry_arrives() {
-    let fleet = Fleet::start();
+    let rules = tempfile::NamedTempFile::new().expect("a file");
+    std::fs::write(rules.path(), "[[rule]]\nrepositories = [\"**\"]\nnames = { windows = false }\n").expect("written");
+    let fleet = Fleet::start_with(&[], &format!("[policy]\nrules = \"{}\"", rules.path().display()));
     fleet.hgfleet(&["repo", "create", "all"]).ok();
     let work = fleet.init("work");
 

@@ -1,6 +1,7 @@
 //! Where a session's repository lives: a stand-alone store, or a fleet's daemon.
 
 use hg_store::Snapshot;
+use hg_store::observe::Observer;
 use hg_store::prepare::{PrepareLimits, PreparedChange};
 use std::fs::File;
 use std::io::{self, Write};
@@ -44,6 +45,11 @@ impl Default for PushLimits {
 pub trait Push {
     /// Returns the state that the lock protects: what the push is checked against and prepared on.
     fn snapshot(&self) -> Arc<Snapshot>;
+
+    /// Returns who watches what the push brings, and is asked before the commit whether it is taken; asked for once.
+    fn observer(&mut self) -> Option<Box<dyn Observer>> {
+        None
+    }
 
     /// Commits a change. Blocks until it is refused, unknown, or applied; writes `stored as N` and the like to
     /// `messages` (the client's stderr, whole lines) as they become true.

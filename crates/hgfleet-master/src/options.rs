@@ -31,6 +31,8 @@ pub struct MasterOptions {
     pub login: LoginOptions,
     /// The access rules; none: everybody reads, every account writes.
     pub access: Option<PathBuf>,
+    /// The rules of what a push may bring; none: the default for all repositories.
+    pub policy: Option<PathBuf>,
     /// The SSH host key, an ed25519 private key in OpenSSH's format (`DATA/keys/...`). The daemon does not make it.
     pub host_key: PathBuf,
     /// SSH ports of its own, bound while it is master; none where only the balancer hands connections over its `ssh.sock`.
@@ -232,6 +234,9 @@ pub enum MasterError {
     /// The access rules are unreadable at start.
     #[error("access rules: {0}")]
     Access(#[from] watched_file::WatchError<hgfleet_access::AccessError>),
+    /// The rules of pushes are unreadable at start.
+    #[error("policy: {0}")]
+    Policy(#[from] watched_file::WatchError<hg_policy::PolicyError>),
     /// Another server holds a newer epoch, and a push of this one's does not come to its end: the next process is standby.
     #[error("another master holds epoch {epoch}; this process stops")]
     Fenced {

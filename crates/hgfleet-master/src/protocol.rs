@@ -2,6 +2,7 @@
 //!
 //! Both ends are the same binary, but a session may outlive a restart into a newer one: the first message names the version.
 
+use hg_policy::Rule;
 use hg_store::SnapshotState;
 use hgfleet_log::RecordId;
 use hgfleet_replica::FolderId;
@@ -115,6 +116,15 @@ pub(crate) struct Grant {
     pub folder: FolderId,
 }
 
+/// What a push is checked by.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Policy {
+    /// The rule that counts for the repository.
+    pub rule: Box<Rule>,
+    /// The groups of whoever pushes.
+    pub groups: Vec<String>,
+}
+
 /// To a session.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum SessionReply {
@@ -134,7 +144,7 @@ pub(crate) enum SessionReply {
     /// To `Snapshot`.
     Snapshot(Grant),
     /// To `Lock`.
-    Locked { token: Token, grant: Grant },
+    Locked { token: Token, grant: Grant, policy: Policy },
     /// To `Unlock`.
     Unlocked,
     /// While a push is under way: a line for the client.

@@ -274,6 +274,7 @@ fn master_options(
         directory: DirectoryLocation::Ldif(kit.join("directory.ldif")),
         login: hgfleet_master::login::LoginOptions::default(),
         access: None,
+        policy: None,
         host_key: kit.join("host"),
         ssh_addresses: Vec::new(),
         ssh_backend: None,

@@ -30,7 +30,7 @@ const FILE_BYTES_MAX: u64 = 1 << 20;
 const SEARCHED: [&str; 2] = ["hgfleet.toml", "hgfleet-data/hgfleet.toml"];
 
 /// The sections and their keys, for a message that names the nearest one to what was misspelt.
-const KNOWN: [(&str, &[&str]); 14] = [
+const KNOWN: [(&str, &[&str]); 15] = [
     (
         "log",
         &[
@@ -53,6 +53,7 @@ const KNOWN: [(&str, &[&str]); 14] = [
     ("directory", &["backend", "ldif", "ldap"]),
     ("access", &["rules"]),
     ("session", &["user_repositories", "user_repositories_max", "repo_group", "repo_config", "own_keys"]),
+    ("policy", &["rules"]),
     (
         "master",
         &[
@@ -105,6 +106,9 @@ pub struct Config {
     /// The commands of people who come by SSH
     #[serde(default)]
     pub session: SessionSection,
+    /// What a push may bring
+    #[serde(default)]
+    pub policy: PolicySection,
     /// The master
     #[serde(default)]
     pub master: MasterSection,
@@ -273,6 +277,11 @@ impl Config {
             // Each has a name of his own.
             LoginName::Mail => format!("ssh://{ssh}/"),
         }
+    }
+
+    /// The file of the rules of what a push may bring, where there is one.
+    pub fn policy_rules(&self) -> Option<PathBuf> {
+        self.policy.rules.as_ref().map(|rules| self.path(rules))
     }
 
     /// Folder of private keys and certificates; mode 0700.

@@ -36,11 +36,15 @@ pub(super) fn run<T>(
 ) -> Result<Taken<T>, NotTaken> {
     let limits = host.push_limits();
     let spool = host.spool().map_err(|error| PushFailure::abort(no_room(&error)))?;
-    let push = host.begin_push().map_err(PushFailure::from)?;
+    let mut push = host.begin_push().map_err(PushFailure::from)?;
     let snapshot = push.snapshot();
+    let mut preparation = Preparation::new(&snapshot, spool, limits.prepare.clone()).map_err(PushFailure::from)?;
+    if let Some(observer) = push.observer() {
+        preparation.observe(observer);
+    }
     let chunk_limits = ChangegroupLimits { delta_bytes_max: limits.prepare.text_bytes, ..ChangegroupLimits::default() };
     let mut application = Application {
-        preparation: Preparation::new(&snapshot, spool, limits.prepare).map_err(PushFailure::from)?,
+        preparation,
         snapshot: &snapshot,
         limits: chunk_limits,
         capabilities: None,
@@ -49,6 +53,7 @@ pub(super) fn run<T>(
         changed: false,
     };
     let prepared = work(&mut application, messages).and_then(|value| {
+        judge(&mut application.preparation, messages)?;
         let lines = application.totals.lines(&snapshot, &application.preparation)?;
         Ok((value, lines))
     });
@@ -78,6 +83,15 @@ pub(super) fn run<T>(
     }
     let _ = messages.write_all(lines.as_bytes());
     Ok(Taken { value, after })
+}
+
+/// Asks whoever watched the push whether it is taken.
+fn judge(preparation: &mut Preparation<'_>, messages: &mut dyn Write) -> Result<(), PushFailure> {
+    let judgement = preparation.judge()?;
+    for remark in &judgement.remarks {
+        let _ = writeln!(messages, "{remark}");
+    }
+    judgement.refusal.map_or(Ok(()), |refusal| Err(PushFailure::abort(refusal)))
 }
 
 /// The command `pushkey`. Returns whether the key is where the client wants it, and what the session does then.

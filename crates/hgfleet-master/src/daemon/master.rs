@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use hg_policy::PolicyControl;
 use hgfleet_access::AccessControl;
 use hgfleet_directory::Directory;
 use hgfleet_log::{Epoch, Log, LogError, Member, RecordId, RepositoryName, ServerState, StoreKind};
@@ -47,6 +48,7 @@ pub(crate) struct Master {
     pub lease: Arc<HeldLease>,
     pub directory: Arc<dyn Directory>,
     pub access: Arc<AccessControl>,
+    pub policy: Arc<PolicyControl>,
     pub peers: Peers,
     pub logins: Arc<Logins>,
     pub session_limits: Limits,

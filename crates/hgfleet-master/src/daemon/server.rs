@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use hg_policy::PolicyControl;
 use hgfleet_access::AccessControl;
 use hgfleet_directory::Directory;
 use hgfleet_log::{Access, DiskUse, Log, LogId, Member, Record, RepositoryName, Role, Sequence, ServerState, Tail};
@@ -44,6 +45,7 @@ pub(crate) struct Server {
     applying: Arc<tokio::sync::Mutex<()>>,
     pub directory: Arc<dyn Directory>,
     pub access: Arc<AccessControl>,
+    pub policy: Arc<PolicyControl>,
     pub peers: Peers,
     pub logins: Arc<Logins>,
     pub session_limits: Limits,
@@ -59,6 +61,7 @@ impl Server {
         let run = prepare_run_folder(&options.run, &options.name)?;
         let directory = options.directory.open()?;
         let access = Arc::new(AccessControl::of(options.access.clone(), options.commands.user_repositories)?);
+        let policy = Arc::new(PolicyControl::of(options.policy.clone())?);
         let (log, own) = open(&options).await?;
         let peers = Peers::default();
         let limits = Limits {
@@ -94,6 +97,7 @@ impl Server {
             applying,
             directory,
             access,
+            policy,
             peers,
             logins,
             session_limits: limits,

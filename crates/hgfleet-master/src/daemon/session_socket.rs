@@ -6,6 +6,7 @@ use std::fs::File;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use hg_policy::Rule;
 use hg_store::change::ChangeRef;
 use hgfleet_access::Action;
 use hgfleet_log::limits as record_limits;
@@ -21,7 +22,9 @@ use super::locks::WriteLock;
 use super::master::{Master, No, NoKind};
 use super::peers::{Client, Registered};
 use crate::login::{Denial, Proof};
-use crate::protocol::{AppendRequest, PushEnd, REQUEST_BYTES_MAX, SessionReply, SessionRequest, UPGRADED, VERSION};
+use crate::protocol::{
+    AppendRequest, Policy, PushEnd, REQUEST_BYTES_MAX, SessionReply, SessionRequest, UPGRADED, VERSION,
+};
 use crate::session::Identity;
 
 /// Serves one session's connection to its end.
@@ -138,14 +141,19 @@ impl Connection {
                     return Err(No::refused("refused: a second write lock, in one session. Push again"));
                 }
                 let name = parse(&repository)?;
-                self.master.check_rights(&self.client, &name, Action::Write).await?;
+                let rights = self.master.rights(&self.client, name.as_str(), false).await?;
+                rights.check(&name, Action::Write)?;
                 self.master.check_takes(&name)?;
                 let (lock, grant, digest) = self.master.lock(&name).await?;
                 // It may have become so while others held the lock; under it, it can't.
                 self.master.check_takes(&name)?;
                 let token = lock.token;
+                // As it is now, with the lock: a rule may have changed while this one was waited for.
+                let rules = self.master.policy.rules();
+                let (_, rule) = rules.rule_for(name.as_str());
+                let policy = Policy { rule: Box::new(Rule::clone(rule)), groups: rights.account.groups };
                 self.held = Some(Held { lock, digest, until: Instant::now() + self.master.lock_limit });
-                Ok(SessionReply::Locked { token, grant })
+                Ok(SessionReply::Locked { token, grant, policy })
             }
             SessionRequest::Unlock => {
                 self.held = None;

@@ -141,6 +141,7 @@ async fn begin(
         lease,
         directory: server.directory.clone(),
         access: server.access.clone(),
+        policy: server.policy.clone(),
         peers: server.peers.clone(),
         logins: server.logins.clone(),
         session_limits: server.session_limits,

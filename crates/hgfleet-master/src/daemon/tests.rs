@@ -40,6 +40,7 @@ fn options(folder: &Path) -> MasterOptions {
         directory: DirectoryLocation::Ldif(folder.join("directory.ldif")),
         login: crate::login::LoginOptions::default(),
         access: Some(folder.join("access.toml")).filter(|rules| rules.exists()),
+        policy: None,
         host_key: folder.join("host"),
         ssh_addresses: Vec::new(),
         ssh_backend: None,
@@ -124,7 +125,7 @@ fn session(run: &Path) -> Daemon {
 
 fn lock(daemon: &mut Daemon, name: &str) -> Result<(Token, Grant), String> {
     match daemon.ask(&SessionRequest::Lock { repository: name.to_owned() }).unwrap() {
-        SessionReply::Locked { token, grant } => Ok((token, grant)),
+        SessionReply::Locked { token, grant, .. } => Ok((token, grant)),
         SessionReply::Refused(text) | SessionReply::Failed(text) => Err(text),
         other => panic!("{other:?}"),
     }

@@ -6,6 +6,8 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use hg_policy::{Checks, Pusher};
+use hg_store::observe::Observer;
 use hg_store::prepare::{PrepareLimits, PreparedChange};
 use hg_store::{Repository, Snapshot, StoreError};
 use hg_wire::{CommitError, Host, HostError, Push, PushLimits};
@@ -13,7 +15,9 @@ use hgfleet_log::{RecordId, RepositoryName, planted, stop_at};
 
 use super::daemon::{Address, Daemon, unexpected};
 use super::texts;
-use crate::protocol::{AppendRequest, Grant, PushEnd, SessionReply, SessionRequest, SessionTimes, Settled, Token};
+use crate::protocol::{
+    AppendRequest, Grant, Policy, PushEnd, SessionReply, SessionRequest, SessionTimes, Settled, Token,
+};
 use crate::summary::encode_summary;
 
 /// How long a session waits for a master, where there is none for a moment.
@@ -90,6 +94,15 @@ impl FleetHost {
         }
     }
 
+    /// Makes the checks of a push ready.
+    fn checks(&self, policy: Policy) -> Result<Checks, HostError> {
+        let Policy { rule, groups } = policy;
+        let repository = self.repository.to_string();
+        let pusher = Pusher { repository, account: self.address.account.clone(), groups };
+        Checks::new(&rule, pusher)
+            .map_err(|error| HostError::Failed(format!("the policy of {} can't be read: {error}", self.repository)))
+    }
+
     /// Opens what the daemon has named.
     fn open_granted(&mut self, grant: Grant) -> Result<Arc<Snapshot>, HostError> {
         let wrong =
@@ -145,14 +158,15 @@ impl Host for FleetHost {
         let receive_ms = self.receiving.take().map_or(0.0, milliseconds);
         stop_at("session.received");
         let request = SessionRequest::Lock { repository: self.repository.to_string() };
-        let (token, grant) = match self.ask(&request)? {
-            SessionReply::Locked { token, grant } => (token, grant),
+        let (token, grant, policy) = match self.ask(&request)? {
+            SessionReply::Locked { token, grant, policy } => (token, grant, policy),
             _ => return Err(HostError::Failed(unexpected().to_string())),
         };
         stop_at("session.locked");
         let lock_ms = milliseconds(received);
-        let snapshot = match self.open_granted(grant) {
-            Ok(snapshot) => snapshot,
+        let opened = self.open_granted(grant).and_then(|snapshot| Ok((snapshot, self.checks(policy)?)));
+        let (snapshot, checks) = match opened {
+            Ok(opened) => opened,
             Err(error) => {
                 self.unlock();
                 return Err(error);
@@ -162,6 +176,7 @@ impl Host for FleetHost {
             host: self,
             token,
             snapshot,
+            checks: Some(checks),
             receive_ms,
             lock_ms,
             locked: Instant::now(),
@@ -175,6 +190,7 @@ struct FleetPush<'h> {
     host: &'h mut FleetHost,
     token: Token,
     snapshot: Arc<Snapshot>,
+    checks: Option<Checks>,
     receive_ms: f64,
     lock_ms: f64,
     locked: Instant,
@@ -192,6 +208,10 @@ impl Drop for FleetPush<'_> {
 impl Push for FleetPush<'_> {
     fn snapshot(&self) -> Arc<Snapshot> {
         self.snapshot.clone()
+    }
+
+    fn observer(&mut self) -> Option<Box<dyn Observer>> {
+        self.checks.take().map(|checks| Box::new(checks) as Box<dyn Observer>)
     }
 
     fn commit(mut self: Box<Self>, change: PreparedChange, messages: &mut dyn Write) -> Result<(), CommitError> {

@@ -35,6 +35,7 @@ pub fn run(options: cli::Role) -> anyhow::Result<ExitCode> {
         directory: config.directory_location(),
         login: config.login(),
         access: config.access_rules(),
+        policy: config.policy_rules(),
         host_key: config.path(&config.ssh.host_key),
         // The balancer has the public port; it hands connections over a socket.
         ssh_addresses: listen.into_iter().collect(),

@@ -159,6 +159,14 @@ pub struct SessionSection {
     pub own_keys: bool,
 }
 
+/// `[policy]`
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct PolicySection {
+    /// The file with the rules of what a push may bring [default: what protects clients]
+    pub rules: Option<PathBuf>,
+}
+
 /// `[master]`
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, default)]

@@ -1,0 +1,125 @@
+//! Whether the tree is open.
+
+use hg_store::observe::{ObservedChangeset, ObservedPush};
+use memchr::memmem;
+use regex::bytes::Regex;
+
+use super::{Check, Told, Verdict};
+use crate::patterns::expression;
+use crate::pushed::PushedChangesets;
+use crate::shown::shown;
+use crate::{Rule, Tree, WhenUnknown};
+
+/// Bytes of an answer.
+const ANSWER_BYTES_MAX: u64 = 64 << 10;
+
+struct TreeCheck {
+    tree: Tree,
+    approval: Regex,
+    /// The message of the last changeset so far.
+    tip: Option<Vec<u8>>,
+}
+
+/// What the tree is.
+#[derive(Debug, PartialEq, Eq)]
+enum State {
+    Open,
+    Closed { reason: String },
+    ApprovalRequired { reason: String },
+}
+
+pub(super) fn new(rule: &Rule) -> Result<Option<Box<dyn Check>>, String> {
+    let Some(tree) = &rule.tree else { return Ok(None) };
+    let approval = expression(&tree.approval)?;
+    Ok(Some(Box::new(TreeCheck { tree: tree.clone(), approval, tip: None })))
+}
+
+impl State {
+    /// Reads an answer: the state, and behind a blank why.
+    fn parse(answer: &[u8]) -> Option<State> {
+        let line = answer.split(|byte| *byte == b'\n').next().unwrap_or_default().trim_ascii();
+        let blank = memchr::memchr(b' ', line).unwrap_or(line.len());
+        let reason = shown(line[blank..].trim_ascii());
+        match &line[..blank] {
+            b"open" => Some(State::Open),
+            b"closed" => Some(State::Closed { reason }),
+            b"approval" => Some(State::ApprovalRequired { reason }),
+            _ => None,
+        }
+    }
+}
+
+impl TreeCheck {
+    /// The tree's state; or why nobody knows.
+    fn ask(&self) -> Result<State, String> {
+        let answer =
+            watched_file::read_bounded(&self.tree.file, ANSWER_BYTES_MAX).map_err(|error| error.to_string())?;
+        State::parse(&answer).ok_or_else(|| "the answer is none of open, closed and approval".to_owned())
+    }
+
+    fn is_pardoned(&self, tip: &[u8]) -> bool {
+        !self.tree.pardon.is_empty() && memmem::find(tip, self.tree.pardon.as_bytes()).is_some()
+    }
+}
+
+impl Check for TreeCheck {
+    fn changeset(&mut self, new: &ObservedChangeset<'_>) {
+        self.tip = Some(new.content.description.clone());
+    }
+
+    fn judge(&mut self, _: &ObservedPush<'_>, _: &PushedChangesets, verdict: &mut Verdict<'_>) -> Told {
+        // Bookmarks and phases move in a closed tree too.
+        let Some(tip) = &self.tip else { return Ok(()) };
+        let why = |reason: &str| if reason.is_empty() { String::new() } else { format!(": {reason}") };
+        let remedy = match &self.tree.pardon[..] {
+            "" => "Push again when it is open".to_owned(),
+            words => format!("Push again when it is open; or say {words:?} in the message of the last changeset"),
+        };
+        let closed = match self.ask() {
+            Ok(State::Open) => return Ok(()),
+            Ok(State::ApprovalRequired { .. }) if self.approval.is_match(tip) => return Ok(()),
+            Ok(State::ApprovalRequired { reason }) => {
+                let what = format!("the tree takes only what was approved{}", why(&reason));
+                let remedy =
+                    format!("Say who approved it in the message of the last changeset, as {}", self.tree.approval);
+                if !self.is_pardoned(tip) {
+                    verdict.refuse_push(&what, &remedy);
+                    return Ok(());
+                }
+                what
+            }
+            Ok(State::Closed { reason }) => format!("the tree is closed{}", why(&reason)),
+            Err(error) => {
+                tracing::error!(error, repository = verdict.repository, "nobody knows whether the tree is open");
+                if self.tree.unknown == WhenUnknown::Take {
+                    verdict.remarks.push("nobody knows whether the tree is open; the push goes on".to_owned());
+                    return Ok(());
+                }
+                "nobody knows whether the tree is open".to_owned()
+            }
+        };
+        match self.is_pardoned(tip) {
+            true => verdict.remarks.push(format!("{closed}; the push goes on by {:?}", self.tree.pardon)),
+            false => verdict.refuse_push(&closed, &remedy),
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_is_a_state_and_a_reason() {
+        assert_eq!(State::parse(b"open\n"), Some(State::Open));
+        assert_eq!(
+            State::parse(b"closed the build is broken\nmore"),
+            Some(State::Closed { reason: "the build is broken".into() })
+        );
+        assert_eq!(State::parse(b"approval"), Some(State::ApprovalRequired { reason: String::new() }));
+        for other in [&b""[..], b"Open", b"opened", b"<html>"] {
+            assert_eq!(State::parse(other), None);
+        }
+    }
+}
