@@ -8,6 +8,7 @@ use std::sync::{PoisonError, RwLock};
 use hg_store::config::Config;
 use hgfleet_log::{Log, LogError, RepositoryName, ViewError};
 
+use super::again::again;
 use super::master::{Master, No};
 use super::repositories::Author;
 use crate::protocol::Grant;
@@ -22,7 +23,7 @@ pub(crate) struct FleetReadOnly(RwLock<Option<String>>);
 impl FleetReadOnly {
     /// Reads it, once the epoch is this server's.
     pub(crate) async fn read(log: &dyn Log) -> Result<FleetReadOnly, LogError> {
-        Ok(FleetReadOnly(RwLock::new(log.read_only().await?)))
+        Ok(FleetReadOnly(RwLock::new(again(|| log.read_only()).await?)))
     }
 
     fn get(&self) -> Option<String> {
