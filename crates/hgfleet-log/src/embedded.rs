@@ -3,6 +3,7 @@
 mod files;
 mod members;
 mod rows;
+mod shared_values;
 mod stopped;
 #[cfg(test)]
 mod tests;
@@ -22,9 +23,12 @@ use tokio::time::Instant;
 use self::files::{LOG, Place};
 use self::members::Members;
 use self::rows::Rows;
+use self::shared_values::SharedValues;
 use self::writer::{Append, Failure, Job};
 use crate::ids::{Epoch, LogId, RecordId, Sequence};
-use crate::log::{AppendError, Draft, Lease, LeaseError, Log, LogError, Payload, Refusal, Tail, ViewError};
+use crate::log::{
+    AppendError, Draft, Lease, LeaseError, Log, LogError, Payload, Refusal, StoredValue, Tail, ValueError, ViewError,
+};
 use crate::membership::{Member, View};
 use crate::name::RepositoryName;
 use crate::planted;
@@ -54,6 +58,8 @@ struct Shared {
     wal: PathBuf,
     readers: Mutex<Vec<Connection>>,
     members: Mutex<Members>,
+    /// Opened, and made, by who first asks.
+    values: Mutex<Option<SharedValues>>,
     notify: Notify,
     failure: Failure,
     #[cfg(test)]
@@ -120,6 +126,24 @@ impl EmbeddedLog {
         blocking(move || f(&shared.members.lock().unwrap_or_else(PoisonError::into_inner))).await
     }
 
+    async fn with_values<T: Send + 'static, E: From<LogError> + Send + 'static>(
+        &self,
+        f: impl FnOnce(&SharedValues) -> Result<T, E> + Send + 'static,
+    ) -> Result<T, E> {
+        let shared = self.shared.clone();
+        let answer = blocking(move || {
+            let mut values = shared.values.lock().unwrap_or_else(PoisonError::into_inner);
+            if values.is_none() {
+                *values = Some(SharedValues::open(&shared.dir)?);
+            }
+            match values.as_ref() {
+                Some(values) => f(values),
+                None => Err(LogError::Closed("the shared values are not open".to_owned()).into()),
+            }
+        });
+        answer.await?
+    }
+
     /// Hands a job to the writer; `Err` where there is none.
     async fn send(&self, job: Job) -> Result<(), String> {
         let writer = self.writer.as_ref().ok_or_else(|| "it is open for reading".to_owned())?;
@@ -140,6 +164,7 @@ impl Shared {
             place,
             readers: Mutex::new(Vec::new()),
             members: Mutex::new(members),
+            values: Mutex::default(),
             notify: Notify::new(),
             failure: Failure::default(),
             #[cfg(test)]
@@ -321,6 +346,16 @@ impl Log for EmbeddedLog {
         let (reply, answer) = oneshot::channel();
         self.send(Job::ReadOnly { epoch, reason, reply }).await.map_err(LogError::Closed)?;
         answer.await.unwrap_or_else(|_| Err(LogError::Closed(self.ended()).into()))
+    }
+
+    async fn value(&self, key: &str) -> Result<Option<StoredValue>, LogError> {
+        let key = key.to_owned();
+        self.with_values(move |values| values.get(&key)).await
+    }
+
+    async fn set_value(&self, key: &str, expected: Option<u64>, bytes: Vec<u8>) -> Result<u64, ValueError> {
+        let key = key.to_owned();
+        self.with_values(move |values| values.set(&key, expected, &bytes)).await
     }
 
     async fn put_heartbeat(&self, member: Member) -> Result<(), LogError> {

@@ -32,7 +32,9 @@ use self::session::raise;
 use self::streams::Streams;
 use crate::ids::{Epoch, LogId, RecordId, Sequence};
 use crate::location::Access;
-use crate::log::{AppendError, Draft, Lease, LeaseError, Log, LogError, Payload, Tail, ViewError};
+use crate::log::{
+    AppendError, Draft, Lease, LeaseError, Log, LogError, Payload, StoredValue, Tail, ValueError, ViewError,
+};
 use crate::membership::{Member, View};
 use crate::name::RepositoryName;
 use crate::record::Record;
@@ -204,6 +206,14 @@ impl Log for JetStreamLog {
 
     async fn set_read_only(&self, epoch: Epoch, reason: Option<String>) -> Result<(), ViewError> {
         self.write_read_only(epoch, reason).await
+    }
+
+    async fn value(&self, key: &str) -> Result<Option<StoredValue>, LogError> {
+        self.read_shared(key).await
+    }
+
+    async fn set_value(&self, key: &str, expected: Option<u64>, bytes: Vec<u8>) -> Result<u64, ValueError> {
+        self.write_shared(key, expected, bytes).await
     }
 
     async fn put_heartbeat(&self, member: Member) -> Result<(), LogError> {

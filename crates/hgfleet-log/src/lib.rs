@@ -38,7 +38,8 @@ pub use jetstream::{JetStreamLog, JetStreamOptions, TlsFiles};
 pub use lease::{LeaseHold, LeaseWatch};
 pub use location::{Access, LogLocation, OpenLog};
 pub use log::{
-    AppendError, Draft, Lease, LeaseError, Log, LogError, Payload, READ_ONLY_BYTES_MAX, Refusal, Tail, ViewError,
+    AppendError, Draft, Lease, LeaseError, Log, LogError, Payload, READ_ONLY_BYTES_MAX, Refusal, StoredValue, Tail,
+    VALUE_BYTES_MAX, ValueError, ViewError,
 };
 pub use membership::{DiskUse, Member, MirrorInView, Role, ServerState, View};
 pub use name::{NameError, RepositoryName};

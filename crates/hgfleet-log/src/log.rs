@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-pub use self::error::{AppendError, LeaseError, LogError, Refusal, ViewError};
+pub use self::error::{AppendError, LeaseError, LogError, Refusal, ValueError, ViewError};
 
 use crate::ids::{ChainHash, Epoch, LogId, RecordId, Sequence};
 use crate::membership::{Member, View};
@@ -147,6 +147,21 @@ pub trait Log: std::fmt::Debug + Send + Sync {
     /// is longer than [`READ_ONLY_BYTES_MAX`]; unless it is [`ViewError::Log`], nothing was written.
     async fn set_read_only(&self, epoch: Epoch, reason: Option<String>) -> Result<(), ViewError>;
 
+    /// Returns a small value that the fleet shares beside its records; none where it was never written.
+    ///
+    /// `key` is 1 to 32 lower-case letters and `-`.
+    ///
+    /// # Errors
+    /// Where it can't be read, or `key` is no key.
+    async fn value(&self, key: &str) -> Result<Option<StoredValue>, LogError>;
+
+    /// Puts `bytes` in the place of the value with version `expected` (none: it was never written), durable before it
+    /// returns, and returns the new version. Every server may write, whoever is master.
+    ///
+    /// # Errors
+    /// See [`ValueError`]; unless it is [`ValueError::Log`], nothing was written.
+    async fn set_value(&self, key: &str, expected: Option<u64>, bytes: Vec<u8>) -> Result<u64, ValueError>;
+
     /// Says how one server is. Cheap and not durable.
     ///
     /// # Errors
@@ -267,6 +282,18 @@ impl Tail {
     pub fn of(record: &Record) -> Tail {
         Tail { sequence: record.sequence, hash: record.chain_hash(), epoch: record.epoch }
     }
+}
+
+/// The longest value of [`Log::set_value`], bytes. NATS takes messages of 1 MiB unless it is told otherwise.
+pub const VALUE_BYTES_MAX: usize = 1_000_000;
+
+/// A small value beside the records, as it stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredValue {
+    /// Grows with each write.
+    pub version: u64,
+    /// What was written, [`VALUE_BYTES_MAX`] at most.
+    pub bytes: Vec<u8>,
 }
 
 /// The holder's sign of life. It grants nothing: only an epoch does.

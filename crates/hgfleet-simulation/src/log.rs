@@ -14,7 +14,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use hgfleet_log::{
     Access, AppendError, Draft, Epoch, Lease, LeaseError, Log, LogError, LogId, Member, OpenLog, Payload, Record,
-    RecordError, RecordId, Refusal, RepositoryName, Sequence, Tail, View, ViewError,
+    RecordError, RecordId, Refusal, RepositoryName, Sequence, StoredValue, Tail, ValueError, View, ViewError,
 };
 use tokio::sync::Notify;
 
@@ -229,6 +229,14 @@ impl Log for Reached {
 
     async fn set_read_only(&self, epoch: Epoch, reason: Option<String>) -> Result<(), ViewError> {
         self.ask(|store| store.set_read_only(epoch, reason)).await?
+    }
+
+    async fn value(&self, key: &str) -> Result<Option<StoredValue>, LogError> {
+        self.ask(|store| store.value(key)).await?
+    }
+
+    async fn set_value(&self, key: &str, expected: Option<u64>, bytes: Vec<u8>) -> Result<u64, ValueError> {
+        self.ask(|store| store.set_value(key, expected, bytes)).await?
     }
 
     async fn put_heartbeat(&self, member: Member) -> Result<(), LogError> {

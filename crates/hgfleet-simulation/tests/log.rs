@@ -65,5 +65,6 @@ cases! {
     beside::the_view_is_replaced_by_the_newest_epoch_alone_and_never_goes_back
     beside::the_newest_epoch_alone_says_that_the_fleet_is_read_only
     beside::every_server_says_how_it_is_and_the_last_word_stays
+    beside::a_shared_value_is_replaced_by_compare_and_set_by_any_server
     beside::the_disk_that_it_takes_is_known
 }

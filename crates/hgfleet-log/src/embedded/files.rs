@@ -91,6 +91,19 @@ pub(super) const MEMBERS: Format = Format {
     ",
 };
 
+/// `shared.sqlite`.
+pub(super) const SHARED: Format = Format {
+    application_id: 0x6867_6673, // "hgfs"
+    version: 1,
+    schema: "
+        CREATE TABLE shared (
+            key TEXT PRIMARY KEY,
+            version INTEGER NOT NULL,
+            bytes BLOB NOT NULL
+        ) STRICT;
+    ",
+};
+
 /// No value in a row is longer, in bytes: a part, or a record at its bound, and some room.
 const VALUE_BYTES_MAX: i32 = 16 << 20;
 /// How long a connection waits for another process's lock.

@@ -13,9 +13,10 @@ use super::link::Trouble;
 use super::streams::Streams;
 use crate::ids::Epoch;
 use crate::log::rules::{
-    FORGET_AFTER_MS, MEMBERS_MAX, check_holder, check_member, read_only_may_follow, view_may_follow,
+    FORGET_AFTER_MS, MEMBERS_MAX, check_holder, check_key, check_member, check_value, read_only_may_follow,
+    view_may_follow,
 };
-use crate::log::{Lease, LeaseError, Log, LogError, ViewError};
+use crate::log::{Lease, LeaseError, Log, LogError, StoredValue, ValueError, ViewError};
 use crate::membership::{Member, View};
 
 /// The largest value of a bucket that is believed, in bytes.
@@ -34,14 +35,19 @@ struct LeaseValue {
 impl JetStreamLog {
     /// Returns a value and its revision, which a compare-and-set names; none where the key was never written.
     async fn value<T: DeserializeOwned>(&self, bucket: &str, key: &str) -> Result<Option<(T, u64)>, LogError> {
+        let Some((bytes, revision)) = self.bytes(bucket, key).await? else { return Ok(None) };
+        let value = serde_json::from_slice(&bytes);
+        let value = value.map_err(|error| LogError::Value(format!("{key} in bucket {bucket}: {error}")))?;
+        Ok(Some((value, revision)))
+    }
+
+    async fn bytes(&self, bucket: &str, key: &str) -> Result<Option<(Vec<u8>, u64)>, LogError> {
         let found = self.newest_on(&format!("KV_{bucket}"), format!("$KV.{bucket}.{key}")).await;
         let Some(stored) = found.map_err(Trouble::of("reading a bucket"))? else { return Ok(None) };
         if stored.payload.len() > VALUE_BYTES_MAX {
             return Err(LogError::Value(format!("{key} in bucket {bucket} has {} bytes", stored.payload.len())));
         }
-        let value = serde_json::from_slice(&stored.payload);
-        let value = value.map_err(|error| LogError::Value(format!("{key} in bucket {bucket}: {error}")))?;
-        Ok(Some((value, stored.sequence)))
+        Ok(Some((stored.payload.to_vec(), stored.sequence)))
     }
 
     /// Writes a value, with `expected` only over that revision (0: none).
@@ -53,6 +59,10 @@ impl JetStreamLog {
         value: &impl Serialize,
     ) -> Result<u64, Trouble> {
         let bytes = serde_json::to_vec(value).map_err(|error| Trouble::NotSent(error.to_string()))?;
+        self.put_bytes(bucket, key, expected, bytes).await
+    }
+
+    async fn put_bytes(&self, bucket: &str, key: &str, expected: Option<u64>, bytes: Vec<u8>) -> Result<u64, Trouble> {
         let mut headers = HeaderMap::new();
         headers.insert("Nats-Expected-Stream", format!("KV_{bucket}").as_str());
         if let Some(expected) = expected {
@@ -122,6 +132,26 @@ impl JetStreamLog {
         put.map(drop).map_err(|trouble| Trouble::of("writing that the fleet is read only")(trouble).into())
     }
 
+    pub(super) async fn read_shared(&self, key: &str) -> Result<Option<StoredValue>, LogError> {
+        check_key(key)?;
+        let value = self.bytes(&self.streams.state, &shared_key(key)).await?;
+        Ok(value.map(|(bytes, version)| StoredValue { version, bytes }))
+    }
+
+    pub(super) async fn write_shared(
+        &self,
+        key: &str,
+        expected: Option<u64>,
+        bytes: Vec<u8>,
+    ) -> Result<u64, ValueError> {
+        check_value(key, &bytes)?;
+        match self.put_bytes(&self.streams.state, &shared_key(key), Some(expected.unwrap_or(0)), bytes).await {
+            Ok(version) => Ok(version),
+            Err(Trouble::WrongLastSequence) => Err(ValueError::Conflict),
+            Err(error) => Err(Trouble::of("writing a shared value")(error).into()),
+        }
+    }
+
     pub(super) async fn write_member(&self, mut member: Member) -> Result<(), LogError> {
         check_member(&member)?;
         if !member.lag_seconds.is_finite() {
@@ -185,6 +215,11 @@ impl JetStreamLog {
         }
         Ok(())
     }
+}
+
+/// The state bucket's key of a value that the fleet shares.
+fn shared_key(key: &str) -> String {
+    format!("shared.{key}")
 }
 
 /// A server's key: its name, with dots, which divide keys, as equal signs, which no name has.

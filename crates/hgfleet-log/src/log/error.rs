@@ -200,6 +200,23 @@ pub enum LeaseError {
     Log(#[from] LogError),
 }
 
+/// Why a value was not written.
+#[derive(Debug, thiserror::Error)]
+pub enum ValueError {
+    /// Somebody else wrote it meanwhile.
+    #[error("the value has changed")]
+    Conflict,
+    /// It is longer than a value may be.
+    #[error("{bytes} bytes, and {} are allowed", super::VALUE_BYTES_MAX)]
+    TooLarge {
+        /// How long it is.
+        bytes: usize,
+    },
+    /// The log failed; it may be written or not.
+    #[error(transparent)]
+    Log(#[from] LogError),
+}
+
 /// Why the view, or what says that the fleet is read only, was not replaced.
 #[derive(Debug, thiserror::Error)]
 pub enum ViewError {

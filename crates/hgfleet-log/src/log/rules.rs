@@ -1,6 +1,6 @@
 //! What every backend checks before it writes.
 
-use super::{LogError, READ_ONLY_BYTES_MAX, Refusal, Tail, ViewError};
+use super::{LogError, READ_ONLY_BYTES_MAX, Refusal, Tail, VALUE_BYTES_MAX, ValueError, ViewError};
 use crate::ids::{ChainHash, Epoch};
 use crate::membership::{MIRRORS_MAX, Member, SERVER_NAME_BYTES_MAX, View};
 use crate::record::limits::HOLDER_BYTES_MAX;
@@ -100,6 +100,21 @@ pub(crate) fn check_member(member: &Member) -> Result<(), LogError> {
         return Err(LogError::Value("a heartbeat with a text that is too long".to_owned()));
     }
     Ok(())
+}
+
+/// Longest key of a value, bytes.
+const KEY_BYTES_MAX: usize = 32;
+
+/// Whether this is the key of a value.
+pub(crate) fn check_key(key: &str) -> Result<(), LogError> {
+    let is_one = (1..=KEY_BYTES_MAX).contains(&key.len()) && key.bytes().all(|b| b.is_ascii_lowercase() || b == b'-');
+    if is_one { Ok(()) } else { Err(LogError::Value(format!("{key:?} is no key of a value"))) }
+}
+
+/// Whether this value may be written.
+pub(crate) fn check_value(key: &str, bytes: &[u8]) -> Result<(), ValueError> {
+    check_key(key)?;
+    if bytes.len() > VALUE_BYTES_MAX { Err(ValueError::TooLarge { bytes: bytes.len() }) } else { Ok(()) }
 }
 
 /// Whether a holder's name is within its bound.

@@ -1,7 +1,8 @@
-//! What lies beside the records: lease, view, members.
+//! What lies beside the records: lease, view, members, shared values.
 
 use hgfleet_log::{
-    DiskUse, Incarnation, LeaseError, Member, MirrorInView, READ_ONLY_BYTES_MAX, Role, ServerState, View, ViewError,
+    DiskUse, Incarnation, LeaseError, Member, MirrorInView, READ_ONLY_BYTES_MAX, Role, ServerState, VALUE_BYTES_MAX,
+    ValueError, View, ViewError,
 };
 
 use super::*;
@@ -128,6 +129,26 @@ pub async fn every_server_says_how_it_is_and_the_last_word_stays(backend: &dyn B
     assert!(mirror.put_heartbeat(first).await.is_err(), "bounded");
     drop((master, mirror));
     assert_eq!(backend.reader().await.members().await.expect("members").len(), 2);
+}
+
+pub async fn a_shared_value_is_replaced_by_compare_and_set_by_any_server(backend: &dyn Backend) {
+    let (master, mirror) = (backend.master().await, backend.reader().await);
+    assert_eq!(master.value("tokens").await.expect("value"), None);
+    let first = mirror.set_value("tokens", None, b"one".to_vec()).await.expect("first");
+    assert!(matches!(master.set_value("tokens", None, b"x".to_vec()).await, Err(ValueError::Conflict)));
+    let second = master.set_value("tokens", Some(first), vec![7; VALUE_BYTES_MAX]).await.expect("second");
+    assert!(second > first);
+    assert!(matches!(mirror.set_value("tokens", Some(first), b"x".to_vec()).await, Err(ValueError::Conflict)));
+    let too_large = mirror.set_value("tokens", Some(second), vec![7; VALUE_BYTES_MAX + 1]).await;
+    assert!(matches!(too_large, Err(ValueError::TooLarge { .. })), "{too_large:?}");
+    for odd in ["", "Tokens", "a.b", "a b", &"a".repeat(33)] {
+        assert!(mirror.set_value(odd, None, Vec::new()).await.is_err(), "{odd:?}");
+        assert!(mirror.value(odd).await.is_err(), "{odd:?}");
+    }
+    assert_eq!(mirror.value("tokens-used").await.expect("another"), None);
+    drop((master, mirror));
+    let value = backend.reader().await.value("tokens").await.expect("value").expect("written");
+    assert_eq!((value.version, value.bytes), (second, vec![7; VALUE_BYTES_MAX]));
 }
 
 pub async fn the_disk_that_it_takes_is_known(backend: &dyn Backend) {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use hgfleet_log::membership::{MIRRORS_MAX, SERVER_NAME_BYTES_MAX};
 use hgfleet_log::{
     Body, ChainHash, Epoch, Lease, LeaseError, LogError, Member, READ_ONLY_BYTES_MAX, Record, RecordId, Refusal,
-    RepositoryName, Sequence, Tail, View, ViewError, planted,
+    RepositoryName, Sequence, StoredValue, Tail, VALUE_BYTES_MAX, ValueError, View, ViewError, planted,
 };
 
 /// Most bytes of records in one answer, and one record at least.
@@ -43,6 +43,8 @@ pub struct Store {
     pub read_only: Option<String>,
     /// Every view that there ever was, oldest first.
     pub views: Vec<View>,
+    /// The shared values.
+    pub values: BTreeMap<String, StoredValue>,
     /// What servers last said of themselves.
     pub members: BTreeMap<String, Member>,
 }
@@ -214,6 +216,23 @@ impl Store {
                 Ok(())
             }
         }
+    }
+
+    pub(super) fn value(&self, key: &str) -> Result<Option<StoredValue>, LogError> {
+        let is_key = (1..=32).contains(&key.len()) && key.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'-'));
+        if is_key { Ok(self.values.get(key).cloned()) } else { Err(LogError::Value(format!("{key:?} is no key"))) }
+    }
+
+    pub(super) fn set_value(&mut self, key: &str, expected: Option<u64>, bytes: Vec<u8>) -> Result<u64, ValueError> {
+        if bytes.len() > VALUE_BYTES_MAX {
+            return Err(ValueError::TooLarge { bytes: bytes.len() });
+        }
+        if self.value(key)?.map(|value| value.version) != expected {
+            return Err(ValueError::Conflict);
+        }
+        let version = expected.map_or(1, |version| version + 1);
+        self.values.insert(key.to_owned(), StoredValue { version, bytes });
+        Ok(version)
     }
 
     pub(super) fn put(&mut self, member: Member) -> Result<(), LogError> {
