@@ -127,7 +127,7 @@ struct Rule {
     /// Where it begins; `None` for the one that counts without a file.
     line: Option<usize>,
     shown: String,
-    patterns: GlobSet,
+    patterns: RepositoryPatterns,
     /// Who is granted each of [`Action::ALL`].
     granted: [Vec<String>; 4],
 }
@@ -148,6 +148,35 @@ pub struct Families {
     /// The others.
     pub others: Vec<String>,
 }
+
+/// Patterns of repositories' names, as rules have them.
+#[derive(Debug, Clone)]
+pub struct RepositoryPatterns(GlobSet);
+
+impl RepositoryPatterns {
+    /// Reads patterns.
+    ///
+    /// # Errors
+    /// The first that is none.
+    pub fn new(patterns: &[String]) -> Result<RepositoryPatterns, PatternError> {
+        let mut set = GlobSetBuilder::new();
+        for pattern in patterns {
+            let glob = GlobBuilder::new(pattern).literal_separator(true).backslash_escape(false).build();
+            set.add(glob.map_err(|error| PatternError(format!("the pattern {pattern:?} is none: {}", error.kind())))?);
+        }
+        set.build().map(RepositoryPatterns).map_err(|error| PatternError(error.to_string()))
+    }
+
+    /// Whether one of them matches a repository's name.
+    pub fn is_match(&self, repository: &str) -> bool {
+        self.0.is_match(repository)
+    }
+}
+
+/// Why patterns are not taken.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct PatternError(String);
 
 impl AccessRules {
     /// What counts without a file: everybody reads, every account writes.
@@ -196,6 +225,18 @@ impl AccessRules {
         families
     }
 
+    /// Whether there is anything that an account may read, and whoever has none may not: whether it is of use to say who one is.
+    pub fn have_private(&self) -> bool {
+        let is_kept = |rule: &Rule| !rule.granted(Action::Read).iter().any(|name| name == EVERYBODY);
+        let kept_for_some = |rule: &Rule| is_kept(rule) && !rule.granted(Action::Read).is_empty();
+        // An owner reads also what no rule lets anybody read.
+        let is_owners = || {
+            let any = self.decide(Caller::Anonymous, "users/a_b/c", Action::Read);
+            self.rules.iter().any(is_kept) || !any.is_allowed()
+        };
+        self.rules.iter().any(kept_for_some) || (self.user_repositories && is_owners())
+    }
+
     /// Decides, and says by which rule.
     pub fn decide(&self, caller: Caller<'_>, repository: &str, action: Action) -> Decision<'_> {
         if self.user_repositories && is_user_repository(repository) {
@@ -237,12 +278,7 @@ impl Rule {
                 return Err(format!("{name:?} is no mail address"));
             }
         }
-        let mut patterns = GlobSetBuilder::new();
-        for pattern in &repositories {
-            let glob = GlobBuilder::new(pattern).literal_separator(true).backslash_escape(false).build();
-            patterns.add(glob.map_err(|error| format!("the pattern {pattern:?} is none: {}", error.kind()))?);
-        }
-        let patterns = patterns.build().map_err(|error| error.to_string())?;
+        let patterns = RepositoryPatterns::new(&repositories).map_err(|error| error.to_string())?;
         Ok(Rule { line: Some(line), shown: repositories.join(", "), patterns, granted })
     }
 

@@ -161,3 +161,18 @@ fn families_are_what_the_rules_tell_apart() {
     assert_eq!(families("jane@example.com"), Families { granted: vec![private.clone(), team.clone()], others: vec![] });
     assert_eq!(families("joe@example.com"), Families { granted: vec![team], others: vec![private] });
 }
+
+#[test]
+fn where_everybody_reads_what_anybody_reads_nothing_is_private() {
+    let has = |text: &str| AccessRules::parse(text).expect("rules").have_private();
+    let rule = |read: &str| format!("[[rule]]\nrepositories = [\"**\"]\nread = [{read}]\n");
+    assert!(!AccessRules::open().have_private());
+    assert!(!has(""));
+    assert!(!has(&rule("")), "nobody reads it, whoever they are");
+    assert!(!has(&rule("\"staff\", \"*\"")));
+    assert!(has(&rule("\"staff\"")));
+    assert!(has(&format!("{}{}", rule("\"*\""), rule("\"accounts\""))));
+    let owners = |text: &str| AccessRules::parse(text).expect("rules").with_user_repositories(true).have_private();
+    assert!(owners("") && owners(&rule("")), "an owner reads it");
+    assert!(!owners(&rule("\"*\"")) && !AccessRules::open().with_user_repositories(true).have_private());
+}
