@@ -51,7 +51,7 @@ fn rules_hold_over_ssh_and_https_alike() {
     };
     let hidden = page("private/plans?cmd=capabilities");
     let absent = page("private/nothing?cmd=capabilities");
-    assert!(hidden.out.ends_with("404"), "{hidden:#?}");
+    assert!(hidden.out.ends_with("401"), "{hidden:#?}");
     assert_eq!(hidden.out.replace("plans", "nothing"), absent.out, "nobody learns that it is there");
     assert!(!page("").out.contains("private"), "nor in the list");
     assert!(page("").out.contains("team/first"));
@@ -69,7 +69,7 @@ fn rules_hold_over_ssh_and_https_alike() {
     let refused = aborted(work.push("private/plans"));
     let told = format!("refused: the access rules don't let {mail} write, on private/plans. Ask an administrator");
     assert!(refused.contains(&told), "{refused}");
-    assert!(page("private/plans?cmd=capabilities").out.ends_with("404"), "over HTTPS nobody has an account");
+    assert!(page("private/plans?cmd=capabilities").out.ends_with("401"), "over HTTPS nobody has shown an account");
 
     write(&format!("[[rule]]\nrepositories = [\"private/**\"]\nread = [\"staff\"]\nwrite = [\"staff\"]\n\n{open}"));
     work.push("private/plans").ok();
@@ -80,7 +80,7 @@ fn rules_hold_over_ssh_and_https_alike() {
 
     // What is broken changes nothing.
     write("[[rule]]\nrepositories = [\"private/**\"]\nreed = [\"*\"]\n");
-    assert!(page("private/plans?cmd=capabilities").out.ends_with("404"));
+    assert!(page("private/plans?cmd=capabilities").out.ends_with("401"));
     group(&fleet, &[]);
     let refused = aborted(clone(&fleet.ssh_url("private/plans"), "four"));
     assert!(refused.contains("does not exist"), "{refused}");

@@ -29,4 +29,5 @@ mod resync;
 mod rewrites;
 mod session_commands;
 mod several_machines;
+mod tokens;
 mod volume;

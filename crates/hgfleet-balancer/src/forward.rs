@@ -16,7 +16,7 @@ use tokio::time::{Instant, sleep};
 
 use crate::body::{ReplyBody, RequestBody, Taken, take};
 use crate::guard::BusyToken;
-use crate::headers::{ReplyMarks, Retry, check, prepare_reply, prepare_request};
+use crate::headers::{ReplyMarks, Retry, check, prepare_reply, prepare_request, take_account};
 use crate::mirror::{Failure, Health, Loan, Mirror};
 use crate::site::Site;
 
@@ -50,9 +50,13 @@ pub(crate) async fn answer(site: &Arc<Site>, peer: SocketAddr, request: Request<
         }
         Ok(None) => {}
     }
+    let account = match take_account(&mut head.headers, site.trusted_proxy.as_ref(), peer.ip()) {
+        Ok(account) => account,
+        Err(refused) => return refuse(refused.status, refused.text, busy),
+    };
     let tag = site.fleet.floor.get();
     let host = site.host_for_mirror(&head.headers);
-    prepare_request(&mut head.headers, tag, host, &peer.ip().to_string());
+    prepare_request(&mut head.headers, tag, account, host, &peer.ip().to_string());
     let body = match take(body).await {
         Ok(body) => body,
         Err(error) => {

@@ -1,15 +1,21 @@
 //! What of a request's and a reply's head goes on, and what is refused.
 
+use std::net::IpAddr;
+
 use hgfleet_log::Sequence;
+use hgfleet_tokens::has_token;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::uri::Authority;
 use http::{Method, StatusCode, Uri, Version, request};
+use ipnet::IpNet;
 
 /// The position that a request must be answered at, and the one that a reply was answered at. Its
 /// value is a sequence in decimal.
 pub static POSITION: HeaderName = HeaderName::from_static("x-hgfleet-position");
+/// On a request: the account that a trusted proxy names.
+pub static ACCOUNT: HeaderName = HeaderName::from_static("x-hgfleet-account");
 /// On a reply of status 503: another mirror may well answer. Its value says why, in one word:
-/// `quarantined` when this mirror will not answer in a moment either.
+/// `quarantined` or `unsure` when this mirror will not answer in a moment either.
 pub static RETRY: HeaderName = HeaderName::from_static("x-hgfleet-retry");
 /// On a reply: `lapsed`, when the mirror's membership has run out.
 pub static MEMBERSHIP: HeaderName = HeaderName::from_static("x-hgfleet-membership");
@@ -65,6 +71,37 @@ pub(crate) fn check(head: &request::Parts) -> Result<(), Refused> {
     Ok(())
 }
 
+/// An authenticating proxy before the balancer, and how it names the account of a request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TrustedProxy {
+    /// Where it connects from. What comes from elsewhere names nobody.
+    pub from: Vec<IpNet>,
+    /// The header with the account's mail address.
+    pub header: HeaderName,
+}
+
+/// Takes the account's name out of a request, whoever sent it, and returns it where the sender is a trusted proxy. Then the
+/// credentials that the proxy may have been shown go no further.
+pub(crate) fn take_account(
+    headers: &mut HeaderMap,
+    proxy: Option<&TrustedProxy>,
+    peer: IpAddr,
+) -> Result<Option<HeaderValue>, Refused> {
+    let Some(proxy) = proxy else { return Ok(None) };
+    let several = headers.get_all(&proxy.header).iter().count() > 1;
+    let account = headers.remove(&proxy.header);
+    let peer = peer.to_canonical();
+    if account.is_none() || !proxy.from.iter().any(|network| network.contains(&peer)) {
+        return Ok(None);
+    }
+    if several {
+        let text = "refused: several are there, of the header that names the account. Tell the proxy's administrators";
+        return Err(refused(StatusCode::BAD_REQUEST, text));
+    }
+    headers.remove(header::AUTHORIZATION);
+    Ok(account)
+}
+
 /// Checks that a request's target is a plain path, as `GET /team/first?cmd=heads` has it.
 pub(crate) fn check_target(uri: &Uri) -> Result<(), Refused> {
     let text = uri.path_and_query().map_or("", |target| target.as_str());
@@ -78,6 +115,13 @@ pub(crate) fn check_target(uri: &Uri) -> Result<(), Refused> {
         return Err(refused(
             StatusCode::URI_TOO_LONG,
             "refused: too long, the address. Send less, or the arguments as X-HgArgs-Post",
+        ));
+    }
+    if has_token(text) {
+        // Before anything is logged: addresses lie in logs and histories.
+        return Err(refused(
+            StatusCode::BAD_REQUEST,
+            "refused: a token, in the address. Revoke it, and send another one as a password",
         ));
     }
     if text.to_ascii_lowercase().contains("%00") {
@@ -129,7 +173,13 @@ fn remove_where(headers: &mut HeaderMap, unwanted: impl Fn(&str) -> bool) {
 /// Makes a client's headers into those that a mirror gets.
 ///
 /// `host` is what links in the answer are made from: the client's own where it is one of ours.
-pub(crate) fn prepare_request(headers: &mut HeaderMap, tag: Option<Sequence>, host: HeaderValue, peer: &str) {
+pub(crate) fn prepare_request(
+    headers: &mut HeaderMap,
+    tag: Option<Sequence>,
+    account: Option<HeaderValue>,
+    host: HeaderValue,
+    peer: &str,
+) {
     remove_hop_by_hop(headers);
     remove_where(headers, |name| {
         name.starts_with(OWN)
@@ -143,6 +193,9 @@ pub(crate) fn prepare_request(headers: &mut HeaderMap, tag: Option<Sequence>, ho
     headers.insert(HeaderName::from_static("x-forwarded-proto"), HeaderValue::from_static("https"));
     if let Ok(peer) = HeaderValue::from_str(peer) {
         headers.insert(HeaderName::from_static("x-forwarded-for"), peer);
+    }
+    if let Some(account) = account {
+        headers.insert(ACCOUNT.clone(), account);
     }
     if let Some(tag) = tag {
         headers.insert(POSITION.clone(), HeaderValue::from(tag.get()));
@@ -165,7 +218,7 @@ pub(crate) struct ReplyMarks {
 pub(crate) enum Retry {
     /// It may answer in a moment.
     Soon,
-    /// It will not: the repository is damaged there.
+    /// It will not: the repository is damaged there, or it can't find out who asks.
     Elsewhere,
 }
 
@@ -176,7 +229,7 @@ pub(crate) fn prepare_reply(status: StatusCode, headers: &mut HeaderMap) -> Repl
         lapsed: headers.contains_key(&MEMBERSHIP),
         retry: headers.get(&RETRY).filter(|_| status == StatusCode::SERVICE_UNAVAILABLE).map(|why| {
             match why.as_bytes() {
-                b"quarantined" => Retry::Elsewhere,
+                b"quarantined" | b"unsure" => Retry::Elsewhere,
                 _ => Retry::Soon,
             }
         }),
@@ -244,6 +297,8 @@ mod tests {
         for (name, value) in [
             ("x-hgfleet-position", "99"),
             ("x-hgfleet-membership", "x"),
+            ("x-hgfleet-account", "jane@example.com"),
+            ("x-forwarded-user", "jane@example.com"),
             ("x-forwarded-host", "evil"),
             ("x-http-method-override", "DELETE"),
             ("connection", "close, x-secret"),
@@ -255,7 +310,7 @@ mod tests {
             headers.append(name, HeaderValue::from_static(value));
         }
         let host = HeaderValue::from_static("localhost:8443");
-        prepare_request(&mut headers, Sequence::new(7), host, "192.0.2.1");
+        prepare_request(&mut headers, Sequence::new(7), None, host, "192.0.2.1");
         let mut left: Vec<_> = headers.iter().map(|(n, v)| format!("{n}: {}", v.to_str().expect("text"))).collect();
         left.sort();
         assert_eq!(
@@ -268,6 +323,35 @@ mod tests {
                 "x-hgfleet-position: 7",
             ]
         );
+    }
+
+    #[test]
+    fn a_trusted_proxy_alone_names_an_account() {
+        let proxy = TrustedProxy {
+            from: vec!["192.0.2.0/24".parse().expect("a network"), "2001:db8::1/128".parse().expect("a network")],
+            header: HeaderName::from_static("remote-user"),
+        };
+        let named = |proxy: Option<&TrustedProxy>, peer: &str, names: &[&'static str]| {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::AUTHORIZATION, HeaderValue::from_static("Basic x"));
+            for name in names {
+                headers.append("remote-user", HeaderValue::from_static(name));
+            }
+            let account = take_account(&mut headers, proxy, peer.parse().expect("an address"));
+            let account = account.map(|account| account.map(|account| account.to_str().expect("text").to_owned()));
+            (account.map_err(|refused| refused.status.as_u16()), headers.len())
+        };
+        let jane = Ok(Some("jane@example.com".to_owned()));
+        let (some, one) = (Some(&proxy), &["jane@example.com"][..]);
+        assert_eq!(named(some, "192.0.2.9", one), (jane.clone(), 0));
+        assert_eq!(named(some, "::ffff:192.0.2.9", one), (jane.clone(), 0));
+        assert_eq!(named(some, "2001:db8::1", one), (jane, 0));
+        assert_eq!(named(some, "192.0.2.9", &[]), (Ok(None), 1), "a token counts then");
+        for elsewhere in ["192.0.3.9", "2001:db8::2", "::1"] {
+            assert_eq!(named(some, elsewhere, one), (Ok(None), 1), "{elsewhere}: the header goes no further");
+        }
+        assert_eq!(named(some, "192.0.2.9", &["a@x", "b@x"]).0, Err(400));
+        assert_eq!(named(None, "192.0.2.9", one), (Ok(None), 2));
     }
 
     #[test]

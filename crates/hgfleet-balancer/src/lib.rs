@@ -42,6 +42,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
+pub use headers::TrustedProxy;
 pub use options::{BalancerError, BalancerOptions, BalancerTimes, Identity, MasterAddress, MirrorAddress};
 
 use crate::closing::closing;

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use hgfleet_log::LogLocation;
 
+use crate::headers::TrustedProxy;
 use crate::tls::TlsError;
 
 /// The balancer's listeners, the fleet behind it, and its times.
@@ -36,6 +37,8 @@ pub struct BalancerOptions {
     pub masters: Vec<MasterAddress>,
     /// Addresses of mirrors that are not on this machine; every other one is at `run/NAME.sock`.
     pub mirrors: Vec<MirrorAddress>,
+    /// An authenticating proxy whose word counts.
+    pub trusted_proxy: Option<TrustedProxy>,
     /// Times and bounds; `BalancerTimes::default()` serve.
     pub times: BalancerTimes,
 }

@@ -11,6 +11,7 @@ use crate::body::ReplyBody;
 use crate::fleet::Fleet;
 use crate::forward::Reply;
 use crate::guard::BusyToken;
+use crate::headers::TrustedProxy;
 use crate::mirror::Health;
 use crate::{BalancerOptions, BalancerTimes};
 
@@ -19,6 +20,7 @@ use crate::{BalancerOptions, BalancerTimes};
 pub(crate) struct Site {
     pub(crate) fleet: Arc<Fleet>,
     pub(crate) times: BalancerTimes,
+    pub(crate) trusted_proxy: Option<TrustedProxy>,
     host: String,
     hosts: Vec<String>,
     https_port: u16,
@@ -29,6 +31,7 @@ impl Site {
         Arc::new(Self {
             fleet,
             times: options.times.clone(),
+            trusted_proxy: options.trusted_proxy.clone(),
             host: bare(&options.host).to_owned(),
             hosts: options.hosts.iter().map(|h| bare(h).to_owned()).collect(),
             https_port: options.https_port,

@@ -21,11 +21,20 @@ impl DirectoryLocation {
     ///
     /// The file can't be read or made; options that don't fit together.
     pub fn open(&self) -> Result<Arc<dyn Directory>, DirectoryError> {
+        if let DirectoryLocation::Ldif(path) = self {
+            LdifDirectory::create(path)?;
+        }
+        self.open_to_read()
+    }
+
+    /// As [`DirectoryLocation::open`], for who only asks: a file that is not there is not made.
+    ///
+    /// # Errors
+    ///
+    /// The file can't be read; options that don't fit together.
+    pub fn open_to_read(&self) -> Result<Arc<dyn Directory>, DirectoryError> {
         match self {
-            DirectoryLocation::Ldif(path) => {
-                LdifDirectory::create(path)?;
-                Ok(Arc::new(LdifDirectory::open(path)?))
-            }
+            DirectoryLocation::Ldif(path) => Ok(Arc::new(LdifDirectory::open(path)?)),
             DirectoryLocation::Ldap(options) => {
                 let cache = CacheOptions::of(options);
                 Ok(Arc::new(CachedDirectory::new(LdapDirectory::open((**options).clone())?, cache)))

@@ -18,6 +18,7 @@ pub mod http;
 mod jump;
 mod membership;
 mod options;
+mod readers;
 mod recover;
 mod serve;
 mod show;
@@ -42,13 +43,14 @@ use tokio::sync::watch;
 use tokio::task::{JoinSet, spawn_blocking};
 
 pub use options::{MirrorError, MirrorOptions, MirrorTimes};
-pub use serve::{MEMBERSHIP, POSITION, RETRY};
+pub use serve::{ACCOUNT, MEMBERSHIP, POSITION, RETRY};
 pub use staging::StagingError;
 
 use crate::drained::Drained;
 use crate::follow::{Following, Standing, remove_durable};
 use crate::host::MirrorHost;
 use crate::membership::Membership;
+use crate::readers::{Accounts, KeptTokens, Readers};
 use crate::recover::Records;
 use crate::serve::{Door, Site};
 use crate::show::Showing;
@@ -124,6 +126,7 @@ pub async fn run(options: MirrorOptions, shutdown: impl Future<Output = ()> + Se
         left_out: Default::default(),
         drained: Drained::open(&options.data),
     });
+    let tokens = Arc::new(KeptTokens::open(options.data.join("tokens"), standing.clone(), options.tokens_stale));
     let following = Following {
         name: options.name.clone(),
         run: options.run.clone(),
@@ -141,6 +144,7 @@ pub async fn run(options: MirrorOptions, shutdown: impl Future<Output = ()> + Se
         membership: membership.clone(),
         push_address: options.push_address.clone(),
         access,
+        readers: Readers::new(tokens.clone(), Accounts::new(options.directory.clone())),
         wait: options.times.wait,
     });
 
@@ -153,15 +157,17 @@ pub async fn run(options: MirrorOptions, shutdown: impl Future<Output = ()> + Se
     tasks.spawn(async move { member.report().await });
     tasks.spawn(remove_durable(staging, replica.clone(), REMOVE_EVERY));
     tasks.spawn(resync.clone().serve(inner));
+    tasks.spawn(tokens.clone().follow());
+    tasks.spawn(tokens.tell_of_uses());
     let fatal = showing;
 
     let (stop, stopping) = watch::channel(false);
     let mut doors = JoinSet::new();
     let drain = options.times.drain;
-    let balancer = Arc::new(Door { site: site.clone(), believes_tags: true });
+    let balancer = Arc::new(Door { site: site.clone(), is_balancers: true });
     doors.spawn(http::serve(door, balancer, stopped(stopping.clone()), drain));
     if let Some(listener) = network {
-        let everybody = Arc::new(Door { site, believes_tags: false });
+        let everybody = Arc::new(Door { site, is_balancers: false });
         doors.spawn(http::serve(listener, everybody, stopped(stopping), drain));
     }
     tokio::select! {

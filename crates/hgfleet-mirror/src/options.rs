@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hgfleet_access::AccessError;
+use hgfleet_directory::DirectoryLocation;
 use hgfleet_log::LogLocation;
 use hgfleet_replica::ReplicaError;
 use hgfleet_resync::ResyncOptions;
@@ -29,10 +30,14 @@ pub struct MirrorOptions {
     pub listener: Option<TcpListener>,
     /// What a push over HTTP is told to use instead, up to the repository's name: `ssh://hg@host:2222`.
     pub push_address: Option<String>,
-    /// The access rules; none: everybody reads. Nobody has an account here, so that only what `*` may read is served.
+    /// The access rules; none: everybody reads.
     pub access: Option<PathBuf>,
     /// Whether `users/FOLDER/…` belongs to the account that has that folder.
     pub user_repositories: bool,
+    /// Where accounts and their groups are. It need not be there for what `*` may read.
+    pub directory: DirectoryLocation,
+    /// How long the tokens that are known count while the log can't be read.
+    pub tokens_stale: Duration,
     /// How it takes copies from other servers, and scrubs its stores.
     pub resync: ResyncOptions,
     /// Times; `MirrorTimes::default()` are DESIGN's.

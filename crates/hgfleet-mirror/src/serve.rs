@@ -1,27 +1,35 @@
 //! The HTTP side: each request at a position.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use hg_store::Snapshot;
-use hgfleet_access::{AccessControl, AccessRules, Action, Caller};
+use hgfleet_access::{AccessControl, AccessRules};
 use hgfleet_log::wanted::Wanted;
 use hgfleet_log::{RepositoryName, Sequence};
 use hgfleet_replica::{Replica, ReplicaError};
 use hyper::body::Incoming;
 use hyper::ext::ReasonPhrase;
-use hyper::header::{HeaderMap, HeaderName, HeaderValue};
+use hyper::header::{
+    AUTHORIZATION, CACHE_CONTROL, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER, VARY, WWW_AUTHENTICATE,
+};
 use hyper::{Request, Response, StatusCode};
 use tokio::time::Instant;
 
-use crate::http::{Addresses, NotServed, Repositories, ResponseBody, Service, answer};
+use crate::http::{Absent, Addresses, CHALLENGE, NotServed, Repositories, ResponseBody, Service, answer};
 use crate::membership::Membership;
+use crate::readers::{self, Reader, Readers, Shown};
 use crate::show::{NotShown, Showing};
 
 /// On a balancer's request: the tag. On a reply: the position that it was answered at. A sequence in decimal.
 pub static POSITION: HeaderName = HeaderName::from_static("x-hgfleet-position");
-/// On a reply of status 503, why another mirror is to be asked: `behind`, `late` or `quarantined`.
+/// On a balancer's request: the account that a trusted proxy names.
+pub static ACCOUNT: HeaderName = HeaderName::from_static("x-hgfleet-account");
+/// On a balancer's request: the address that it comes from.
+static FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+/// On a reply of status 503, why another mirror is to be asked: `behind`, `late`, `quarantined` or `unsure`.
 pub static RETRY: HeaderName = HeaderName::from_static("x-hgfleet-retry");
 /// On a reply: `lapsed`, when this mirror is not in service, as far as it knows.
 pub static MEMBERSHIP: HeaderName = HeaderName::from_static("x-hgfleet-membership");
@@ -34,14 +42,15 @@ pub(crate) struct Site {
     pub(crate) membership: Arc<Membership>,
     pub(crate) push_address: Option<String>,
     pub(crate) access: AccessControl,
+    pub(crate) readers: Readers,
     pub(crate) wait: Duration,
 }
 
-/// One door: the balancer's, where tags are believed, or one for everybody.
+/// One door: the balancer's, where tags and named accounts are believed and credentials come over TLS, or one for everybody.
 #[derive(Debug)]
 pub(crate) struct Door {
     pub(crate) site: Arc<Site>,
-    pub(crate) believes_tags: bool,
+    pub(crate) is_balancers: bool,
 }
 
 impl Service for Door {
@@ -49,6 +58,10 @@ impl Service for Door {
         let (mut head, body) = request.into_parts();
         let tag = self.take_tag(&mut head.headers);
         let site = &self.site;
+        let reader = match self.take_reader(&mut head.headers).await {
+            Ok(reader) => reader,
+            Err(refusal) => return site.mark(wrong(refusal), None),
+        };
         match Wanted::take(&head.headers, &mut head.uri) {
             Err(text) => return site.mark(refused(StatusCode::BAD_REQUEST, text.to_owned()), None),
             Ok(Some(wanted)) => {
@@ -70,6 +83,9 @@ impl Service for Door {
         let seen = Arc::new(Seen {
             site: site.clone(),
             rules: site.access.rules(),
+            reader,
+            offers_sign_in: self.is_balancers,
+            is_unsure: AtomicBool::new(false),
             position,
             deadline: Instant::now() + site.wait,
             is_late: AtomicBool::new(false),
@@ -83,7 +99,10 @@ impl Service for Door {
             );
         } else if seen.is_quarantined.load(Ordering::Relaxed) {
             response.headers_mut().insert(&RETRY, HeaderValue::from_static("quarantined"));
+        } else if seen.is_unsure.load(Ordering::Relaxed) {
+            response.headers_mut().insert(&RETRY, HeaderValue::from_static("unsure"));
         }
+        seen.keep_apart(&mut response);
         site.mark(response, position)
     }
 }
@@ -91,8 +110,30 @@ impl Service for Door {
 impl Door {
     /// Takes the tag out of a request; a client's own means nothing.
     fn take_tag(&self, headers: &mut HeaderMap) -> Option<Sequence> {
-        let value = headers.remove(&POSITION).filter(|_| self.believes_tags)?;
+        let value = headers.remove(&POSITION).filter(|_| self.is_balancers)?;
         Sequence::new(value.to_str().ok()?.parse().ok()?)
+    }
+
+    /// Takes out of a request what it shows of who sent it, and finds out who that is.
+    async fn take_reader(&self, headers: &mut HeaderMap) -> Result<Reader, readers::Refused> {
+        let bad = |text: &str| Err(readers::Refused { status: StatusCode::BAD_REQUEST, text: text.to_owned() });
+        let account = headers.remove(&ACCOUNT).filter(|_| self.is_balancers);
+        let several = headers.get_all(AUTHORIZATION).iter().count() > 1;
+        let credentials = headers.remove(AUTHORIZATION);
+        if several {
+            return bad("refused: several are there, of the Authorization header. Send one");
+        }
+        if credentials.is_some() && !self.is_balancers {
+            return bad("refused: readable by anybody on the way, credentials at an address without TLS. \
+                 Use the fleet's HTTPS address, and revoke this token");
+        }
+        let shown = match (&account, &credentials) {
+            (Some(account), _) => Shown::Account(account.to_str().unwrap_or_default()),
+            (None, Some(value)) => Shown::Credentials(value.as_bytes()),
+            (None, None) => Shown::Nothing,
+        };
+        let address = headers.get(&FORWARDED_FOR).and_then(|value| value.to_str().ok()?.parse::<IpAddr>().ok());
+        self.site.readers.who(shown, address).await
     }
 }
 
@@ -112,6 +153,22 @@ impl Site {
         }
         response
     }
+}
+
+/// What is answered where credentials are wrong.
+fn wrong(refusal: readers::Refused) -> Response<ResponseBody> {
+    let readers::Refused { status, text } = refusal;
+    tracing::info!(status = status.as_u16(), text, "credentials are refused");
+    let mut response = refused(status, text);
+    let headers = response.headers_mut();
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    if status == StatusCode::UNAUTHORIZED {
+        headers.insert(WWW_AUTHENTICATE, CHALLENGE);
+    }
+    if status == StatusCode::TOO_MANY_REQUESTS {
+        headers.insert(RETRY_AFTER, HeaderValue::from_static("60"));
+    }
+    response
 }
 
 fn refused(status: StatusCode, text: String) -> Response<ResponseBody> {
@@ -134,6 +191,10 @@ struct Seen {
     site: Arc<Site>,
     /// One look at the file for the whole request.
     rules: Arc<AccessRules>,
+    reader: Reader,
+    /// Whether credentials are taken where the request came in.
+    offers_sign_in: bool,
+    is_unsure: AtomicBool,
     position: Option<Sequence>,
     deadline: Instant,
     is_late: AtomicBool,
@@ -141,9 +202,20 @@ struct Seen {
 }
 
 impl Seen {
-    /// Whoever comes over HTTP has no account.
     fn may_read(&self, name: &RepositoryName) -> bool {
-        self.rules.decide(Caller::Anonymous, name.as_str(), Action::Read).is_allowed()
+        self.reader.may_read(&self.rules, name)
+    }
+
+    /// No cache on the way may give one reader what another was answered.
+    fn keep_apart(&self, response: &mut Response<ResponseBody>) {
+        let says_more_to_others = response.status() == StatusCode::UNAUTHORIZED;
+        let headers = response.headers_mut();
+        if says_more_to_others || !matches!(self.reader, Reader::Anonymous) {
+            headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        }
+        if self.rules.have_private() {
+            headers.append(VARY, HeaderValue::from_static("Authorization"));
+        }
     }
 
     /// Waits until what is asked for is as of the position; false: it is not in time.
@@ -206,6 +278,17 @@ impl Repositories for Seen {
                 let text = "refused: the server failed, on this request. Tell the administrators".to_owned();
                 Err(NotServed::Unavailable { text, retry: false })
             }
+        }
+    }
+
+    fn absent(&self) -> Absent {
+        match self.reader {
+            Reader::Anonymous if self.offers_sign_in && self.rules.have_private() => Absent::SignIn,
+            Reader::Unsure => {
+                self.is_unsure.store(true, Ordering::Relaxed);
+                Absent::Unsure
+            }
+            _ => Absent::NotThere,
         }
     }
 

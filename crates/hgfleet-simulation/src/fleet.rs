@@ -173,6 +173,8 @@ impl Fleet {
                         push_address: None,
                         access: None,
                         user_repositories: false,
+                        directory: DirectoryLocation::Ldif(kit.join("directory.ldif")),
+                        tokens_stale: Duration::from_secs(900),
                         resync,
                         times,
                     };
@@ -311,6 +313,7 @@ fn balancer_options(name: String, log: LogLocation, run: PathBuf, kit: &Path, po
         https_port: 443,
         masters: Vec::new(),
         mirrors: Vec::new(),
+        trusted_proxy: None,
         times: BalancerTimes { poll, ..BalancerTimes::default() },
     }
 }

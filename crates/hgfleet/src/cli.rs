@@ -54,6 +54,9 @@ pub enum Command {
     Access(Access),
     /// Show whether the whole fleet is read only, or make it so, or end that
     ReadOnly(ReadOnly),
+    /// What accounts show where they read over HTTPS
+    #[command(subcommand)]
+    Token(Token),
     /// Hand the lease over to a standby, so that no client notices
     Failover(Failover),
     /// Wait until a record is visible through every door
@@ -382,6 +385,41 @@ pub enum Access {
         mail: String,
         /// The repository's name; there need not be one
         repository: String,
+        #[command(flatten)]
+        config: ConfigFile,
+    },
+}
+
+/// `hgfleet token`
+#[derive(Debug, Subcommand)]
+pub enum Token {
+    /// Make a token for an account, and print it, this once
+    Create {
+        /// The account's mail address
+        mail: String,
+        /// What it is for, in your words
+        #[arg(long, value_name = "TEXT")]
+        name: Option<String>,
+        /// After how many days it ends [default: when it is revoked]
+        #[arg(long, value_name = "DAYS")]
+        expires: Option<u64>,
+        /// The repositories that it is for, as patterns of the access rules [default: all]
+        #[arg(long, value_name = "PATTERN", num_args = 1..)]
+        repositories: Vec<String>,
+        #[command(flatten)]
+        config: ConfigFile,
+    },
+    /// List the tokens: name, account, what for, when made, when they end, the day of the last use, for which repositories
+    List {
+        /// Those of this account alone
+        mail: Option<String>,
+        #[command(flatten)]
+        config: ConfigFile,
+    },
+    /// Refuse a token from now on
+    Revoke {
+        /// Its name in the list, 12 hexadecimal digits
+        id: String,
         #[command(flatten)]
         config: ConfigFile,
     },

@@ -3,11 +3,13 @@
 mod machine;
 mod sections;
 mod template;
+mod trusted_proxy;
 mod volume;
 
 pub use machine::MachineSection;
 pub use sections::*;
 pub use template::template;
+pub use trusted_proxy::TrustedProxySection;
 
 use anyhow::{Context, bail};
 use hgfleet_directory::DirectoryLocation;
@@ -49,7 +51,7 @@ const KNOWN: [(&str, &[&str]); 15] = [
         ],
     ),
     ("ssh", &["listen", "host_key", "login_grace_seconds", "login", "trusted_user_ca_keys", "backend"]),
-    ("http", &["host", "listen", "listen_https", "certificate", "key"]),
+    ("http", &["host", "listen", "listen_https", "certificate", "key", "trusted_proxy", "tokens_stale_seconds"]),
     ("directory", &["backend", "ldif", "ldap"]),
     ("access", &["rules"]),
     ("session", &["user_repositories", "user_repositories_max", "repo_group", "repo_config", "own_keys"]),
@@ -203,6 +205,7 @@ impl Config {
             );
         }
         config.check_volume()?;
+        config.trusted_proxy()?;
         Ok(config)
     }
 

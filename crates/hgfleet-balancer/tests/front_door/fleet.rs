@@ -158,6 +158,7 @@ impl Front {
             https_port: https_at.port(),
             masters: Vec::new(),
             mirrors: Vec::new(),
+            trusted_proxy: None,
             times,
         };
         let (stop, stopped) = oneshot::channel();

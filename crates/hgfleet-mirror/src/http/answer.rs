@@ -2,13 +2,13 @@
 
 use super::checks::{self, Refused};
 use super::request_body::RequestBody;
-use super::{NotServed, Repositories, ResponseBody};
+use super::{Absent, NotServed, Repositories, ResponseBody};
 use hg_store::Snapshot;
 use hg_web::{Page, RepositoryLine};
 use hg_wire::http::{self as wire, HttpOptions};
 use hyper::body::{Body, Incoming};
 use hyper::ext::ReasonPhrase;
-use hyper::header::{CONNECTION, CONTENT_TYPE, HOST, HeaderName, HeaderValue};
+use hyper::header::{CONNECTION, CONTENT_TYPE, HOST, HeaderName, HeaderValue, WWW_AUTHENTICATE};
 use hyper::http::request::Parts;
 use hyper::{Request, Response, StatusCode};
 use std::io::{self, Read};
@@ -43,7 +43,7 @@ pub async fn answer<R: Repositories>(repositories: &Arc<R>, request: Request<Inc
         }
         Ok(Some(request)) => match found {
             Some((name, [])) => command(repositories, &name, request, body).await,
-            _ => from_wire(not_found().into()),
+            _ => no_repository(repositories.as_ref()),
         },
         Ok(None) => match found {
             Some((name, rest)) => repository_page(repositories, &head, name, rest.to_vec()).await,
@@ -52,7 +52,7 @@ pub async fn answer<R: Repositories>(repositories: &Arc<R>, request: Request<Inc
                 let lines: Vec<_> = names.into_iter().map(|name| line(repositories.as_ref(), &head, name)).collect();
                 page(hg_web::repositories(&lines))
             }
-            None => page(hg_web::error(404, "There is no such repository. The list of all is on the front page.")),
+            None => no_page(repositories.as_ref()),
         },
     }
 }
@@ -76,9 +76,7 @@ async fn command<R: Repositories>(
 ) -> Response<ResponseBody> {
     let snapshot = match repositories.snapshot(name).await {
         Ok(snapshot) => snapshot,
-        Err(NotServed::Unknown) => {
-            return from_wire(not_found().into());
-        }
+        Err(NotServed::Unknown) => return no_repository(repositories.as_ref()),
         Err(NotServed::Unavailable { text, retry }) => {
             let status = if retry { 503 } else { 500 };
             return from_wire(wire::Refusal { status, text }.into());
@@ -113,9 +111,7 @@ async fn repository_page<R: Repositories>(
 ) -> Response<ResponseBody> {
     let snapshot: Arc<Snapshot> = match repositories.snapshot(&name).await {
         Ok(snapshot) => snapshot,
-        Err(NotServed::Unknown) => {
-            return page(hg_web::error(404, "There is no such repository. The list of all is on the front page."));
-        }
+        Err(NotServed::Unknown) => return no_page(repositories.as_ref()),
         Err(NotServed::Unavailable { text, retry }) => {
             return page(hg_web::error(if retry { 503 } else { 500 }, &text));
         }
@@ -162,9 +158,45 @@ fn page(page: Page) -> Response<ResponseBody> {
     response
 }
 
-fn not_found() -> wire::Refusal {
-    let text = "refused: there is no repository, at this address. Look at its spelling";
-    wire::Refusal { status: 404, text: text.to_owned() }
+/// Answers a command for a repository that is not there, or not for this reader.
+fn no_repository<R: Repositories>(repositories: &R) -> Response<ResponseBody> {
+    let absent = repositories.absent();
+    let (status, text) = match absent {
+        Absent::NotThere => (404, "refused: there is no repository, at this address. Look at its spelling"),
+        Absent::SignIn => (
+            401,
+            "refused: there is no repository that everybody reads, at this address. \
+             Look at its spelling, or show your mail address and a token",
+        ),
+        Absent::Unsure => {
+            (503, "refused: it can't be found out who you are, for this address. Try again in a few minutes")
+        }
+    };
+    challenge(absent, from_wire(wire::Refusal { status, text: text.to_owned() }.into()))
+}
+
+/// The same for a page.
+fn no_page<R: Repositories>(repositories: &R) -> Response<ResponseBody> {
+    let absent = repositories.absent();
+    let (status, text) = match absent {
+        Absent::NotThere => (404, "There is no such repository. The list of all is on the front page."),
+        Absent::SignIn => (
+            401,
+            "There is no such repository that everybody reads. If you have a token, sign in with your mail address and it.",
+        ),
+        Absent::Unsure => (503, "It can't be found out now who you are. Try again in a few minutes."),
+    };
+    challenge(absent, page(hg_web::error(status, text)))
+}
+
+/// What `WWW-Authenticate` says: clients send credentials only to who asks for them.
+pub(crate) const CHALLENGE: HeaderValue = HeaderValue::from_static("Basic realm=\"hgfleet\", charset=\"UTF-8\"");
+
+fn challenge(absent: Absent, mut response: Response<ResponseBody>) -> Response<ResponseBody> {
+    if absent == Absent::SignIn {
+        response.headers_mut().insert(WWW_AUTHENTICATE, CHALLENGE);
+    }
+    response
 }
 
 fn failed() -> wire::Refusal {

@@ -20,10 +20,11 @@ mod serve;
 mod tests;
 mod timed_io;
 
+pub(crate) use answer::CHALLENGE;
 pub use answer::answer;
 pub use folders::{Folders, FoldersError};
 pub use listener::Listener;
-pub use repositories::{Addresses, NotServed, Repositories};
+pub use repositories::{Absent, Addresses, NotServed, Repositories};
 pub use response_body::ResponseBody;
 pub use serve::{FromRepositories, Service, serve};
 

@@ -20,6 +20,17 @@ pub enum NotServed {
     },
 }
 
+/// How what is not there, or may not be read, is answered: the same for both, so that nobody learns which it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Absent {
+    /// With 404.
+    NotThere,
+    /// With 401: it may be there for somebody who says who they are.
+    SignIn,
+    /// With 503: nobody can be asked now whether it is there for this reader.
+    Unsure,
+}
+
 /// Where one repository is reached; for clone commands and for those who try to push over HTTP.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Addresses {
@@ -40,6 +51,11 @@ pub trait Repositories: Send + Sync + 'static {
 
     /// Returns the repository as this request shall see it.
     fn snapshot(&self, name: &str) -> impl Future<Output = Result<Arc<Snapshot>, NotServed>> + Send;
+
+    /// Returns how a repository is answered that is not there.
+    fn absent(&self) -> Absent {
+        Absent::NotThere
+    }
 
     /// Returns where the repository is reached.
     fn addresses(&self, _name: &str) -> Addresses {

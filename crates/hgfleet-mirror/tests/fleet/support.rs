@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use hgfleet_balancer::authority::{self, AuthorityFiles};
 use hgfleet_balancer::{BalancerOptions, BalancerTimes};
+use hgfleet_directory::DirectoryLocation;
 use hgfleet_log::LogLocation;
 use hgfleet_mirror::{MirrorOptions, MirrorTimes};
 use hgfleet_resync::{ResyncOptions, ScrubOptions};
@@ -71,6 +72,8 @@ pub fn mirror_options(name: &str, data: &Path) -> MirrorOptions {
         push_address: Some("ssh://hg@localhost:2222".into()),
         access: None,
         user_repositories: false,
+        directory: DirectoryLocation::Ldif(data.join("directory.ldif")),
+        tokens_stale: Duration::from_secs(900),
         resync: ResyncOptions {
             scrub: ScrubOptions { bytes_per_second: None, every: Duration::from_millis(300) },
             ..ResyncOptions::new(data.join("run"))
@@ -202,6 +205,7 @@ impl Front {
             https_port: https.port(),
             masters: Vec::new(),
             mirrors: Vec::new(),
+            trusted_proxy: None,
             times: BalancerTimes::default(),
         };
         let runtime = tokio::runtime::Runtime::new().expect("a runtime");

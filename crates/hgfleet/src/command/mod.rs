@@ -16,6 +16,7 @@ mod roles;
 mod serve;
 mod session;
 mod status;
+mod token;
 mod tunnel;
 pub mod up;
 mod wait;
@@ -37,6 +38,7 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Account(command) => account::run(command),
         Command::Access(command) => access::run(command),
         Command::ReadOnly(options) => read_only::run(None, &options),
+        Command::Token(command) => token::run(command),
         Command::Failover(options) => failover::run(options),
         Command::Init(options) => init::run(options),
         Command::Tunnel(options) => tunnel::run(options),

@@ -9,6 +9,7 @@ use hgfleet_log::sockets;
 use hgfleet_mirror::{MirrorOptions, MirrorTimes};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::process::ExitCode;
+use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 
 /// Runs a mirror until a signal says stop.
@@ -31,6 +32,8 @@ pub fn mirror(options: cli::Role) -> anyhow::Result<ExitCode> {
         push_address: Some(config.push_url(ssh)),
         access: config.access_rules(),
         user_repositories: config.session.user_repositories,
+        directory: config.directory_location(),
+        tokens_stale: Duration::from_secs(config.http.tokens_stale_seconds),
         resync: config.resync_options(),
         times: MirrorTimes::default(),
     };
@@ -68,6 +71,7 @@ pub fn balancer(options: cli::Role) -> anyhow::Result<ExitCode> {
         https_port: https.port(),
         masters: Vec::new(),
         mirrors: Vec::new(),
+        trusted_proxy: config.trusted_proxy()?,
         times: BalancerTimes::default(),
     };
     block_on(async move { hgfleet_balancer::run(options, stopped()?).await.context("balancer") })

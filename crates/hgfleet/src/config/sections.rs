@@ -1,5 +1,6 @@
 //! The sections of the configuration, with their defaults.
 
+use super::TrustedProxySection;
 use hgfleet_directory::LdapOptions;
 use hgfleet_master::login::LoginName;
 use serde::Deserialize;
@@ -111,6 +112,10 @@ pub struct HttpSection {
     pub certificate: PathBuf,
     /// Its private key, PEM
     pub key: PathBuf,
+    /// An authenticating proxy before the balancers, which names accounts
+    pub trusted_proxy: Option<TrustedProxySection>,
+    /// How long a mirror that can't read the log takes the tokens that it knows, in seconds
+    pub tokens_stale_seconds: u64,
 }
 
 /// `[directory]`
@@ -310,6 +315,8 @@ impl Default for HttpSection {
             listen_https: SocketAddr::from(([127, 0, 0, 1], 8443)),
             certificate: "keys/https.certificate".into(),
             key: "keys/https.key".into(),
+            trusted_proxy: None,
+            tokens_stale_seconds: 900,
         }
     }
 }
