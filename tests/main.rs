@@ -14,6 +14,7 @@ mod failover;
 mod faults;
 mod jetstream;
 mod kills;
+mod landing;
 mod log;
 mod machines;
 mod membership;

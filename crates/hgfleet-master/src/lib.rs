@@ -17,7 +17,7 @@ pub mod session;
 mod summary;
 
 pub use options::{
-    CommandOptions, Fence, MasterError, MasterOptions, Retention, SessionLimits, SshLimits, StoreFormatName,
+    CommandOptions, Fence, Landing, MasterError, MasterOptions, Retention, SessionLimits, SshLimits, StoreFormatName,
     VolumeOptions,
 };
 pub use summary::{PushSummary, decode_summary};

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use hgfleet_directory::DirectoryLocation;
+use hgfleet_directory::{DirectoryLocation, Mail};
 use hgfleet_resync::ResyncOptions;
 
 use hgfleet_log::LogLocation;
@@ -45,6 +45,8 @@ pub struct MasterOptions {
     pub first: bool,
     /// What `status` shows as the server's address, e.g. `127.0.0.1:2222`.
     pub address: String,
+    /// Who may push for others.
+    pub landing: Landing,
     /// Limits of the SSH door.
     pub ssh: SshLimits,
     /// Limits of each session's process.
@@ -122,6 +124,21 @@ pub struct Retention {
 impl Default for Retention {
     fn default() -> Self {
         Retention { records_min: 100_000, silent_max: Duration::from_secs(86_400), every: Duration::from_secs(600) }
+    }
+}
+
+/// Accounts that push for others: services that land what somebody asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Landing {
+    /// The accounts. Default: none.
+    pub accounts: Vec<Mail>,
+    /// The variable by which a client of theirs names who asked, by an `env` request. Default `AUTOLAND_REQUEST_USER`.
+    pub variable: String,
+}
+
+impl Default for Landing {
+    fn default() -> Self {
+        Landing { accounts: Vec::new(), variable: "AUTOLAND_REQUEST_USER".to_owned() }
     }
 }
 

@@ -42,6 +42,8 @@ pub(crate) enum SessionRequest {
         account: String,
         /// Where the client is.
         address: String,
+        /// For whom the account pushes, where it is a landing account.
+        requester: Option<String>,
     },
     /// Whom this session serves, which OpenSSH's `sshd` has started: the owner of this key or certificate (as it goes over the
     /// wire), of which `sshd` says that the client holds the private half. The connection stands for as long as the session.

@@ -11,7 +11,7 @@ use hgfleet_balancer::authority::AuthorityFiles;
 use hgfleet_balancer::{BalancerOptions, BalancerTimes};
 use hgfleet_directory::DirectoryLocation;
 use hgfleet_log::{LogId, LogLocation};
-use hgfleet_master::{CommandOptions, MasterOptions, SessionLimits, SshLimits, StoreFormatName};
+use hgfleet_master::{CommandOptions, Landing, MasterOptions, SessionLimits, SshLimits, StoreFormatName};
 use hgfleet_mirror::{MirrorOptions, MirrorTimes};
 use hgfleet_resync::ResyncOptions;
 
@@ -283,6 +283,7 @@ fn master_options(
         program: "/bin/false".into(),
         first,
         address: "127.0.0.1:0".to_owned(),
+        landing: Landing::default(),
         ssh: SshLimits::default(),
         session: SessionLimits::default(),
         commands: CommandOptions::default(),

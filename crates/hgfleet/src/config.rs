@@ -12,10 +12,10 @@ pub use template::template;
 pub use trusted_proxy::TrustedProxySection;
 
 use anyhow::{Context, bail};
-use hgfleet_directory::DirectoryLocation;
+use hgfleet_directory::{DirectoryLocation, Mail};
 use hgfleet_log::{JetStreamOptions, LogLocation, TlsFiles};
 use hgfleet_master::login::{LoginName, LoginOptions};
-use hgfleet_master::{CommandOptions, Retention};
+use hgfleet_master::{CommandOptions, Landing, Retention};
 use hgfleet_resync::{ResyncOptions, ScrubOptions};
 use serde::Deserialize;
 use std::net::SocketAddr;
@@ -54,7 +54,18 @@ const KNOWN: [(&str, &[&str]); 15] = [
     ("http", &["host", "listen", "listen_https", "certificate", "key", "trusted_proxy", "tokens_stale_seconds"]),
     ("directory", &["backend", "ldif", "ldap"]),
     ("access", &["rules"]),
-    ("session", &["user_repositories", "user_repositories_max", "repo_group", "repo_config", "own_keys"]),
+    (
+        "session",
+        &[
+            "user_repositories",
+            "user_repositories_max",
+            "repo_group",
+            "repo_config",
+            "own_keys",
+            "landing_accounts",
+            "landing_variable",
+        ],
+    ),
     ("policy", &["rules"]),
     (
         "master",
@@ -206,6 +217,7 @@ impl Config {
         }
         config.check_volume()?;
         config.trusted_proxy()?;
+        config.landing()?;
         Ok(config)
     }
 
@@ -245,6 +257,17 @@ impl Config {
             }
             _ => DirectoryLocation::Ldif(self.path(&self.directory.ldif)),
         }
+    }
+
+    /// Who may push for others, and how they say for whom.
+    ///
+    /// # Errors
+    ///
+    /// What is no mail address.
+    pub fn landing(&self) -> anyhow::Result<Landing> {
+        let accounts = self.session.landing_accounts.iter().map(|mail| Mail::parse(mail));
+        let accounts = accounts.collect::<Result<_, _>>().context("landing_accounts in [session]")?;
+        Ok(Landing { accounts, variable: self.session.landing_variable.clone() })
     }
 
     /// The file of the access rules, where there is one.

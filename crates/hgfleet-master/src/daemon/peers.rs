@@ -12,17 +12,23 @@ pub(crate) struct Client {
     pub account: String,
     /// Where the client is.
     pub address: String,
+    /// For whom the account, a landing account, pushes.
+    pub requester: Option<String>,
 }
 
 impl Client {
-    /// The account, as a record names it.
+    /// Whom a record names: who asked for the push.
     pub(crate) fn who(&self) -> String {
-        cut(&self.account, limits::WHO_BYTES_MAX)
+        cut(self.requester.as_deref().unwrap_or(&self.account), limits::WHO_BYTES_MAX)
     }
 
-    /// Where the client is, as a record says it.
+    /// Where a record says that it came from, and from whom where that is somebody else.
     pub(crate) fn source(&self) -> String {
-        cut(&format!("ssh:{}", self.address), limits::SOURCE_BYTES_MAX)
+        let source = match self.requester {
+            Some(_) => format!("ssh:{} by {}", self.address, self.account),
+            None => format!("ssh:{}", self.address),
+        };
+        cut(&source, limits::SOURCE_BYTES_MAX)
     }
 }
 

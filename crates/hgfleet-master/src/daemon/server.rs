@@ -72,7 +72,8 @@ impl Server {
         };
         let sessions = session_program(options.program.clone(), run.clone(), limits, peers.clone());
         let logins = Arc::new(Logins::open(&options.login, directory.clone())?);
-        let door = Door::new(&options.host_key, options.ssh.clone(), logins.clone(), sessions)?;
+        let door =
+            Door::new(&options.host_key, options.ssh.clone(), options.landing.clone(), logins.clone(), sessions)?;
         let log_id = log.identity().await;
         let connections = Mutex::new(JoinSet::new());
         if options.volume.is_none() {

@@ -30,7 +30,7 @@ use crate::session::Identity;
 /// Serves one session's connection to its end.
 pub(crate) async fn serve(master: Arc<Master>, stream: UnixStream) {
     let mut connection = Connection {
-        client: Client { account: String::new(), address: String::new() },
+        client: Client { account: String::new(), address: String::new(), requester: None },
         stream: FrameStream::new(stream, REQUEST_BYTES_MAX),
         master,
         held: None,
@@ -105,13 +105,13 @@ impl Connection {
 
     async fn answer(&mut self, request: SessionRequest) -> Result<SessionReply, No> {
         match request {
-            SessionRequest::Hello { version, account, address } => {
+            SessionRequest::Hello { version, account, address, requester } => {
                 if version != VERSION {
                     return Err(No::failed(UPGRADED));
                 }
                 let process = self.stream.peer_process();
                 let known = process.and_then(|process| self.master.peers.get(process));
-                self.client = known.unwrap_or(Client { account, address });
+                self.client = known.unwrap_or(Client { account, address, requester });
                 Ok(SessionReply::Welcome {
                     epoch: self.master.epoch.get(),
                     is_master: self.master.takes_pushes(),
@@ -201,7 +201,8 @@ impl Connection {
                 "refused: the key opens no account here ({denial}), on this fleet. Ask an administrator"
             ))
         })?;
-        let client = Client { account: account.mail.to_string(), address: self.client.address.clone() };
+        let client =
+            Client { account: account.mail.to_string(), address: self.client.address.clone(), requester: None };
         tracing::info!(peer = client.address, account = client.account, key, "login behind sshd");
         let registered = process.map(|process| self.master.peers.register(process, client.clone()));
         self.login = Some(Login { _registered: registered, begun: Instant::now() });

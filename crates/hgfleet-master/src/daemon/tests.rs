@@ -47,6 +47,7 @@ fn options(folder: &Path) -> MasterOptions {
         first: true,
         program: "/bin/false".into(),
         address: "127.0.0.1:0".to_owned(),
+        landing: crate::Landing::default(),
         ssh: SshLimits::default(),
         session: SessionLimits::default(),
         commands: CommandOptions { user_repositories: true, ..CommandOptions::default() },
@@ -119,7 +120,8 @@ impl Fleet {
 }
 
 fn session(run: &Path) -> Daemon {
-    let address = Address { run: run.join("master"), account: USER.to_owned(), client: "192.0.2.1".to_owned() };
+    let address =
+        Address { run: run.join("master"), account: USER.to_owned(), client: "192.0.2.1".to_owned(), requester: None };
     address.connect_master().unwrap()
 }
 

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use hgfleet_directory::Account;
+use hgfleet_directory::{Account, Mail};
 use russh::keys::ssh_key::Fingerprint;
 use russh::keys::{Algorithm, Certificate, HashAlg, PublicKey};
 use russh::server::{Auth, ChannelOpenHandle, Handler, Msg, PublicKeyOffer, Session, VerifiedPublicKey};
@@ -19,6 +19,9 @@ use crate::session::{COMMAND_BYTES_MAX, Identity};
 /// Keys that a client may offer before it must have shown the right one: agents hold many.
 const OFFERS_MAX: usize = 20;
 
+/// Letters of a requester that are looked at: more than a mail address has, so that a longer one is refused as none.
+const REQUESTER_CHARS_MAX: usize = 300;
+
 pub(super) struct Connection {
     door: Arc<Door>,
     peer: Peer,
@@ -31,8 +34,8 @@ pub(super) struct Connection {
 
 /// A channel that is open.
 enum Open {
-    /// Nothing was asked for on it yet.
-    Idle(ChannelWriteHalf<Msg>),
+    /// Nothing was asked for on it yet; a landing account may have named who asked for its push.
+    Idle(ChannelWriteHalf<Msg>, Option<String>),
     /// A session works on it.
     Running(Inbound),
 }
@@ -107,7 +110,10 @@ impl Connection {
     fn start(&mut self, id: ChannelId, command: Option<&[u8]>) -> bool {
         let Some(account) = &self.account else { return false };
         match self.channels.remove(&id) {
-            Some(Open::Idle(write)) => {
+            Some(Open::Idle(write, requester)) => {
+                if let Some(Ok(requester)) = requester.as_deref().map(Mail::parse) {
+                    self.door.logins.asked(&requester);
+                }
                 let (input, reader) = inbound::channel();
                 let mut identity = Identity::of(
                     account,
@@ -116,6 +122,7 @@ impl Connection {
                     self.door.program.limits(),
                 );
                 identity.command = command.map(|command| command[..command.len().min(COMMAND_BYTES_MAX + 1)].to_vec());
+                identity.requester = requester;
                 tokio::spawn(process::run(self.door.program.clone(), identity, write, reader));
                 self.channels.insert(id, Open::Running(input));
                 true
@@ -199,7 +206,7 @@ impl Handler for Connection {
         let id = channel.id();
         // What arrives is taken in `data`; the read half's queue would stop the connection when full.
         let (_, write) = channel.split();
-        self.channels.insert(id, Open::Idle(write));
+        self.channels.insert(id, Open::Idle(write, None));
         reply.accept().await;
         Ok(())
     }
@@ -219,7 +226,7 @@ impl Handler for Connection {
     }
 
     async fn shell_request(&mut self, id: ChannelId, session: &mut Session) -> Result<(), ConnectionError> {
-        if !matches!(self.channels.get(&id), Some(Open::Idle(_))) {
+        if !matches!(self.channels.get(&id), Some(Open::Idle(..))) {
             return self.refuse(id, "second exec", session);
         }
         session.channel_success(id)?;
@@ -282,10 +289,18 @@ impl Handler for Connection {
     async fn env_request(
         &mut self,
         id: ChannelId,
-        _name: &str,
-        _value: &str,
+        name: &str,
+        value: &str,
         session: &mut Session,
     ) -> Result<(), ConnectionError> {
+        let lands = self.account.as_ref().is_some_and(|account| self.door.landing.accounts.contains(&account.mail));
+        if lands
+            && name == self.door.landing.variable
+            && let Some(Open::Idle(_, requester)) = self.channels.get_mut(&id)
+        {
+            *requester = Some(value.chars().take(REQUESTER_CHARS_MAX).collect());
+            return Ok(session.channel_success(id)?);
+        }
         // Clients send these without being asked; one line each would drown the log.
         Ok(session.channel_failure(id)?)
     }

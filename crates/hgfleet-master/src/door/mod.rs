@@ -5,7 +5,8 @@
 //! session's, in a process of its own.
 //!
 //! *Limits.* Connections in all, connections without a login for one address, time to log in, tries, keys offered, channels; each is
-//! an option. No pty, no X11, no agent, no forwarding, no subsystem, no environment.
+//! an option. No pty, no X11, no agent, no forwarding, no subsystem, no environment but
+//! the one variable by which a landing account names who asked.
 
 mod address;
 mod connection;
@@ -32,7 +33,7 @@ use tokio::sync::Semaphore;
 
 use crate::daemon::Peers;
 use crate::login::Logins;
-use crate::options::{MasterError, SshLimits};
+use crate::options::{Landing, MasterError, SshLimits};
 use crate::session::Limits;
 pub(crate) use address::{FromBalancer, Peer};
 use connection::Connection;
@@ -47,6 +48,7 @@ const IDLE: Duration = Duration::from_secs(600);
 pub(crate) struct Door {
     config: Arc<Config>,
     limits: SshLimits,
+    landing: Landing,
     logins: Arc<Logins>,
     program: SessionProgram,
     connections: Arc<Semaphore>,
@@ -58,6 +60,7 @@ impl Door {
     pub(crate) fn new(
         host_key: &Path,
         limits: SshLimits,
+        landing: Landing,
         logins: Arc<Logins>,
         program: SessionProgram,
     ) -> Result<Arc<Door>, MasterError> {
@@ -66,6 +69,7 @@ impl Door {
             config: Arc::new(config(key, &limits)),
             connections: Arc::new(Semaphore::new(limits.connections_max)),
             limits,
+            landing,
             logins,
             program,
             waiting: Mutex::new(HashMap::new()),

@@ -6,6 +6,7 @@ use std::process::{ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use hgfleet_directory::Mail;
 use russh::ChannelWriteHalf;
 use russh::server::Msg;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
@@ -99,6 +100,7 @@ pub(super) async fn run(
     let gone = told.await.is_err();
     tracing::info!(
         account = identity.account,
+        requester = identity.requester.as_deref().map(|requester| requester.escape_debug().to_string()),
         address = identity.address,
         command = identity.command.as_deref().map(|command| command.escape_ascii().to_string()),
         status = code,
@@ -123,7 +125,9 @@ async fn serve(
     input: InboundReader,
     traffic: &mut Traffic,
 ) -> std::io::Result<Option<ExitStatus>> {
-    let client = Client { account: identity.account.clone(), address: identity.address.clone() };
+    // A malformed one is refused by the session; whatever becomes of that, no record names it.
+    let requester = identity.requester.clone().filter(|requester| Mail::parse(requester).is_ok());
+    let client = Client { account: identity.account.clone(), address: identity.address.clone(), requester };
     let identity = frame::encode(identity)?;
     let mut child = program.command().spawn()?;
     // Before it knows whom it serves, the daemon does.

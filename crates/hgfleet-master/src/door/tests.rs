@@ -32,19 +32,23 @@ async fn door(script: &str, limits: SshLimits) -> Fixture {
 
 async fn door_in(folder: tempfile::TempDir, script: &str, limits: SshLimits, login: LoginOptions) -> Fixture {
     let path = folder.path();
-    for (name, kind) in [("host", "ed25519"), ("user", "ed25519"), ("other", "ed25519"), ("rsa", "rsa")] {
+    for (name, kind) in
+        [("host", "ed25519"), ("user", "ed25519"), ("other", "ed25519"), ("landing", "ed25519"), ("rsa", "rsa")]
+    {
         keygen(&path.join(name), kind);
     }
     LdifDirectory::create(&path.join("directory.ldif")).unwrap();
     let directory = Arc::new(LdifDirectory::open(&path.join("directory.ldif")).unwrap());
     let key = |name: &str| DirectoryKey::parse_line(fs::read(path.join(name)).unwrap().trim_ascii_end()).unwrap();
     directory.add(&Mail::parse("user@example.com").unwrap(), &[key("user.pub"), key("rsa.pub")]).unwrap();
+    directory.add(&Mail::parse("landing@example.com").unwrap(), &[key("landing.pub")]).unwrap();
     let program = path.join("program");
     fs::write(&program, format!("#!/bin/sh\n{script}\n")).unwrap();
     fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
     let sessions = session_program(program, path.to_owned(), limits_of_sessions(), Peers::default());
+    let landing = Landing { accounts: vec![Mail::parse("landing@example.com").unwrap()], ..Landing::default() };
     let logins = Arc::new(Logins::open(&login, directory.clone()).unwrap());
-    let door = Door::new(&path.join("host"), limits, logins.clone(), sessions).unwrap();
+    let door = Door::new(&path.join("host"), limits, landing, logins.clone(), sessions).unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     tokio::spawn(async move {
@@ -212,6 +216,20 @@ async fn the_session_is_told_who_comes_and_gets_no_environment() {
     let environment = String::from_utf8(output.stderr).unwrap();
     for line in environment.lines() {
         assert!(line.starts_with("LC_ALL=") || line.starts_with("PWD=") || line.starts_with("_="), "{line}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_landing_account_alone_names_who_asked() {
+    let door = door("exec cat", SshLimits::default()).await;
+    for (key, variables, requester) in [
+        ("landing", "AUTOLAND_REQUEST_USER=jane@example.com", Some("jane@example.com")),
+        ("landing", "AUTOLAND_REQUEST_USER=nobody", Some("nobody")),
+        ("landing", "OTHER_REQUEST_USER=jane@example.com", None),
+        ("user", "AUTOLAND_REQUEST_USER=jane@example.com", None),
+    ] {
+        let output = door.run(key, &["-o", &format!("SetEnv={variables}")], "x").await;
+        assert_eq!(told(&output.stdout).0.requester.as_deref(), requester, "{key} {variables}");
     }
 }
 

@@ -66,7 +66,7 @@ pub fn authorized_keys(
     offered: Option<OfferedKey>,
 ) -> Result<Vec<String>, AuthorizedKeysError> {
     let offered = offered.map(|offered| offered.blob().ok_or(AuthorizedKeysError::Offered)).transpose()?;
-    let address = Address { run: options.run, account: String::new(), client: "sshd".to_owned() };
+    let address = Address { run: options.run, account: String::new(), client: "sshd".to_owned(), requester: None };
     for mut daemon in address.connect_all() {
         match daemon.ask(&SessionRequest::AuthorizedKeys { user: user.clone(), offered: offered.clone() }) {
             Ok(SessionReply::AuthorizedKeys(lines)) => return Ok(lines),

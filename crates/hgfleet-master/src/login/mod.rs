@@ -19,7 +19,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use hgfleet_directory::{
-    Account, AuthorizedKey, Directory, DirectoryError, KeyConditionError, PublicKey, PublicKeyError,
+    Account, AuthorizedKey, Directory, DirectoryError, KeyConditionError, Mail, PublicKey, PublicKeyError,
 };
 use russh::keys::Certificate;
 
@@ -178,6 +178,11 @@ impl Logins {
     /// Takes note that an account has logged in. Never waits.
     pub(crate) fn logged_in(&self, account: &Account) {
         self.directory.logged_in(&account.mail);
+    }
+
+    /// Takes note that a landing account pushes for this one. Never waits, never fails.
+    pub(crate) fn asked(&self, mail: &Mail) {
+        self.directory.logged_in(mail);
     }
 
     /// Finds the account that a proof opens, in whatever state the account is. May block.

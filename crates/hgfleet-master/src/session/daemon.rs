@@ -35,6 +35,7 @@ pub(crate) struct Address {
     pub run: PathBuf,
     pub account: String,
     pub client: String,
+    pub requester: Option<String>,
 }
 
 impl Address {
@@ -61,8 +62,12 @@ impl Address {
         let stream = UnixStream::connect(socket)?;
         stream.set_read_timeout(Some(HELLO_WAIT))?;
         let mut daemon = Daemon { stream, epoch: 0, is_master: false, push_bytes_max: 0 };
-        let hello =
-            SessionRequest::Hello { version: VERSION, account: self.account.clone(), address: self.client.clone() };
+        let hello = SessionRequest::Hello {
+            version: VERSION,
+            account: self.account.clone(),
+            address: self.client.clone(),
+            requester: self.requester.clone(),
+        };
         match daemon.ask(&hello)? {
             SessionReply::Welcome { epoch, is_master, push_bytes_max } => {
                 daemon.stream.set_read_timeout(None)?;

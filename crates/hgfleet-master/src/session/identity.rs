@@ -20,6 +20,8 @@ pub(crate) struct Identity {
     pub groups: Vec<String>,
     /// The name by which it logs in, as it stands in a URL.
     pub login: String,
+    /// For whom it pushes, as a landing account's client says.
+    pub requester: Option<String>,
     /// Where the client is.
     pub address: String,
     /// The command line, as the client sent it.
@@ -40,6 +42,7 @@ impl Identity {
             },
             groups: account.groups.clone(),
             login,
+            requester: None,
             address,
             command: None,
             limits,

@@ -22,6 +22,7 @@ use std::path::PathBuf;
 
 use hg_wire::CommandError;
 use hg_wire::ssh::{SessionOutcome, SshError};
+use hgfleet_directory::Mail;
 use hgfleet_log::RepositoryName;
 use rustix::process::{Resource, Rlimit, setrlimit};
 
@@ -84,9 +85,15 @@ fn serve(options: SessionOptions) -> Result<u8, String> {
         Access::Disabled => return Err(texts::disabled(&identity.account)),
         Access::NotEnabled => return Err(texts::not_enabled(&identity.account)),
     }
+    if let Some(requester) = &identity.requester
+        && let Err(error) = Mail::parse(requester)
+    {
+        return Err(format!("refused: {error}, as who asked for this push. Name an account's mail address"));
+    }
     let request = command_line::parse(identity.command.as_deref()).map_err(|refusal| format!("refused: {refusal}"))?;
     let groups = identity.groups;
-    let address = Address { run: options.run, account: identity.account, client: identity.address };
+    let Identity { account, requester, address: client, .. } = identity;
+    let address = Address { run: options.run, account, client, requester };
     let name = match request {
         Request::None => return Err(commands::banner(&address, &identity.login, &groups)),
         Request::Person(command) => return commands::run(&address, command, input, output),
@@ -110,7 +117,7 @@ pub fn serve_on(
     output: impl Write,
     messages: impl Write,
 ) -> Result<u8, String> {
-    serve_repository(Address { run, account, client }, repository, input, output, messages)
+    serve_repository(Address { run, account, client, requester: None }, repository, input, output, messages)
 }
 
 fn serve_repository(

@@ -28,7 +28,7 @@ const AUTH_INFO_BYTES_MAX: u64 = 64 << 10;
 pub(super) fn identify(run: &Path) -> Result<(Identity, Daemon), String> {
     let (proof, client) = told_by_sshd().ok_or_else(|| texts::STARTED_BY_HAND.to_owned())?;
     let command = std::env::var_os("SSH_ORIGINAL_COMMAND").map(OsStringExt::into_vec);
-    let address = Address { run: run.to_owned(), account: String::new(), client: client.to_string() };
+    let address = Address { run: run.to_owned(), account: String::new(), client: client.to_string(), requester: None };
     let started = Instant::now();
     loop {
         match log_in(&address, &proof) {

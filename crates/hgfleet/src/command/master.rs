@@ -43,6 +43,7 @@ pub fn run(options: cli::Role) -> anyhow::Result<ExitCode> {
         first: standby.is_none(),
         program: std::env::current_exe().context("cannot find this program's file")?,
         address: listen.unwrap_or(ssh).to_string(),
+        landing: config.landing()?,
         ssh: SshLimits { login_grace: Duration::from_secs(config.ssh.login_grace_seconds), ..SshLimits::default() },
         session: SessionLimits::default(),
         commands: config.commands(),

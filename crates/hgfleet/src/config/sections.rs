@@ -2,6 +2,7 @@
 
 use super::TrustedProxySection;
 use hgfleet_directory::LdapOptions;
+use hgfleet_master::Landing;
 use hgfleet_master::login::LoginName;
 use serde::Deserialize;
 use std::net::SocketAddr;
@@ -162,6 +163,10 @@ pub struct SessionSection {
     pub repo_config: bool,
     /// `keys add` and `keys remove`, where the accounts are in a file of the only machine
     pub own_keys: bool,
+    /// Accounts that may push for others
+    pub landing_accounts: Vec<String>,
+    /// The variable by which their clients name for whom
+    pub landing_variable: String,
 }
 
 /// `[policy]`
@@ -335,6 +340,8 @@ impl Default for SessionSection {
             repo_group: false,
             repo_config: false,
             own_keys: true,
+            landing_accounts: Vec::new(),
+            landing_variable: Landing::default().variable,
         }
     }
 }
