@@ -243,3 +243,35 @@ fn protected_paths_and_merges_that_undo() {
         ],
     );
 }
+
+#[test]
+fn a_tree_is_open_or_says_why_not() {
+    let Some(work) = Work::new() else { return };
+    let plain = work.commit("a", "1", "more");
+    let pardon = work.commit("a", "2", "repair, CLOSED TREE");
+    let approved = work.commit("a", "3", "more, a=somebody");
+    let status = work.path(".hg/tree");
+    let tree = format!("tree = {{ file = \"{}\" }}", status.display());
+    let trusting = tree.replace(" }", ", unknown = \"take\" }");
+    let strict = tree.replace(" }", ", override = \"\" }");
+    table(
+        &work,
+        &[(&tree, &[plain], "nobody knows whether the tree is open, on r. Push again"), (&trusting, &[plain], "")],
+    );
+    let closed = "the tree is closed: the build is broken, on r. Push again when it is open";
+    std::fs::write(&status, "closed the build is broken\n").expect("written");
+    table(
+        &work,
+        &[
+            (&tree, &[plain], closed),
+            (&tree, &[plain, pardon], ""),
+            (&tree, &[pardon, approved], closed),
+            (&strict, &[pardon], closed),
+            (&tree, &[], ""),
+        ],
+    );
+    std::fs::write(&status, "approval").expect("written");
+    table(&work, &[(&tree, &[plain], "Say who approved it"), (&tree, &[plain, approved], ""), (&tree, &[pardon], "")]);
+    std::fs::write(&status, "open\n").expect("written");
+    table(&work, &[(&tree, &[plain], "")]);
+}
