@@ -8,6 +8,7 @@ mod cluster;
 mod input;
 mod many;
 mod measure;
+mod policy;
 mod prepare;
 mod push;
 mod replicate;
@@ -21,7 +22,7 @@ use input::Input;
 type Benchmark = (&'static str, fn(&Input));
 
 /// All of them.
-const BENCHMARKS: [Benchmark; 8] = [
+const BENCHMARKS: [Benchmark; 9] = [
     ("start", start::run),
     ("clone", clone::run),
     ("prepare", prepare::run),
@@ -30,6 +31,7 @@ const BENCHMARKS: [Benchmark; 8] = [
     ("verify", verify::run),
     ("takeover", takeover::run),
     ("many", many::run),
+    ("policy", policy::run),
 ];
 
 fn main() {

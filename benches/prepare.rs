@@ -11,7 +11,7 @@ const RUNS: usize = 3;
 const CHUNK: usize = 4096;
 
 /// The conversation of a push over SSH that carries this bundle: arguments, chunks, end.
-fn conversation(bundle: &Path) -> Vec<u8> {
+pub fn conversation(bundle: &Path) -> Vec<u8> {
     let bytes = std::fs::read(bundle).expect("readable");
     let mut conversation = b"unbundle\nheads 10\n666f726365".to_vec();
     for chunk in bytes.chunks(CHUNK) {
