@@ -11,7 +11,7 @@
 //!
 //! # Limitations
 //!
-//! HTTP/1.1 only. Connections are bounded in number, not for each source.
+//! HTTP/1.1 only. Connections are bounded in number, not for each source: for SSH the master does that, which knows who has logged in.
 
 pub mod authority;
 mod body;
@@ -37,6 +37,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
+use client_address::Trusted;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -100,20 +101,21 @@ pub async fn run(options: BalancerOptions, shutdown: impl Future<Output = ()> + 
     let probed = fleet.clone();
     tasks.spawn(async move { probed.probe().await });
 
+    let trusted = Arc::new(Trusted { from: options.trusted.clone(), time: options.times.header });
     let (closing, serving) = closing();
     let serve = async {
         if let Some(listener) = ssh {
             let wait = options.times.master_wait;
-            let serving = serving.clone();
-            tasks.spawn(async move { match serve::ssh(listener, masters, wait, serving).await {} });
+            let (serving, trusted) = (serving.clone(), trusted.clone());
+            tasks.spawn(async move { match serve::ssh(listener, trusted, masters, wait, serving).await {} });
         }
         let _ = timeout(FIRST_VIEW, viewed.wait_for(|asked| *asked)).await;
         if let Some((listener, config)) = https {
-            let (site, serving) = (site.clone(), serving.clone());
-            tasks.spawn(async move { match serve::https(listener, config, site, serving).await {} });
+            let (trusted, site, serving) = (trusted.clone(), site.clone(), serving.clone());
+            tasks.spawn(async move { match serve::https(listener, config, trusted, site, serving).await {} });
         }
         if let Some(listener) = http {
-            tasks.spawn(async move { match serve::http(listener, site, serving).await {} });
+            tasks.spawn(async move { match serve::http(listener, trusted, site, serving).await {} });
         }
         std::future::pending::<()>().await
     };

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use hgfleet_log::LogLocation;
+use ipnet::IpNet;
 
 use crate::headers::TrustedProxy;
 use crate::tls::TlsError;
@@ -39,6 +40,9 @@ pub struct BalancerOptions {
     pub mirrors: Vec<MirrorAddress>,
     /// An authenticating proxy whose word counts.
     pub trusted_proxy: Option<TrustedProxy>,
+    /// Servers that say by a header of the PROXY protocol where their clients are, on all three ports, and have to. None: each
+    /// client is where its connection comes from.
+    pub trusted: Vec<IpNet>,
     /// Times and bounds; `BalancerTimes::default()` serve.
     pub times: BalancerTimes,
 }
@@ -73,7 +77,7 @@ pub struct MirrorAddress {
 /// The times a balancer lives by.
 #[derive(Debug, Clone)]
 pub struct BalancerTimes {
-    /// How long a client may take to send a request's header, or to finish TLS.
+    /// How long a client may take to send a request's header, or to finish TLS; and a trusted server to say whose connection it is.
     pub header: Duration,
     /// How long a connection may lie idle between requests, or make no progress in one.
     pub idle: Duration,

@@ -7,6 +7,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use client_address::Trusted;
 use http::Request;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -36,11 +37,13 @@ const HEAD_BYTES_MAX: usize = 256 * 1024;
 /// The pause after a failed accept: out of file descriptors, usually.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// Accepts connections for ever, one task each, and never more than the bound.
+/// Accepts connections for ever, one task each, and never more than the bound. Each is served with the address of its client, which a
+/// server in front of this one may have to say first.
 async fn accept<F>(
     listener: TcpListener,
     what: &'static str,
-    serve: impl Fn(TcpStream, SocketAddr, OwnedSemaphorePermit) -> F,
+    trusted: Arc<Trusted>,
+    serve: impl Fn(TcpStream, SocketAddr, OwnedSemaphorePermit) -> F + Clone + Send + 'static,
 ) -> Infallible
 where
     F: Future<Output = ()> + Send + 'static,
@@ -53,7 +56,14 @@ where
                 if let Err(error) = stream.set_nodelay(true) {
                     tracing::debug!(%peer, %error, "TCP_NODELAY");
                 }
-                tokio::spawn(serve(stream, peer, place));
+                let (trusted, serve) = (trusted.clone(), serve.clone());
+                tokio::spawn(async move {
+                    let mut stream = stream;
+                    match trusted.client(&mut stream, peer).await {
+                        Ok(client) => serve(stream, client, place).await,
+                        Err(error) => tracing::warn!(what, %peer, %error, "a connection was refused"),
+                    }
+                });
             }
             Err(error) if is_about_one_connection(&error) => {}
             Err(error) => {
@@ -73,11 +83,12 @@ fn is_about_one_connection(error: &io::Error) -> bool {
 pub(crate) async fn https(
     listener: TcpListener,
     config: Arc<ServerConfig>,
+    trusted: Arc<Trusted>,
     site: Arc<Site>,
     serving: Serving,
 ) -> Infallible {
     let acceptor = TlsAcceptor::from(config);
-    accept(listener, "HTTPS", |stream, peer, place| {
+    accept(listener, "HTTPS", trusted, move |stream, peer, place| {
         let (acceptor, site, serving) = (acceptor.clone(), site.clone(), serving.clone());
         async move {
             let _place = place;
@@ -101,8 +112,13 @@ pub(crate) async fn https(
 }
 
 /// Serves plain HTTP: redirects.
-pub(crate) async fn http(listener: TcpListener, site: Arc<Site>, serving: Serving) -> Infallible {
-    accept(listener, "HTTP", |stream, peer, place| {
+pub(crate) async fn http(
+    listener: TcpListener,
+    trusted: Arc<Trusted>,
+    site: Arc<Site>,
+    serving: Serving,
+) -> Infallible {
+    accept(listener, "HTTP", trusted, move |stream, peer, place| {
         let (site, serving) = (site.clone(), serving.clone());
         async move {
             let _place = place;
@@ -155,8 +171,14 @@ async fn speak<S, F>(
 }
 
 /// Passes SSH on to the master.
-pub(crate) async fn ssh(listener: TcpListener, masters: Arc<Masters>, wait: Duration, serving: Serving) -> Infallible {
-    accept(listener, "SSH", |mut stream, peer, place| {
+pub(crate) async fn ssh(
+    listener: TcpListener,
+    trusted: Arc<Trusted>,
+    masters: Arc<Masters>,
+    wait: Duration,
+    serving: Serving,
+) -> Infallible {
+    accept(listener, "SSH", trusted, move |mut stream, peer, place| {
         let (masters, serving) = (masters.clone(), serving.clone());
         async move {
             // Held to the end: a push that runs is waited for when the balancer ends.
@@ -164,7 +186,7 @@ pub(crate) async fn ssh(listener: TcpListener, masters: Arc<Masters>, wait: Dura
             if let Err(error) = rustix::net::sockopt::set_socket_keepalive(&stream, true) {
                 tracing::debug!(%peer, %error, "SO_KEEPALIVE");
             }
-            if let Err(error) = ssh::pass(&mut stream, &masters, wait).await {
+            if let Err(error) = ssh::pass(&mut stream, peer, &masters, wait).await {
                 tracing::warn!(%peer, %error, "an SSH connection has ended");
             }
         }

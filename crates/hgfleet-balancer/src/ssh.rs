@@ -9,10 +9,12 @@
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::pin::pin;
 use std::time::Duration;
 
+use futures_util::future::{Either, select};
 use hgfleet_log::holder::Holder;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, copy_bidirectional_with_sizes};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
@@ -25,6 +27,8 @@ const BUFFER_BYTES: usize = 64 * 1024;
 const GREETING_TIME: Duration = Duration::from_secs(5);
 /// How often it is looked meanwhile whether it is the master still.
 const LOOK: Duration = Duration::from_millis(250);
+/// How long a client may take to close its connection when the master has closed it.
+const AFTERWARDS: Duration = Duration::from_secs(2);
 /// All that a greeting may be: lines before the version, and the version (RFC 4253, 4.2).
 const GREETING_BYTES_MAX: usize = 8 * 1024;
 
@@ -48,41 +52,53 @@ enum Reached {
     Elsewhere(Greeted<TcpStream>),
 }
 
-/// Passes one connection on until both sides have ended it. The end of one direction is passed on
-/// by itself, since a client may say all it has to say and then only listen.
+/// Passes one connection on until the master has ended it. A client's end is passed on by itself, since a client may say all it has to say and then only listen. `address` is where the client is.
 ///
 /// # Errors
 ///
 /// No master greeted within `wait`, or either side was lost.
-pub(crate) async fn pass(client: &mut TcpStream, masters: &Masters, wait: Duration) -> io::Result<()> {
-    match reach(client, masters, Instant::now() + wait).await? {
+pub(crate) async fn pass(
+    client: &mut TcpStream,
+    address: SocketAddr,
+    masters: &Masters,
+    wait: Duration,
+) -> io::Result<()> {
+    let line = client_address::encode(address, client.local_addr()?);
+    match reach(&line, masters, Instant::now() + wait).await? {
         Reached::Here(master) => both_ways(client, master).await,
         Reached::Elsewhere(master) => both_ways(client, master).await,
     }
 }
 
-/// The PROXY protocol's first version, in one line.
-fn proxy_line(client: SocketAddr, here: SocketAddr) -> String {
-    let (client_ip, here_ip) = (client.ip().to_canonical(), here.ip().to_canonical());
-    let family = if client_ip.is_ipv4() && here_ip.is_ipv4() { "TCP4" } else { "TCP6" };
-    let (client_port, here_port) = (client.port(), here.port());
-    format!("PROXY {family} {client_ip} {here_ip} {client_port} {here_port}\r\n")
-}
-
-async fn both_ways<S>(client: &mut TcpStream, mut master: Greeted<S>) -> io::Result<()>
+async fn both_ways<S>(client: &mut TcpStream, master: Greeted<S>) -> io::Result<()>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     client.write_all(&master.greeting).await?;
-    copy_bidirectional_with_sizes(client, &mut master.stream, BUFFER_BYTES, BUFFER_BYTES).await.map(|_| ())
+    let (from_client, to_client) = client.split();
+    let (from_master, to_master) = tokio::io::split(master.stream);
+    let (up, down) = (pin!(one_way(from_client, to_master)), pin!(one_way(from_master, to_client)));
+    match select(up, down).await {
+        Either::Left((sent, down)) => sent.and(down.await),
+        // Nobody is left to answer. The client may take a moment to read what it was told, and not hold its place for ever.
+        Either::Right((sent, up)) => {
+            let _ = timeout(AFTERWARDS, up).await;
+            sent
+        }
+    }
+}
+
+/// Passes bytes on to their end, and the end.
+async fn one_way(from: impl AsyncRead + Unpin, mut to: impl AsyncWrite + Unpin) -> io::Result<()> {
+    tokio::io::copy_buf(&mut BufReader::with_capacity(BUFFER_BYTES, from), &mut to).await?;
+    to.shutdown().await
 }
 
 /// Tries until the deadline, looking each time who is master.
-async fn reach(client: &TcpStream, masters: &Masters, deadline: Instant) -> io::Result<Reached> {
-    let line = proxy_line(client.peer_addr()?, client.local_addr()?);
+async fn reach(line: &str, masters: &Masters, deadline: Instant) -> io::Result<Reached> {
     let mut pause = FIRST_PAUSE;
     loop {
-        let failed = match timeout_at(deadline, try_once(masters, &line)).await {
+        let failed = match timeout_at(deadline, try_once(masters, line)).await {
             Ok(Ok(reached)) => return Ok(reached),
             Ok(Err(error)) => error,
             Err(_) => io::ErrorKind::TimedOut.into(),
@@ -140,24 +156,5 @@ async fn until_another(masters: &Masters, holder: &Holder) {
         if masters.holder().await.is_some_and(|now| now != *holder) {
             return;
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_proxy_line_names_client_and_door() {
-        let of = |text: &str| text.parse::<SocketAddr>().expect("an address");
-        assert_eq!(
-            proxy_line(of("192.0.2.7:4711"), of("198.51.100.1:22")),
-            "PROXY TCP4 192.0.2.7 198.51.100.1 4711 22\r\n"
-        );
-        assert_eq!(proxy_line(of("[2001:db8::7]:4711"), of("[::1]:22")), "PROXY TCP6 2001:db8::7 ::1 4711 22\r\n");
-        assert_eq!(
-            proxy_line(of("[::ffff:192.0.2.7]:1"), of("[::ffff:127.0.0.1]:22")),
-            "PROXY TCP4 192.0.2.7 127.0.0.1 1 22\r\n"
-        );
     }
 }

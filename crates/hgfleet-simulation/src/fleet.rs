@@ -315,6 +315,7 @@ fn balancer_options(name: String, log: LogLocation, run: PathBuf, kit: &Path, po
         masters: Vec::new(),
         mirrors: Vec::new(),
         trusted_proxy: None,
+        trusted: Vec::new(),
         times: BalancerTimes { poll, ..BalancerTimes::default() },
     }
 }

@@ -1,12 +1,14 @@
 //! The configuration: one TOML file that every role and every tool reads.
 
 mod machine;
+mod proxy_protocol;
 mod sections;
 mod template;
 mod trusted_proxy;
 mod volume;
 
 pub use machine::MachineSection;
+pub use proxy_protocol::ProxyProtocolSection;
 pub use sections::*;
 pub use template::template;
 pub use trusted_proxy::TrustedProxySection;
@@ -32,7 +34,7 @@ const FILE_BYTES_MAX: u64 = 1 << 20;
 const SEARCHED: [&str; 2] = ["hgfleet.toml", "hgfleet-data/hgfleet.toml"];
 
 /// The sections and their keys, for a message that names the nearest one to what was misspelt.
-const KNOWN: [(&str, &[&str]); 15] = [
+const KNOWN: [(&str, &[&str]); 16] = [
     (
         "log",
         &[
@@ -51,6 +53,7 @@ const KNOWN: [(&str, &[&str]); 15] = [
         ],
     ),
     ("ssh", &["listen", "host_key", "login_grace_seconds", "login", "trusted_user_ca_keys", "backend"]),
+    ("proxy_protocol", &["from"]),
     ("http", &["host", "listen", "listen_https", "certificate", "key", "trusted_proxy", "tokens_stale_seconds"]),
     ("directory", &["backend", "ldif", "ldap"]),
     ("access", &["rules"]),
@@ -107,6 +110,9 @@ pub struct Config {
     /// The SSH door
     #[serde(default)]
     pub ssh: SshSection,
+    /// The servers before the doors
+    #[serde(default)]
+    pub proxy_protocol: ProxyProtocolSection,
     /// The HTTP and HTTPS doors
     #[serde(default)]
     pub http: HttpSection,

@@ -129,6 +129,11 @@ pub struct Front {
 impl Front {
     /// Starts a balancer; mirrors are whoever has a socket in its `run/`.
     pub async fn start(folder: tempfile::TempDir, times: BalancerTimes) -> Self {
+        Self::start_behind(folder, times, &[]).await
+    }
+
+    /// Starts one that believes these networks where clients are.
+    pub async fn start_behind(folder: tempfile::TempDir, times: BalancerTimes, trusted: &[&str]) -> Self {
         let files = AuthorityFiles::below(folder.path());
         std::fs::create_dir_all(folder.path().join("keys")).expect("keys");
         authority::ensure(&files, &[]).expect("certificates");
@@ -159,6 +164,7 @@ impl Front {
             masters: Vec::new(),
             mirrors: Vec::new(),
             trusted_proxy: None,
+            trusted: trusted.iter().map(|network| network.parse().expect("a network")).collect(),
             times,
         };
         let (stop, stopped) = oneshot::channel();

@@ -4,7 +4,7 @@
 mod fleet;
 
 use std::io::{Read, Write};
-use std::net::TcpStream;
+use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -447,4 +447,111 @@ async fn a_client_that_alternates_never_goes_back() {
     assert!(seen > 3, "positions moved meanwhile");
     go_on.store(false, Ordering::SeqCst);
     mover.await.expect("moved");
+}
+
+/// A master that tells what it was told, and its front door.
+async fn behind(trusted: &[&str]) -> (Front, tokio::sync::mpsc::UnboundedReceiver<String>) {
+    let folder = folder();
+    let mirror = Mirror::start(&run_of(&folder), "a", at(position(1), "ok"));
+    // It lives as long as the test.
+    std::mem::forget(mirror);
+    let front = Front::start_behind(folder, quick(), trusted).await;
+    fleet::hold_lease(front.folder.path(), "master").await;
+    let run = run_of(&front.folder).join("master");
+    std::fs::create_dir(&run).expect("made");
+    let listener = tokio::net::UnixListener::bind(run.join("ssh.sock")).expect("bound");
+    let (told, heard) = tokio::sync::mpsc::unbounded_channel();
+    tokio::spawn(async move {
+        use tokio::io::{AsyncReadExt, AsyncWriteExt};
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let mut bytes = [0; 256];
+            let filled = stream.read(&mut bytes).await.expect("read");
+            let _ = stream.write_all(b"SSH-2.0-master\r\n").await;
+            let _ = told.send(String::from_utf8_lossy(&bytes[..filled]).into_owned());
+        }
+    });
+    (front, heard)
+}
+
+/// Connects from this address of this machine, sends bytes, says that they are all, and reads the answer.
+async fn say_from(host: u8, address: SocketAddr, bytes: &[u8]) -> String {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let socket = tokio::net::TcpSocket::new_v4().expect("a socket");
+    socket.bind(SocketAddr::from(([127, 0, 0, host], 0))).expect("bound");
+    let mut stream = socket.connect(address).await.expect("connected");
+    let mut answer = Vec::new();
+    // A connection that is refused with bytes unread is reset.
+    let _ = stream.write_all(bytes).await;
+    let _ = stream.shutdown().await;
+    let _ = stream.read_to_end(&mut answer).await;
+    String::from_utf8_lossy(&answer).into_owned()
+}
+
+const LINE: &[u8] = b"PROXY TCP4 192.0.2.7 198.51.100.1 4711 22\r\n";
+
+/// T11: from a server that is trusted. HTTPS is asked by a real client in the end-to-end tests.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_trusted_server_says_where_its_clients_are() {
+    let (front, mut heard) = behind(&["127.0.0.3/32"]).await;
+    let binary =
+        [&b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c\xc0\0\x02\x08\xc6\x33\x64\x01\x12\x67\0\x16"[..], b"SSH-2.0-x\r\n"]
+            .concat();
+    let local = [&b"\r\n\r\n\0\r\nQUIT\n\x20\0\0\0"[..], b"SSH-2.0-x\r\n"].concat();
+    for (bytes, client) in [
+        ([LINE, b"SSH-2.0-x\r\n"].concat(), "192.0.2.7 "),
+        (binary, "192.0.2.8 "),
+        // It connects for itself: the address is its own.
+        (local, "127.0.0.3 "),
+    ] {
+        assert_eq!(say_from(3, front.ssh, &bytes).await, "SSH-2.0-master\r\n");
+        let line = heard.recv().await.expect("heard");
+        assert!(line.starts_with(&format!("PROXY TCP4 {client}")), "{line}");
+    }
+    let plain = [LINE, b"GET /a HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"].concat();
+    assert!(say_from(3, front.http, &plain).await.starts_with("HTTP/1.1 301"));
+
+    // What is no header is no client's, on no port; and is not passed on.
+    let long = [&b"\r\n\r\n\0\r\nQUIT\n\x21\x11\xff\xff"[..], &[0; 4_000]].concat();
+    let overrun =
+        [&b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x10\xc0\0\x02\x08\xc6\x33\x64\x01\x12\x67\0\x16"[..], b"\x04\xff\xff\0SSH"]
+            .concat();
+    for bytes in [b"SSH-2.0-x\r\n\r\n\r\n".to_vec(), b"GET / HTTP/1.1\r\n\r\n".to_vec(), long, overrun] {
+        for door in [front.ssh, front.http, front.https] {
+            assert_eq!(say_from(3, door, &bytes).await, "", "{}", bytes.escape_ascii());
+        }
+    }
+    assert!(heard.try_recv().is_err(), "nothing was passed on");
+    // Said twice: the second one is what the client says, garbage, and for SSH's door to refuse.
+    say_from(3, front.ssh, &[LINE, b"PROXY TCP4 127.0.0.1 198.51.100.1 1 22\r\n"].concat()).await;
+    let line = heard.recv().await.expect("heard");
+    assert!(line.starts_with("PROXY TCP4 192.0.2.7 ") && !line.starts_with("PROXY TCP4 127"), "{line}");
+}
+
+/// T11: from everybody else a header is what the client says, and its address is where it connects from.
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_else_is_believed() {
+    let (front, mut heard) = behind(&["10.0.0.0/8"]).await;
+    say_from(1, front.ssh, LINE).await;
+    let line = heard.recv().await.expect("heard");
+    assert!(line.starts_with("PROXY TCP4 127.0.0.1 "), "{line}");
+    let plain = [LINE, b"GET /a HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"].concat();
+    assert!(say_from(1, front.http, &plain).await.starts_with("HTTP/1.1 400"));
+}
+
+/// What the master has ended is over, whatever its client does: its place is free.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_that_the_master_has_ended_is_not_held_open_by_its_client() {
+    let (front, _heard) = behind(&[]).await;
+    let ssh = front.ssh;
+    let silent = tokio::task::spawn_blocking(move || {
+        let mut stream = TcpStream::connect(ssh).expect("connected");
+        let mut greeting = Vec::new();
+        stream.read_to_end(&mut greeting).expect("read");
+        std::thread::sleep(Duration::from_millis(2_500));
+        // The first bytes may be taken by the system, and are answered by a reset.
+        let _ = stream.write_all(b"x");
+        std::thread::sleep(Duration::from_millis(100));
+        stream.write_all(b"x").is_err()
+    });
+    assert!(silent.await.expect("written"), "the balancer still reads");
 }

@@ -206,6 +206,7 @@ impl Front {
             masters: Vec::new(),
             mirrors: Vec::new(),
             trusted_proxy: None,
+            trusted: Vec::new(),
             times: BalancerTimes::default(),
         };
         let runtime = tokio::runtime::Runtime::new().expect("a runtime");

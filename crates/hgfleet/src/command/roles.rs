@@ -72,6 +72,7 @@ pub fn balancer(options: cli::Role) -> anyhow::Result<ExitCode> {
         masters: Vec::new(),
         mirrors: Vec::new(),
         trusted_proxy: config.trusted_proxy()?,
+        trusted: config.proxy_protocol.from.clone(),
         times: BalancerTimes::default(),
     };
     block_on(async move { hgfleet_balancer::run(options, stopped()?).await.context("balancer") })
