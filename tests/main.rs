@@ -30,5 +30,6 @@ mod resync;
 mod rewrites;
 mod session_commands;
 mod several_machines;
+mod ssh_limits;
 mod tokens;
 mod volume;

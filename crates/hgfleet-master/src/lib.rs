@@ -16,8 +16,9 @@ mod protocol;
 pub mod session;
 mod summary;
 
+pub use door::{BanLimits, SshLimits};
 pub use options::{
-    CommandOptions, Fence, Landing, MasterError, MasterOptions, Retention, SessionLimits, SshLimits, StoreFormatName,
+    CommandOptions, Fence, Landing, MasterError, MasterOptions, Retention, SessionLimits, StoreFormatName,
     VolumeOptions,
 };
 pub use summary::{PushSummary, decode_summary};

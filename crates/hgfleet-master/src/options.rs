@@ -9,6 +9,7 @@ use hgfleet_resync::ResyncOptions;
 
 use hgfleet_log::LogLocation;
 
+use crate::door::SshLimits;
 use crate::login::{AuthoritiesError, LoginOptions};
 
 /// Everything that a master or standby needs to know. Paths are absolute or relative to the working directory.
@@ -139,39 +140,6 @@ pub struct Landing {
 impl Default for Landing {
     fn default() -> Self {
         Landing { accounts: Vec::new(), variable: "AUTOLAND_REQUEST_USER".to_owned() }
-    }
-}
-
-/// Limits of the SSH door.
-#[derive(Debug, Clone)]
-pub struct SshLimits {
-    /// Connections at a time. Default 200.
-    pub connections_max: usize,
-    /// Connections at a time that have not logged in yet, from one address. Default 20.
-    pub unauthenticated_per_address_max: usize,
-    /// Time to log in. Default 30 s.
-    pub login_grace: Duration,
-    /// Tries to log in on one connection. Default 6.
-    pub auth_attempts_max: usize,
-    /// Channels open at a time on one connection. Default 10.
-    pub channels_max: usize,
-    /// A keepalive goes out after this long without a word from the client. Default 10 s.
-    pub keepalive: Duration,
-    /// Keepalives that may stay without an answer. Default 6.
-    pub keepalive_max: usize,
-}
-
-impl Default for SshLimits {
-    fn default() -> Self {
-        SshLimits {
-            connections_max: 200,
-            unauthenticated_per_address_max: 20,
-            login_grace: Duration::from_secs(30),
-            auth_attempts_max: 6,
-            channels_max: 10,
-            keepalive: Duration::from_secs(10),
-            keepalive_max: 6,
-        }
     }
 }
 

@@ -3,6 +3,7 @@
 mod machine;
 mod proxy_protocol;
 mod sections;
+mod ssh_limits;
 mod template;
 mod trusted_proxy;
 mod volume;
@@ -10,6 +11,7 @@ mod volume;
 pub use machine::MachineSection;
 pub use proxy_protocol::ProxyProtocolSection;
 pub use sections::*;
+pub use ssh_limits::SshLimitsSection;
 pub use template::template;
 pub use trusted_proxy::TrustedProxySection;
 
@@ -52,7 +54,7 @@ const KNOWN: [(&str, &[&str]); 16] = [
             "trim_every_seconds",
         ],
     ),
-    ("ssh", &["listen", "host_key", "login_grace_seconds", "login", "trusted_user_ca_keys", "backend"]),
+    ("ssh", &["listen", "host_key", "login_grace_seconds", "login", "trusted_user_ca_keys", "backend", "limits"]),
     ("proxy_protocol", &["from"]),
     ("http", &["host", "listen", "listen_https", "certificate", "key", "trusted_proxy", "tokens_stale_seconds"]),
     ("directory", &["backend", "ldif", "ldap"]),

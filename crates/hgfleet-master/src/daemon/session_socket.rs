@@ -183,8 +183,9 @@ impl Connection {
             return Err(No::refused("refused: a second login, in one session. Connect again"));
         }
         let mut address: Option<SocketAddr> = self.client.address.parse().ok();
-        if let Some(peer) = address.and_then(|seen| self.master.passed_on.behind(seen)) {
-            address = peer.address();
+        let seen = address;
+        if let Some(peer) = seen.and_then(|seen| self.master.passed_on.behind(seen)) {
+            address = Some(peer);
             self.client.address = peer.to_string();
         }
         let logins = self.master.logins.clone();
@@ -201,6 +202,9 @@ impl Connection {
                 "refused: the key opens no account here ({denial}), on this fleet. Ask an administrator"
             ))
         })?;
+        if let Some(seen) = seen {
+            self.master.passed_on.logged_in(seen);
+        }
         let client =
             Client { account: account.mail.to_string(), address: self.client.address.clone(), requester: None };
         tracing::info!(peer = client.address, account = client.account, key, "login behind sshd");

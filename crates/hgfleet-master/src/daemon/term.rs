@@ -21,7 +21,6 @@ use super::read_only::FleetReadOnly;
 use super::refusals::Refusals;
 use super::server::Server;
 use super::{commands, master_socket, mirrors, names, session_socket, trees, trim, view};
-use crate::door::{FromBalancer, Peer};
 use crate::options::MasterError;
 use crate::protocol::{MASTER_SOCKET, SESSION_SOCKET};
 
@@ -190,11 +189,10 @@ async fn listen(server: &Arc<Server>, master: &Arc<Master>, tasks: &mut JoinSet<
     accept(tasks, bind(&run.join(SSH_SOCKET))?, "ssh.sock", move |stream| {
         // A balancer that is turned away before the first byte looks for the master again.
         if balanced.takes_pushes() {
-            let peer = Peer::unknown();
-            let stream = FromBalancer::new(stream, peer.clone());
+            let door = shared.door.clone();
             match shared.options.ssh_backend {
-                None => shared.spawn(shared.door.clone().serve(stream, peer)),
-                Some(sshd) => shared.spawn(shared.passed_on.clone().pass(stream, peer, sshd)),
+                None => shared.spawn(door.serve_handed_over(stream)),
+                Some(sshd) => shared.spawn(door.pass_on_handed_over(stream, shared.passed_on.clone(), sshd)),
             }
         }
         std::future::ready(())
@@ -202,7 +200,7 @@ async fn listen(server: &Arc<Server>, master: &Arc<Master>, tasks: &mut JoinSet<
     for address in &server.options.ssh_addresses {
         let shared = server.clone();
         accept_tcp(tasks, bind_tcp(*address).await?, move |stream, address| {
-            shared.spawn(shared.door.clone().serve(stream, Peer::known(address)));
+            shared.spawn(shared.door.clone().serve(stream, address));
         });
     }
     Ok(())

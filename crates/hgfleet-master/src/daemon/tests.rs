@@ -13,7 +13,8 @@ use tokio::sync::oneshot;
 
 use super::*;
 use crate::client::{self, ClientError};
-use crate::options::{CommandOptions, Retention, SessionLimits, SshLimits, StoreFormatName};
+use crate::door::SshLimits;
+use crate::options::{CommandOptions, Retention, SessionLimits, StoreFormatName};
 use crate::protocol::{
     AppendRequest, CommandReply, CommandRequest, Grant, OwnChange, PushEnd, SessionReply, SessionRequest, SessionTimes,
     Settled, Token,

@@ -6,31 +6,51 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 use tokio::time::Sleep;
 
-/// A stream that fails once the time is over and nobody has logged in, wherever the conversation stands then.
+use super::progress::Progress;
+
+/// A stream that fails once the time is over and nobody has logged in, or it has to make room for others, wherever the
+/// conversation stands then.
 pub(super) struct LoginGrace<S> {
     stream: S,
-    logged_in: watch::Receiver<bool>,
-    time: Option<Pin<Box<Sleep>>>,
+    progress: watch::Receiver<Progress>,
+    /// What may end it; `None` once somebody has logged in.
+    ends: Option<Ends>,
+}
+
+struct Ends {
+    time: Pin<Box<Sleep>>,
+    ousted: oneshot::Receiver<()>,
 }
 
 impl<S> LoginGrace<S> {
-    pub(super) fn new(stream: S, time: Duration, logged_in: watch::Receiver<bool>) -> LoginGrace<S> {
-        LoginGrace { stream, logged_in, time: Some(Box::pin(tokio::time::sleep(time))) }
+    pub(super) fn new(
+        stream: S,
+        time: Duration,
+        progress: watch::Receiver<Progress>,
+        ousted: oneshot::Receiver<()>,
+    ) -> LoginGrace<S> {
+        let ends = Some(Ends { time: Box::pin(tokio::time::sleep(time)), ousted });
+        LoginGrace { stream, progress, ends }
     }
 
     fn check(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
-        let Some(time) = &mut self.time else { return Ok(()) };
-        if *self.logged_in.borrow() {
-            self.time = None;
+        let Some(ends) = &mut self.ends else { return Ok(()) };
+        if self.progress.borrow().logged_in {
+            self.ends = None;
             return Ok(());
         }
-        match time.as_mut().poll(cx) {
-            Poll::Ready(()) => Err(io::Error::new(io::ErrorKind::TimedOut, "the login took too long")),
-            Poll::Pending => Ok(()),
+        if ends.time.as_mut().poll(cx).is_ready() {
+            return Err(io::Error::new(io::ErrorKind::TimedOut, "the login took too long"));
         }
+        // The other end is kept until the connection has logged in or is gone.
+        if Pin::new(&mut ends.ousted).poll(cx).is_ready() {
+            self.ends = None;
+            return Err(io::Error::new(io::ErrorKind::ConnectionAborted, "it made room for other logins"));
+        }
+        Ok(())
     }
 }
 

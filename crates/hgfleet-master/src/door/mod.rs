@@ -4,45 +4,63 @@
 //! directory, and starts one `hgfleet session` for each command. It parses no command line and reads no repository: that is the
 //! session's, in a process of its own.
 //!
-//! *Limits.* Connections in all, connections without a login for one address, time to log in, tries, keys offered, channels; each is
-//! an option. No pty, no X11, no agent, no forwarding, no subsystem, no environment but
-//! the one variable by which a landing account names who asked.
+//! *Limits.* [`SshLimits`] has them; they are counted for each server. What comes above one is told why: a connection by the protocol's
+//! first message, a session on its standard error. A source that fails to log in too often is refused for a while. No pty, no X11,
+//! no agent, no forwarding, no subsystem, no environment but the one variable by which a landing account names who asked.
+//!
+//! *Addresses.* The balancer hands connections over a socket that only it can open, and says in front of the client's first byte, by a
+//! header of the PROXY protocol, where the client is. On a TCP port such a header is what it is for SSH: garbage.
 
-mod address;
+mod admission;
+mod bans;
 mod connection;
+mod counts;
 mod grace;
 mod inbound;
 mod keys;
+mod limits;
+mod newcomers;
 mod pass_on;
 mod process;
+mod progress;
+mod refusal;
+mod source;
 #[cfg(test)]
 mod tests;
 
 use std::borrow::Cow;
-use std::collections::HashMap;
-use std::net::IpAddr;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
+use client_address::Header;
 use russh::keys::{Algorithm, EcdsaCurve, HashAlg, PrivateKey};
-use russh::server::Config;
-use russh::{MethodKind, MethodSet, Preferred, SshId, cipher, compression, kex, mac};
+use russh::server::{Config, RunningSession};
+use russh::{Disconnect, MethodKind, MethodSet, Preferred, SshId, cipher, compression, kex, mac};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
+use tokio::time::timeout;
 
 use crate::daemon::Peers;
 use crate::login::Logins;
-use crate::options::{Landing, MasterError, SshLimits};
+use crate::options::{Landing, MasterError};
 use crate::session::Limits;
-pub(crate) use address::{FromBalancer, Peer};
-use connection::Connection;
+use admission::{Admission, Admitted};
+use connection::{Connection, ConnectionError};
 use grace::LoginGrace;
+pub use limits::{BanLimits, SshLimits};
 pub(crate) use pass_on::PassedOn;
 pub(crate) use process::SessionProgram;
+use progress::Progress;
+use refusal::Refusal;
 
-/// Idle means: not even a keepalive was answered, or the client took nothing of what is there for it.
-const IDLE: Duration = Duration::from_secs(600);
+/// The server's version, as clients see it.
+const SERVER_ID: &str = "SSH-2.0-hgfleet";
+/// How long the balancer may take to say whose connection it hands over.
+const ADDRESS_TIME: Duration = Duration::from_secs(5);
+/// Connections at a time that were told why they are not taken, and may finish what they say.
+const REFUSALS_MAX: usize = 256;
 
 /// What all connections share.
 pub(crate) struct Door {
@@ -51,8 +69,8 @@ pub(crate) struct Door {
     landing: Landing,
     logins: Arc<Logins>,
     program: SessionProgram,
-    connections: Arc<Semaphore>,
-    waiting: Mutex<HashMap<IpAddr, usize>>,
+    admission: Admission,
+    refusals: Semaphore,
 }
 
 impl Door {
@@ -67,85 +85,134 @@ impl Door {
         let key = read_host_key(host_key)?;
         Ok(Arc::new(Door {
             config: Arc::new(config(key, &limits)),
-            connections: Arc::new(Semaphore::new(limits.connections_max)),
+            admission: Admission::new(&limits),
+            refusals: Semaphore::new(REFUSALS_MAX),
             limits,
             landing,
             logins,
             program,
-            waiting: Mutex::new(HashMap::new()),
         }))
     }
 
-    /// Serves one connection to its end. Failures are logged, and cost this connection alone.
-    pub(crate) async fn serve<S>(self: Arc<Door>, stream: S, peer: Peer)
+    /// Serves one connection that the balancer hands over, to its end. It says first whose it is.
+    pub(crate) async fn serve_handed_over<S>(self: Arc<Door>, mut stream: S)
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let Ok(_permit) = self.connections.clone().try_acquire_owned() else {
-            tracing::warn!(%peer, reason = "too-many-connections", "ssh connection refused");
-            return;
+        if let Some(peer) = handed_over(&mut stream).await {
+            self.serve(stream, peer).await;
+        }
+    }
+
+    /// Passes one connection that the balancer hands over on to an `sshd`, to its end. It says first whose it is.
+    pub(crate) async fn pass_on_handed_over<S>(self: Arc<Door>, mut stream: S, passed_on: PassedOn, sshd: SocketAddr)
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        let Some(peer) = handed_over(&mut stream).await else { return };
+        match self.admission.admit(peer, Instant::now()) {
+            Ok(admitted) => passed_on.pass(stream, peer, admitted, sshd).await,
+            Err(refusal) => self.refuse(stream, peer, refusal).await,
+        }
+    }
+
+    /// Serves one connection to its end. Failures are logged, and cost this connection alone.
+    pub(crate) async fn serve<S>(self: Arc<Door>, stream: S, peer: SocketAddr)
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let Admitted { place: _place, waiting, ousted } = match self.admission.admit(peer, Instant::now()) {
+            Ok(admitted) => admitted,
+            Err(refusal) => return self.refuse(stream, peer, refusal).await,
         };
-        let Some(waiting) = Waiting::enter(&self, &peer) else {
-            tracing::warn!(%peer, reason = "too-many-logins-at-once", "ssh connection refused");
-            return;
-        };
-        let (connection, mut logged_in) = Connection::new(self.clone(), peer.clone());
-        let stream = LoginGrace::new(stream, self.limits.login_grace, logged_in.clone());
+        let (connection, mut progress) = Connection::new(self.clone(), peer);
+        let stream = LoginGrace::new(stream, self.limits.login_grace, progress.clone(), ousted);
         let mut session = match russh::server::run_stream(self.config.clone(), stream, connection).await {
             Ok(session) => session,
-            Err(error) => {
-                tracing::info!(%peer, %error, "ssh connection ended before a login");
-                return;
-            }
+            Err(error) => return self.ended_before_a_login(peer, &progress, &Err(error)),
         };
         let ended = tokio::select! {
             ended = &mut session => Some(ended),
-            _ = logged_in.wait_for(|yes| *yes) => None,
+            _ = progress.wait_for(|progress| progress.logged_in) => None,
         };
         drop(waiting);
         let ended = match ended {
             Some(ended) => ended,
-            None => session.await,
+            None => self.until_its_end(session, &mut progress).await,
         };
+        if !progress.borrow().logged_in {
+            return self.ended_before_a_login(peer, &progress, &ended);
+        }
         match ended {
             Ok(()) => tracing::debug!(%peer, "ssh connection ended"),
             Err(error) => tracing::info!(%peer, %error, "ssh connection ended"),
         }
     }
-}
 
-/// One connection that has not logged in yet, counted for its address.
-struct Waiting<'d> {
-    door: &'d Door,
-    address: Option<IpAddr>,
-}
-
-impl<'d> Waiting<'d> {
-    fn enter(door: &'d Door, peer: &Peer) -> Option<Waiting<'d>> {
-        let address = peer.ip();
-        if let Some(address) = address {
-            let mut counts = door.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-            let count = counts.entry(address).or_insert(0);
-            if *count >= door.limits.unauthenticated_per_address_max {
-                return None;
-            }
-            *count += 1;
+    /// Waits for the end of a connection that has logged in, and ends it where it has had no session for too long.
+    async fn until_its_end(
+        &self,
+        mut session: RunningSession<Connection>,
+        progress: &mut watch::Receiver<Progress>,
+    ) -> Result<(), ConnectionError> {
+        tokio::select! {
+            ended = &mut session => return ended,
+            () = idle(progress, self.limits.idle) => {}
         }
-        Some(Waiting { door, address })
+        let text = "refused: no session for too long, on this connection. Connect again".to_owned();
+        // Where it can't be told it has ended already.
+        let _ = session.handle().disconnect(Disconnect::ByApplication, text, String::new()).await;
+        session.await
+    }
+
+    async fn refuse<S: AsyncRead + AsyncWrite + Unpin>(&self, stream: S, peer: SocketAddr, refusal: Refusal) {
+        match refusal {
+            // Its ban was told the log; each of its tries would drown it.
+            Refusal::Banned(..) => tracing::debug!(%peer, reason = refusal.code(), "ssh connection refused"),
+            _ => tracing::warn!(%peer, reason = refusal.code(), "ssh connection refused"),
+        }
+        let permit = self.refusals.try_acquire();
+        refusal::tell(stream, &refusal, permit.is_ok()).await;
+    }
+
+    /// Counts what was a failed login. A client that has only looked (a monitor, `ssh-keyscan`) has tried none.
+    fn ended_before_a_login(
+        &self,
+        peer: SocketAddr,
+        progress: &watch::Receiver<Progress>,
+        ended: &Result<(), ConnectionError>,
+    ) {
+        match ended {
+            Ok(()) => tracing::debug!(%peer, "ssh connection ended before a login"),
+            Err(error) => tracing::info!(%peer, %error, "ssh connection ended before a login"),
+        }
+        let progress = *progress.borrow();
+        let at_fault = progress.tried || ended.as_ref().is_err_and(ConnectionError::is_the_clients);
+        if at_fault && !progress.unanswered {
+            self.admission.failed(peer.ip(), Instant::now());
+        }
     }
 }
 
-impl Drop for Waiting<'_> {
-    fn drop(&mut self) {
-        let Some(address) = self.address else { return };
-        let mut counts = self.door.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(count) = counts.get_mut(&address) {
-            *count -= 1;
-            if *count == 0 {
-                counts.remove(&address);
-            }
+/// Whose connection the balancer hands over, by the header that is taken from its head.
+async fn handed_over<S: AsyncRead + Unpin>(stream: &mut S) -> Option<SocketAddr> {
+    match timeout(ADDRESS_TIME, client_address::read(stream)).await {
+        Ok(Ok(Header::Client(peer))) => return Some(peer),
+        Ok(Ok(Header::Local)) => tracing::debug!("the balancer hands over a connection that is nobody's"),
+        Ok(Err(error)) => tracing::warn!(%error, "the balancer hands over a connection and does not say whose"),
+        Err(_) => tracing::warn!("the balancer hands over a connection and does not say whose in time"),
+    }
+    None
+}
+
+/// Ends once no session has run for this long. Never where the connection ends first: who waits for this waits for that too.
+async fn idle(progress: &mut watch::Receiver<Progress>, time: Duration) {
+    while progress.wait_for(|progress| progress.sessions == 0).await.is_ok() {
+        if timeout(time, progress.wait_for(|progress| progress.sessions > 0)).await.is_err() {
+            return;
         }
     }
+    std::future::pending().await
 }
 
 fn read_host_key(path: &Path) -> Result<PrivateKey, MasterError> {
@@ -166,7 +233,7 @@ fn config(host_key: PrivateKey, limits: &SshLimits) -> Config {
     let rsa = |hash| Algorithm::Rsa { hash: Some(hash) };
     let ecdsa = |curve| Algorithm::Ecdsa { curve };
     Config {
-        server_id: SshId::Standard(Cow::Borrowed("SSH-2.0-hgfleet")),
+        server_id: SshId::Standard(Cow::Borrowed(SERVER_ID)),
         methods: MethodSet::from(&[MethodKind::PublicKey][..]),
         // The same for each failure, so that nobody learns from the time which part was wrong; short, because clients offer
         // one key after another.
@@ -189,14 +256,17 @@ fn config(host_key: PrivateKey, limits: &SshLimits) -> Config {
                     .chain([rsa(HashAlg::Sha512), rsa(HashAlg::Sha256)])
                     .collect(),
             ),
-            cipher: Cow::Borrowed(&[cipher::AES_256_GCM, cipher::CHACHA20_POLY1305, cipher::AES_256_CTR]),
+            // No CBC, and no ChaCha20: with these a client that knows no strict key exchange can lose messages to an attacker
+            // (CVE-2023-48795). Where AES is in the processor it is faster, too.
+            cipher: Cow::Borrowed(&[cipher::AES_256_GCM, cipher::AES_256_CTR]),
             mac: Cow::Borrowed(&[mac::HMAC_SHA512_ETM, mac::HMAC_SHA256_ETM]),
             // What is sent is compressed already; and no bomb can be sent where nothing is unpacked.
             compression: Cow::Borrowed(&[compression::NONE]),
             ..Preferred::DEFAULT
         },
-        max_auth_attempts: limits.auth_attempts_max,
-        inactivity_timeout: Some(IDLE),
+        // One more: clients begin by asking without a key which methods there are.
+        max_auth_attempts: limits.auth_attempts_max.saturating_add(1),
+        inactivity_timeout: Some(limits.idle),
         keepalive_interval: Some(limits.keepalive),
         keepalive_max: limits.keepalive_max,
         nodelay: true,

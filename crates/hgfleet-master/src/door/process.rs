@@ -12,7 +12,6 @@ use russh::server::Msg;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::process::{ChildStdin, Command};
 
-use super::IDLE;
 use super::inbound::InboundReader;
 use crate::daemon::{Client, Peers};
 use crate::frame;
@@ -22,6 +21,8 @@ use crate::session::{Identity, Limits};
 const STDERR: u32 = 1;
 /// What a client is told where a session had no status of its own, as a shell's ssh tells it for itself.
 const STATUS_NONE: u32 = 255;
+/// A refusal's status.
+const STATUS_REFUSED: u32 = 1;
 
 /// How a session is started.
 #[derive(Debug, Clone)]
@@ -61,16 +62,18 @@ impl SessionProgram {
     }
 }
 
-/// Runs one session: feeds it what the client sends, sends what it writes, then its exit status.
+/// Runs one session: feeds it what the client sends, sends what it writes, then its exit status. A client that takes nothing for
+/// `idle` is as good as gone.
 pub(super) async fn run(
     program: SessionProgram,
+    idle: Duration,
     identity: Identity,
     channel: ChannelWriteHalf<Msg>,
     input: InboundReader,
 ) {
     let started = Instant::now();
     let mut traffic = Traffic::default();
-    let status = match serve(&program, &identity, &channel, input, &mut traffic).await {
+    let status = match serve((&program, idle), &identity, &channel, input, &mut traffic).await {
         Ok(status) => status,
         Err(error) => {
             tracing::error!(account = identity.account, address = identity.address, %error, "session could not be started");
@@ -91,13 +94,7 @@ pub(super) async fn run(
         }
         None => STATUS_NONE,
     };
-    // The order is the client's: all of stderr, the status, the end, the close.
-    let told = async {
-        channel.exit_status(code).await?;
-        channel.eof().await?;
-        channel.close().await
-    };
-    let gone = told.await.is_err();
+    let gone = end(&channel, code).await.is_err();
     tracing::info!(
         account = identity.account,
         requester = identity.requester.as_deref().map(|requester| requester.escape_debug().to_string()),
@@ -112,6 +109,20 @@ pub(super) async fn run(
     );
 }
 
+/// Tells a client in the place of a session why there is none.
+pub(super) async fn refuse(channel: ChannelWriteHalf<Msg>, text: String) {
+    say(&channel, &text).await;
+    // Who has gone needs no status.
+    let _ = end(&channel, STATUS_REFUSED).await;
+}
+
+/// The order is the client's: all of stderr, the status, the end, the close.
+async fn end(channel: &ChannelWriteHalf<Msg>, code: u32) -> Result<(), russh::Error> {
+    channel.exit_status(code).await?;
+    channel.eof().await?;
+    channel.close().await
+}
+
 #[derive(Debug, Default)]
 struct Traffic {
     input: u64,
@@ -119,7 +130,7 @@ struct Traffic {
 }
 
 async fn serve(
-    program: &SessionProgram,
+    (program, idle): (&SessionProgram, Duration),
     identity: &Identity,
     channel: &ChannelWriteHalf<Msg>,
     input: InboundReader,
@@ -146,8 +157,8 @@ async fn serve(
         }
     };
     let sending = async {
-        let out = send(stdout, channel.make_writer());
-        let err = send(stderr, channel.make_writer_ext(Some(STDERR)));
+        let out = send(stdout, channel.make_writer(), idle);
+        let err = send(stderr, channel.make_writer_ext(Some(STDERR)), idle);
         tokio::join!(out, err)
     };
     tokio::pin!(feeding);
@@ -174,8 +185,8 @@ async fn feed(mut stdin: ChildStdin, mut input: InboundReader, bytes: &AtomicU64
     }
 }
 
-/// Sends what the session writes. A client that takes nothing for a long time is as good as gone.
-async fn send(mut from: impl AsyncRead + Unpin, mut to: impl AsyncWrite + Unpin) -> u64 {
+/// Sends what the session writes.
+async fn send(mut from: impl AsyncRead + Unpin, mut to: impl AsyncWrite + Unpin, idle: Duration) -> u64 {
     let mut bytes = 0;
     let mut buffer = vec![0; 64 << 10];
     loop {
@@ -183,7 +194,7 @@ async fn send(mut from: impl AsyncRead + Unpin, mut to: impl AsyncWrite + Unpin)
             Ok(0) | Err(_) => return bytes,
             Ok(filled) => filled,
         };
-        match tokio::time::timeout(IDLE, to.write_all(&buffer[..filled])).await {
+        match tokio::time::timeout(idle, to.write_all(&buffer[..filled])).await {
             Ok(Ok(())) => bytes += filled as u64,
             // Dropping the pipe ends the session at its next write.
             Ok(Err(_)) | Err(_) => return bytes,
@@ -192,6 +203,6 @@ async fn send(mut from: impl AsyncRead + Unpin, mut to: impl AsyncWrite + Unpin)
 }
 
 async fn say(channel: &ChannelWriteHalf<Msg>, text: &str) {
-    let line = format!("hgfleet: {text}\n");
+    let line = format!("{text}\n");
     let _ = tokio::time::timeout(Duration::from_secs(10), channel.extended_data_bytes(STDERR, line.into_bytes())).await;
 }

@@ -1,12 +1,16 @@
 //! The door with real clients: OpenSSH's where it is installed, and the SSH library's for what OpenSSH would not send.
 
+mod bytes;
+mod limits;
+mod requests;
+
 use std::fs;
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::process::{Command, Output, Stdio};
-use std::time::Instant;
+use std::sync::Mutex;
 
-use hgfleet_directory::{LdifDirectory, Mail, PublicKey as DirectoryKey};
+use hgfleet_directory::{Account, Directory, DirectoryError, LdifDirectory, Mail, PublicKey as DirectoryKey};
 use russh::client;
 use russh::keys::{PrivateKeyWithHashAlg, PublicKey};
 use russh::{ChannelMsg, Disconnect};
@@ -23,6 +27,26 @@ struct Fixture {
     address: SocketAddr,
     directory: Arc<LdifDirectory>,
     logins: Arc<Logins>,
+    door: Arc<Door>,
+    /// The keys that the directory was asked for.
+    asked: Arc<Mutex<Vec<Vec<u8>>>>,
+}
+
+/// A directory that keeps what it was asked for.
+struct Listening {
+    directory: Arc<LdifDirectory>,
+    asked: Arc<Mutex<Vec<Vec<u8>>>>,
+}
+
+impl Directory for Listening {
+    fn account_by_key(&self, blob: &[u8]) -> Result<Option<Account>, DirectoryError> {
+        self.asked.lock().unwrap().push(blob.to_vec());
+        self.directory.account_by_key(blob)
+    }
+
+    fn account(&self, mail: &Mail) -> Result<Option<Account>, DirectoryError> {
+        self.directory.account(mail)
+    }
 }
 
 /// A door whose sessions are a shell script.
@@ -47,16 +71,19 @@ async fn door_in(folder: tempfile::TempDir, script: &str, limits: SshLimits, log
     fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
     let sessions = session_program(program, path.to_owned(), limits_of_sessions(), Peers::default());
     let landing = Landing { accounts: vec![Mail::parse("landing@example.com").unwrap()], ..Landing::default() };
-    let logins = Arc::new(Logins::open(&login, directory.clone()).unwrap());
+    let asked = Arc::<Mutex<Vec<Vec<u8>>>>::default();
+    let listening = Arc::new(Listening { directory: directory.clone(), asked: asked.clone() });
+    let logins = Arc::new(Logins::open(&login, listening).unwrap());
     let door = Door::new(&path.join("host"), limits, landing, logins.clone(), sessions).unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
+    let accepting = door.clone();
     tokio::spawn(async move {
         while let Ok((stream, peer)) = listener.accept().await {
-            tokio::spawn(door.clone().serve(stream, Peer::known(peer)));
+            tokio::spawn(accepting.clone().serve(stream, peer));
         }
     });
-    Fixture { folder, address, directory, logins }
+    Fixture { folder, address, directory, logins, door, asked }
 }
 
 fn limits_of_sessions() -> Limits {
@@ -97,11 +124,19 @@ impl Fixture {
     }
 
     async fn client(&self, key: &str) -> client::Handle<AnyServer> {
-        let mut session = client::connect(Arc::default(), self.address, AnyServer).await.unwrap();
+        self.client_with(client::Config::default(), key).await
+    }
+
+    async fn client_with(&self, config: client::Config, key: &str) -> client::Handle<AnyServer> {
+        let mut session = client::connect(Arc::new(config), self.address, AnyServer).await.unwrap();
+        self.log_in(&mut session, key).await;
+        session
+    }
+
+    async fn log_in(&self, session: &mut client::Handle<AnyServer>, key: &str) {
         let key = PrivateKey::from_openssh(fs::read(self.folder.path().join(key)).unwrap()).unwrap();
         let key = PrivateKeyWithHashAlg::new(Arc::new(key), Some(HashAlg::Sha256));
         assert!(session.authenticate_publickey("hg", key).await.unwrap().success());
-        session
     }
 }
 
@@ -290,84 +325,15 @@ async fn a_client_that_goes_away_ends_the_sessions_input() {
     panic!("the session still waits for input");
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn requests_that_are_not_served_are_refused() {
-    let door = door("exec cat", SshLimits { channels_max: 3, ..SshLimits::default() }).await;
-    let session = door.client("user").await;
-    let mut channel = session.channel_open_session().await.unwrap();
-    channel.request_pty(true, "xterm", 80, 24, 0, 0, &[]).await.unwrap();
-    assert!(matches!(channel.wait().await, Some(ChannelMsg::Failure)));
-    channel.request_x11(true, false, "MIT-MAGIC-COOKIE-1", "00", 0).await.unwrap();
-    assert!(matches!(channel.wait().await, Some(ChannelMsg::Failure)));
-    channel.request_subsystem(true, "sftp").await.unwrap();
-    assert!(matches!(channel.wait().await, Some(ChannelMsg::Failure)));
-    channel.set_env(true, "LD_PRELOAD", "x").await.unwrap();
-    assert!(matches!(channel.wait().await, Some(ChannelMsg::Failure)));
-    channel.exec(true, "first").await.unwrap();
-    assert!(matches!(channel.wait().await, Some(ChannelMsg::Success)));
-    channel.exec(true, "second").await.unwrap();
-    loop {
-        match channel.wait().await {
-            Some(ChannelMsg::Failure) => break,
-            Some(ChannelMsg::Success) | None => panic!("a second command was taken"),
-            Some(_) => {}
-        }
-    }
-    assert!(session.channel_open_direct_tcpip("127.0.0.1", 22, "127.0.0.1", 1).await.is_err());
-    assert!(session.channel_open_direct_streamlocal("/tmp/x").await.is_err());
-    assert!(session.tcpip_forward("127.0.0.1", 0).await.is_err());
-    let _two = session.channel_open_session().await.unwrap();
-    let _three = session.channel_open_session().await.unwrap();
-    assert!(session.channel_open_session().await.is_err());
-    channel.eof().await.unwrap();
-    let mut status = None;
+/// How a channel's session has ended: its status, and what it said on standard error.
+async fn ended(mut channel: russh::Channel<client::Msg>) -> (Option<u32>, String) {
+    let (mut status, mut errors) = (None, Vec::new());
     while let Some(message) = channel.wait().await {
-        if let ChannelMsg::ExitStatus { exit_status } = message {
-            status = Some(exit_status);
+        match message {
+            ChannelMsg::ExitStatus { exit_status } => status = Some(exit_status),
+            ChannelMsg::ExtendedData { data, .. } => errors.extend_from_slice(&data),
+            _ => {}
         }
     }
-    assert_eq!(status, Some(0), "the first command was not disturbed");
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn connections_without_a_login_are_few_and_short() {
-    let limits = SshLimits {
-        login_grace: Duration::from_millis(700),
-        unauthenticated_per_address_max: 2,
-        ..SshLimits::default()
-    };
-    let door = door("exec cat", limits).await;
-    let started = Instant::now();
-    let mut silent = Vec::new();
-    for _ in 0..2 {
-        silent.push(TcpStream::connect(door.address).await.unwrap());
-    }
-    tokio::time::sleep(Duration::from_millis(50)).await;
-    let mut third = TcpStream::connect(door.address).await.unwrap();
-    let mut bytes = Vec::new();
-    third.read_to_end(&mut bytes).await.unwrap();
-    assert!(bytes.is_empty() && started.elapsed() < Duration::from_millis(500));
-    for mut stream in silent {
-        stream.read_to_end(&mut bytes).await.unwrap();
-    }
-    assert!(started.elapsed() > Duration::from_millis(600));
-    assert!(door.run("user", &[], "x").await.status.success());
-}
-
-/// T1, T2: garbage before any login ends the connection, and soon.
-#[tokio::test(flavor = "multi_thread")]
-async fn garbage_ends_the_connection() {
-    let door = door("exec cat", SshLimits { login_grace: Duration::from_secs(3), ..SshLimits::default() }).await;
-    let lines = b"x\n".repeat(100_000);
-    let long = vec![b'x'; 1 << 20];
-    let huge = [&b"SSH-2.0-x\r\n"[..], &[0xff; 64]].concat();
-    let http = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n".to_vec();
-    for garbage in [lines, long, huge, http] {
-        let mut stream = TcpStream::connect(door.address).await.unwrap();
-        let _ = stream.write_all(&garbage).await;
-        let mut bytes = Vec::new();
-        let read = stream.read_to_end(&mut bytes);
-        let _ = tokio::time::timeout(Duration::from_secs(5), read).await.expect("the door still listens");
-    }
-    assert!(door.run("user", &[], "x").await.status.success());
+    (status, String::from_utf8(errors).unwrap())
 }

@@ -4,7 +4,7 @@ use super::roles::{block_on, stopped};
 use crate::cli;
 use crate::config::{Config, RepositoryFormat};
 use anyhow::Context;
-use hgfleet_master::{MasterOptions, SessionLimits, SshLimits, StoreFormatName};
+use hgfleet_master::{MasterOptions, SessionLimits, StoreFormatName};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -44,7 +44,7 @@ pub fn run(options: cli::Role) -> anyhow::Result<ExitCode> {
         program: std::env::current_exe().context("cannot find this program's file")?,
         address: listen.unwrap_or(ssh).to_string(),
         landing: config.landing()?,
-        ssh: SshLimits { login_grace: Duration::from_secs(config.ssh.login_grace_seconds), ..SshLimits::default() },
+        ssh: config.ssh_limits(),
         session: SessionLimits::default(),
         commands: config.commands(),
         format: match config.repositories.format {

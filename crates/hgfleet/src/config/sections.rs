@@ -1,6 +1,6 @@
 //! The sections of the configuration, with their defaults.
 
-use super::TrustedProxySection;
+use super::{SshLimitsSection, TrustedProxySection};
 use hgfleet_directory::LdapOptions;
 use hgfleet_master::Landing;
 use hgfleet_master::login::LoginName;
@@ -77,6 +77,8 @@ pub struct SshSection {
     pub trusted_user_ca_keys: Option<PathBuf>,
     /// An `sshd` on each master's own machine that gets the clients of the balancer [default: the built-in door does]
     pub backend: Option<SocketAddr>,
+    /// What clients may use up
+    pub limits: SshLimitsSection,
 }
 
 /// `login` in `[ssh]`
@@ -308,6 +310,7 @@ impl Default for SshSection {
             login: Login::default(),
             trusted_user_ca_keys: None,
             backend: None,
+            limits: SshLimitsSection::default(),
         }
     }
 }
