@@ -473,7 +473,8 @@ async fn behind(trusted: &[&str]) -> (Front, tokio::sync::mpsc::UnboundedReceive
     (front, heard)
 }
 
-/// Connects from this address of this machine, sends bytes, says that they are all, and reads the answer.
+/// Connects from this address of this machine, sends bytes, and reads the answer until the other side ends it: hyper answers nobody whose
+/// end of input it sees before the answer is made.
 async fn say_from(host: u8, address: SocketAddr, bytes: &[u8]) -> String {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     let socket = tokio::net::TcpSocket::new_v4().expect("a socket");
@@ -482,7 +483,6 @@ async fn say_from(host: u8, address: SocketAddr, bytes: &[u8]) -> String {
     let mut answer = Vec::new();
     // A connection that is refused with bytes unread is reset.
     let _ = stream.write_all(bytes).await;
-    let _ = stream.shutdown().await;
     let _ = stream.read_to_end(&mut answer).await;
     String::from_utf8_lossy(&answer).into_owned()
 }
