@@ -20,7 +20,7 @@ pub use rule::{
     Authors, Bookmarks, Branches, Case, Changesets, Files, Limits, Messages, Names, Protected, References, Roots, Rule,
     Subrepositories, SubrepositoriesAllowed, Tree, WhenUnknown,
 };
-pub use rules::{PolicyControl, PolicyError, PolicyRules};
+pub use rules::{PolicyControl, PolicyRules};
 
 /// Whose push it is, and to what.
 #[derive(Debug, Clone, Default)]

@@ -1,23 +1,11 @@
 //! Patterns of a rule, made ready to be asked.
 
-use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
+use globset::GlobSet;
 use regex::bytes::{Regex, RegexBuilder};
+pub(crate) use rules_file::globs;
 
 /// Memory that one compiled expression may take, bytes.
 const EXPRESSION_BYTES_MAX: usize = 1 << 20;
-
-/// Patterns of names and paths: `*` stands for letters of one part, `**` for any number of parts, `{a,b}` for either.
-///
-/// # Errors
-/// Which pattern is none, and why.
-pub(crate) fn globs(patterns: &[String]) -> Result<GlobSet, String> {
-    let mut set = GlobSetBuilder::new();
-    for pattern in patterns {
-        let glob = GlobBuilder::new(pattern).literal_separator(true).backslash_escape(false).build();
-        set.add(glob.map_err(|error| format!("the pattern {pattern:?} is none: {}", error.kind()))?);
-    }
-    set.build().map_err(|error| error.to_string())
-}
 
 /// Whether a path matches. Paths are bytes; Unix takes them as they are.
 pub(crate) fn matches(globs: &GlobSet, path: &[u8]) -> bool {

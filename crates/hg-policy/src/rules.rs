@@ -11,41 +11,13 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use globset::GlobSet;
-use serde::Deserialize;
-use toml::Spanned;
+use rules_file::{FILE_BYTES_MAX, RulesError};
 use watched_file::{WatchError, WatchedFile};
 
-use crate::patterns::globs;
 use crate::{Checks, Pusher, Rule};
 
-/// Longest file that is read, bytes.
-const FILE_BYTES_MAX: u64 = 4 << 20;
-const RULES_MAX: usize = 10_000;
 /// Patterns of one rule.
 const PATTERNS_MAX: usize = 1000;
-
-/// Why rules are not taken.
-#[derive(Debug, thiserror::Error)]
-pub enum PolicyError {
-    /// It is no TOML, or has other keys than rules have.
-    #[error("{0}")]
-    Syntax(String),
-    /// A rule says what can't be.
-    #[error("line {line}: {what}")]
-    Rule {
-        /// Where the rule begins.
-        line: usize,
-        /// What is wrong.
-        what: String,
-    },
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct FileText {
-    #[serde(default)]
-    rule: Vec<Spanned<Rule>>,
-}
 
 #[derive(Debug)]
 struct Entry {
@@ -66,32 +38,22 @@ impl PolicyRules {
     ///
     /// # Errors
     /// What is wrong, and on which line.
-    pub fn parse(text: &str) -> Result<PolicyRules, PolicyError> {
-        let file: FileText = toml::from_str(text).map_err(|error| PolicyError::Syntax(error.to_string()))?;
-        let mut rules = Vec::new();
-        for rule in file.rule {
-            let line = text[..rule.span().start.min(text.len())].matches('\n').count() + 1;
-            let wrong = |what: String| PolicyError::Rule { line, what };
-            if rules.len() == RULES_MAX {
-                return Err(wrong(format!("more than {RULES_MAX} rules; use patterns")));
-            }
-            let rule = rule.into_inner();
+    pub fn parse(text: &str) -> Result<PolicyRules, RulesError> {
+        let rules = rules_file::parse(text, |line, rule: Rule| {
             match rule.repositories.len() {
                 0 => {
                     let what = "a rule without `repositories` matches nothing; name patterns there, or remove it";
-                    return Err(wrong(what.to_owned()));
+                    return Err(what.to_owned());
                 }
                 count if count > PATTERNS_MAX => {
-                    return Err(wrong(format!(
-                        "more than {PATTERNS_MAX} patterns of repositories; make two rules of it"
-                    )));
+                    return Err(format!("more than {PATTERNS_MAX} patterns of repositories; make two rules of it"));
                 }
                 _ => {}
             }
-            let patterns = globs(&rule.repositories).map_err(wrong)?;
-            Checks::new(&rule, Pusher::default()).map_err(wrong)?;
-            rules.push(Entry { line, patterns, rule: Arc::new(rule) });
-        }
+            let patterns = rules_file::globs(&rule.repositories)?;
+            Checks::new(&rule, Pusher::default())?;
+            Ok(Entry { line, patterns, rule: Arc::new(rule) })
+        })?;
         Ok(PolicyRules { rules, unmatched: Arc::default() })
     }
 
@@ -110,7 +72,7 @@ pub enum PolicyControl {
     /// There is no file.
     Default(Arc<PolicyRules>),
     /// There is.
-    File(WatchedFile<PolicyRules, PolicyError>),
+    File(WatchedFile<PolicyRules, RulesError>),
 }
 
 impl PolicyControl {
@@ -118,12 +80,11 @@ impl PolicyControl {
     ///
     /// # Errors
     /// What keeps the file from being taken.
-    pub fn of(path: Option<PathBuf>) -> Result<PolicyControl, WatchError<PolicyError>> {
+    pub fn of(path: Option<PathBuf>) -> Result<PolicyControl, WatchError<RulesError>> {
         Ok(match path {
             None => PolicyControl::Default(Arc::default()),
             Some(path) => PolicyControl::File(WatchedFile::open(path, FILE_BYTES_MAX, |bytes| {
-                let text = std::str::from_utf8(bytes).map_err(|_| PolicyError::Syntax("it is not UTF-8".to_owned()))?;
-                PolicyRules::parse(text)
+                PolicyRules::parse(rules_file::text(bytes)?)
             })?),
         })
     }

@@ -23,18 +23,16 @@ use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
+use globset::GlobSet;
+use rules_file::FILE_BYTES_MAX;
+pub use rules_file::RulesError;
 use serde::Deserialize;
-use toml::Spanned;
 use watched_file::{WatchError, WatchedFile};
 
 mod own;
 
 pub use own::{NoFolder, is_user_repository, user_folder};
 
-/// Longest file that is read, bytes.
-const FILE_BYTES_MAX: u64 = 4 << 20;
-const RULES_MAX: usize = 10_000;
 /// Patterns of one rule, and names in one of its lists.
 const NAMES_MAX: usize = 1000;
 const NAME_BYTES_MAX: usize = 500;
@@ -83,29 +81,6 @@ pub enum Caller<'a> {
         /// The groups that it is in.
         groups: &'a [String],
     },
-}
-
-/// Why rules are not taken.
-#[derive(Debug, thiserror::Error)]
-pub enum AccessError {
-    /// It is no TOML, or has other keys than rules have.
-    #[error("{0}")]
-    Syntax(String),
-    /// A rule says what can't be.
-    #[error("line {line}: {what}")]
-    Rule {
-        /// Where the rule begins.
-        line: usize,
-        /// What is wrong, and what to do.
-        what: String,
-    },
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct FileText {
-    #[serde(default)]
-    rule: Vec<Spanned<RuleText>>,
 }
 
 #[derive(Deserialize)]
@@ -159,12 +134,7 @@ impl RepositoryPatterns {
     /// # Errors
     /// The first that is none.
     pub fn new(patterns: &[String]) -> Result<RepositoryPatterns, PatternError> {
-        let mut set = GlobSetBuilder::new();
-        for pattern in patterns {
-            let glob = GlobBuilder::new(pattern).literal_separator(true).backslash_escape(false).build();
-            set.add(glob.map_err(|error| PatternError(format!("the pattern {pattern:?} is none: {}", error.kind())))?);
-        }
-        set.build().map(RepositoryPatterns).map_err(|error| PatternError(error.to_string()))
+        rules_file::globs(patterns).map(RepositoryPatterns).map_err(PatternError)
     }
 
     /// Whether one of them matches a repository's name.
@@ -192,18 +162,8 @@ impl AccessRules {
     ///
     /// # Errors
     /// What is wrong, and on which line.
-    pub fn parse(text: &str) -> Result<AccessRules, AccessError> {
-        let file: FileText = toml::from_str(text).map_err(|error| AccessError::Syntax(error.to_string()))?;
-        let mut rules = Vec::new();
-        for rule in file.rule {
-            let line = text[..rule.span().start.min(text.len())].matches('\n').count() + 1;
-            let wrong = |what: String| AccessError::Rule { line, what };
-            if rules.len() == RULES_MAX {
-                return Err(wrong(format!("more than {RULES_MAX} rules; use patterns")));
-            }
-            rules.push(Rule::new(line, rule.into_inner()).map_err(wrong)?);
-        }
-        Ok(AccessRules { rules, user_repositories: false })
+    pub fn parse(text: &str) -> Result<AccessRules, RulesError> {
+        Ok(AccessRules { rules: rules_file::parse(text, Rule::new)?, user_repositories: false })
     }
 
     /// Gives each account what lies in its folder ([`user_folder`]), whatever the rules say: all actions to its owner, and all but
@@ -371,7 +331,7 @@ pub enum AccessControl {
     /// There is no file.
     Open(Arc<AccessRules>),
     /// There is.
-    File(WatchedFile<AccessRules, AccessError>),
+    File(WatchedFile<AccessRules, RulesError>),
 }
 
 impl AccessControl {
@@ -380,7 +340,7 @@ impl AccessControl {
     ///
     /// # Errors
     /// What keeps the file from being taken.
-    pub fn of(path: Option<PathBuf>, user_repositories: bool) -> Result<AccessControl, WatchError<AccessError>> {
+    pub fn of(path: Option<PathBuf>, user_repositories: bool) -> Result<AccessControl, WatchError<RulesError>> {
         Ok(match path {
             None => AccessControl::Open(Arc::new(AccessRules::open().with_user_repositories(user_repositories))),
             Some(path) => {
@@ -399,12 +359,11 @@ impl AccessControl {
     }
 }
 
-fn read(bytes: &[u8]) -> Result<AccessRules, AccessError> {
-    let text = std::str::from_utf8(bytes).map_err(|_| AccessError::Syntax("it is not UTF-8".to_owned()))?;
-    AccessRules::parse(text)
+fn read(bytes: &[u8]) -> Result<AccessRules, RulesError> {
+    AccessRules::parse(rules_file::text(bytes)?)
 }
 
-fn read_with_user_repositories(bytes: &[u8]) -> Result<AccessRules, AccessError> {
+fn read_with_user_repositories(bytes: &[u8]) -> Result<AccessRules, RulesError> {
     read(bytes).map(|rules| rules.with_user_repositories(true))
 }
 

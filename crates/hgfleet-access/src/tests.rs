@@ -95,7 +95,7 @@ fn what_is_wrong_is_named_by_line() {
         ("[[rule]]\nrepositories = [\"a\"]\nread = [\"\"]\n", 1, "is empty"),
     ] {
         match AccessRules::parse(text) {
-            Err(AccessError::Rule { line: found, what: told }) => {
+            Err(RulesError::Rule { line: found, what: told }) => {
                 assert_eq!(found, line, "{text}");
                 assert!(told.contains(what), "{told}");
             }
@@ -105,7 +105,7 @@ fn what_is_wrong_is_named_by_line() {
     for text in
         ["[[rules]]\n", "[[rule]]\nrepository = \"a\"\n", "[[rule]]\nrepositories = [\"a\"]\nwriter = []\n", "rule = 3"]
     {
-        assert!(matches!(AccessRules::parse(text), Err(AccessError::Syntax(_))), "{text}");
+        assert!(matches!(AccessRules::parse(text), Err(RulesError::Syntax(_))), "{text}");
     }
 }
 

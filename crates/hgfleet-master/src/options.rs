@@ -218,10 +218,10 @@ pub enum MasterError {
     Authorities(#[from] watched_file::WatchError<AuthoritiesError>),
     /// The access rules are unreadable at start.
     #[error("access rules: {0}")]
-    Access(#[from] watched_file::WatchError<hgfleet_access::AccessError>),
+    Access(#[source] watched_file::WatchError<hgfleet_access::RulesError>),
     /// The rules of pushes are unreadable at start.
     #[error("policy: {0}")]
-    Policy(#[from] watched_file::WatchError<hg_policy::PolicyError>),
+    Policy(#[source] watched_file::WatchError<hgfleet_access::RulesError>),
     /// Another server holds a newer epoch, and a push of this one's does not come to its end: the next process is standby.
     #[error("another master holds epoch {epoch}; this process stops")]
     Fenced {

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hgfleet_access::AccessError;
+use hgfleet_access::RulesError;
 use hgfleet_directory::DirectoryLocation;
 use hgfleet_log::LogLocation;
 use hgfleet_replica::ReplicaError;
@@ -93,7 +93,7 @@ pub enum MirrorError {
         /// The mirror.
         name: String,
         /// Why.
-        source: WatchError<AccessError>,
+        source: WatchError<RulesError>,
     },
     /// What was staged can't be used.
     #[error("mirror {name}")]

@@ -60,8 +60,9 @@ impl Server {
     pub(crate) async fn open(options: MasterOptions) -> Result<Arc<Server>, MasterError> {
         let run = prepare_run_folder(&options.run, &options.name)?;
         let directory = options.directory.open()?;
-        let access = Arc::new(AccessControl::of(options.access.clone(), options.commands.user_repositories)?);
-        let policy = Arc::new(PolicyControl::of(options.policy.clone())?);
+        let access = AccessControl::of(options.access.clone(), options.commands.user_repositories);
+        let access = Arc::new(access.map_err(MasterError::Access)?);
+        let policy = Arc::new(PolicyControl::of(options.policy.clone()).map_err(MasterError::Policy)?);
         let (log, own) = open(&options).await?;
         let peers = Peers::default();
         let limits = Limits {
