@@ -17,7 +17,8 @@ fn flip(file: &Path, from_end: usize) {
 
 #[test]
 fn damage_costs_one_request_and_others_answer() {
-    let fleet = Fleet::start();
+    // Without a scrub, which could find and heal any of it before the request does that is meant to.
+    let fleet = Fleet::start_with(&[], "[scrub]\nbytes_per_second = 0\n");
     let work = fleet.init("work");
     // Text that does not compress to nothing, so that a chunk has many bytes.
     let text = |seed: u64| -> String {
