@@ -69,6 +69,23 @@ pub enum Command {
     Status(Status),
 }
 
+impl Cli {
+    /// Reads this process's command line; ends the process where it is wrong, or asks for help.
+    ///
+    /// A session has a parser of its own: one is started for each connection, and what building the others takes of time and memory
+    /// would be taken by each.
+    pub fn of_this_process() -> Cli {
+        let mut arguments = std::env::args_os().skip(1);
+        match arguments.next() {
+            Some(first) if first == "session" => {
+                let SessionAlone { session } = SessionAlone::parse_from(std::iter::once(first).chain(arguments));
+                Cli { command: Command::Session(session) }
+            }
+            _ => Cli::parse(),
+        }
+    }
+}
+
 impl Command {
     /// Whether it runs until it is told to stop, and logs what happens meanwhile. The others say on standard error
     /// what their caller, or the client of a session, is meant to read, and nothing else.
@@ -201,6 +218,14 @@ pub struct Session {
     pub run: Option<PathBuf>,
     #[command(flatten)]
     pub config: ConfigFile,
+}
+
+/// `hgfleet session` without the others.
+#[derive(Debug, Parser)]
+#[command(name = "hgfleet session")]
+struct SessionAlone {
+    #[command(flatten)]
+    session: Session,
 }
 
 /// `hgfleet authorized-keys`

@@ -15,11 +15,10 @@ mod ready;
 mod supervise;
 mod welcome;
 
-use clap::Parser;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    let cli = cli::Cli::parse();
+    let cli = cli::Cli::of_this_process();
     if cli.command.is_a_server() {
         logging::start();
     }
