@@ -12,6 +12,7 @@ use rustix::fs::OFlags;
 
 use crate::replica::{Inner, Replica};
 use crate::repository::{Current, Entry, Writer};
+use crate::scrub::ALTERED;
 use crate::{ReplicaError, RepositoryStatus};
 
 /// Contents of files that are exchanged and not appended to travel within the list, up to this length, in bytes.
@@ -118,40 +119,67 @@ impl Inner {
         }
         let found = self.all_kept(entry).and_then(|kept| Ok((state_files(&self.hg(&entry.name))?, kept)));
         let why = match &found {
-            Err(error) => Some(error.to_string()),
+            Err(error) => Some(format!("damaged: {error}")),
             Ok((_, kept)) if *kept.digest().as_bytes() != current.digest => {
-                Some("what is kept of its files does not make its digest".to_owned())
+                Some("damaged: what is kept of its files does not make its digest".to_owned())
             }
-            Ok((paths, kept)) => match paths.iter().find(|path| kept.get(path).is_none()) {
-                Some(path) => Some(format!("{} is there, and no record made it", path.escape_ascii())),
-                None if paths.len() < kept.len() => Some(format!("{} files are missing", kept.len() - paths.len())),
-                None => self.other_length(&entry.name, paths, kept)?,
+            Ok((paths, kept)) => match self.added(&entry.name, paths, kept)? {
+                Some(added) => Some(format!("{ALTERED}: {added}")),
+                None => self.lost(&entry.name, paths, kept)?.map(|lost| self.blame(entry, writer, &lost)),
             },
         };
         match (found, why) {
             (Ok((paths, kept)), None) => Ok((current, paths, kept)),
             (_, why) => {
-                let why = self.blame(entry, writer, &why.unwrap_or_default());
+                let why = why.unwrap_or_default();
                 self.quarantine(entry, why.clone())?;
                 Err(ReplicaError::Quarantined { name: entry.name.clone(), reason: why })
             }
         }
     }
 
-    /// Names a file that is not as long as is kept: an append without a record shows in nothing else.
-    fn other_length(
+    /// Whether a repository has files, or ends of files, that no record made: no disk does that.
+    pub(crate) fn has_added(&self, entry: &Entry) -> Result<bool, ReplicaError> {
+        let kept = self.all_kept(entry)?;
+        Ok(self.added(&entry.name, &state_files(&self.hg(&entry.name))?, &kept)?.is_some())
+    }
+
+    /// Names a file that no record made, or that is longer than records made it.
+    fn added(
         &self,
         name: &RepositoryName,
         paths: &[Vec<u8>],
         kept: &KeptFiles,
     ) -> Result<Option<String>, ReplicaError> {
+        if let Some(path) = paths.iter().find(|path| kept.get(path).is_none()) {
+            return Ok(Some(format!("{} is there, and no record made it", path.escape_ascii())));
+        }
+        self.other_length(name, paths, kept, |found, expected| found > expected)
+    }
+
+    /// Names a file that is shorter than records made it, or says how many are missing.
+    fn lost(&self, name: &RepositoryName, paths: &[Vec<u8>], kept: &KeptFiles) -> Result<Option<String>, ReplicaError> {
+        if paths.len() < kept.len() {
+            return Ok(Some(format!("{} files are missing", kept.len() - paths.len())));
+        }
+        self.other_length(name, paths, kept, |found, expected| found < expected)
+    }
+
+    /// Names a file whose length, and the length that is kept of it, are as `is_wrong` says: what was appended without a record, or
+    /// cut off, shows in nothing else.
+    fn other_length(
+        &self,
+        name: &RepositoryName,
+        paths: &[Vec<u8>],
+        kept: &KeptFiles,
+        is_wrong: impl Fn(u64, u64) -> bool,
+    ) -> Result<Option<String>, ReplicaError> {
         let mut directories = self.directories(name)?;
         for path in paths {
             let stat = directories.stat(path).map_err(ReplicaError::io("stat a file of", &self.hg(name)))?;
-            let (found, expected) = (stat.map(|stat| stat.st_size as u64), kept.get(path).map(|file| file.bytes));
-            if found != expected {
-                let number = |bytes: Option<u64>| bytes.unwrap_or(0);
-                let (found, expected) = (number(found), number(expected));
+            let found = stat.map_or(0, |stat| stat.st_size as u64);
+            let expected = kept.get(path).map_or(0, |file| file.bytes);
+            if is_wrong(found, expected) {
                 return Ok(Some(format!("{} has {found} bytes and not {expected}", path.escape_ascii())));
             }
         }

@@ -115,7 +115,7 @@ impl Replica {
     }
 
     /// Returns whether somebody else wrote to a repository since its last record, as far as lengths and times of its
-    /// main files tell: then there may be something in it that its author misses.
+    /// main files tell, or files that no record made: then there may be something in it that its author misses.
     pub fn was_altered(&self, name: &RepositoryName) -> bool {
         let entry = self.inner.entry(name);
         let writer = entry.as_ref().map(|entry| entry.writer());
@@ -128,7 +128,8 @@ impl Inner {
         let (Some(entry), Some(writer)) = (entry, writer) else { return false };
         let quarantine = entry.current().quarantine.clone();
         quarantine.is_some_and(|reason| reason.contains(ALTERED))
-            && StoreStat::of(&self.hg(&entry.name)).is_ok_and(|found| found != writer.stat)
+            && (StoreStat::of(&self.hg(&entry.name)).is_ok_and(|found| found != writer.stat)
+                || self.has_added(entry).unwrap_or(false))
     }
 
     /// Whether a repository's folder is still the one that was opened.
@@ -173,14 +174,15 @@ impl Inner {
         let mut directories = self.directories(&entry.name)?;
         let expected = kept.get(path);
         let bytes = expected.map_or(0, |file| file.bytes);
-        let what = match (read(&mut directories, path, bytes, &mut Vec::new(), &mut |_| true), expected) {
+        let reason = match (read(&mut directories, path, bytes, &mut Vec::new(), &mut |_| true), expected) {
             (Ok(Some(found)), Some(expected)) if found == expected => return Ok(None),
             (Err(error), None) if is_missing(&error) => return Ok(None),
-            (Ok(_), Some(_)) => format!("{} has other bytes than its records say", path.escape_ascii()),
-            (Ok(_), None) => format!("{} is there, and no record made it", path.escape_ascii()),
-            (Err(error), _) => error.to_string(),
+            (Ok(_), Some(_)) => {
+                self.blame(entry, &writer, &format!("{} has other bytes than its records say", path.escape_ascii()))
+            }
+            (Ok(_), None) => format!("{ALTERED}: {} is there, and no record made it", path.escape_ascii()),
+            (Err(error), _) => self.blame(entry, &writer, &error.to_string()),
         };
-        let reason = self.blame(entry, &writer, &what);
         self.quarantine(entry, reason.clone())?;
         Ok(Some(Scrubbed::Damaged(reason)))
     }

@@ -86,16 +86,23 @@ fn what_somebody_else_wrote_is_named_and_kept() {
     assert_whole(&our, dir.path(), &log);
     let kept = fs::read_dir(dir.path().join("altered")).unwrap().next().unwrap().unwrap().path();
     assert_eq!(fs::read(kept.join(".hg/store/bookmarks")).unwrap(), b"mine");
-    // A file that grew, one that is missing, one too many.
+    // A file that grew, one too many: the beginning of a commit with stock Mercurial, and no disk's work. One that is missing.
     for (path, what) in [("store/data/a.i", "bytes and not"), ("store/data/none.i", "no record made it")] {
         let (dir, _theirs, _log, our, _) = pair();
         let path = dir.path().join("repos/a/.hg").join(path);
-        let mut content = fs::read(&path).unwrap_or_default();
+        let before = fs::read(&path).ok();
+        let mut content = before.clone().unwrap_or_default();
         content.push(0);
-        fs::write(path, content).unwrap();
+        fs::write(&path, content).unwrap();
         let Scrubbed::Damaged(reason) = scrub(&our, "a") else { panic!("not found") };
-        assert!(reason.contains(what), "{reason}");
+        assert!(reason.contains("behind the fleet's back") && reason.contains(what), "{reason}");
         assert!(our.listing(&name("a")).is_err());
+        assert!(our.was_altered(&name("a")));
+        match before {
+            Some(content) => fs::write(&path, content).unwrap(),
+            None => fs::remove_file(&path).unwrap(),
+        }
+        assert!(!our.was_altered(&name("a")), "nothing is left that anybody could miss");
     }
     let (dir, _theirs, _log, our, _) = pair();
     fs::remove_file(dir.path().join("repos/a/.hg/store/data/a.i")).unwrap();
