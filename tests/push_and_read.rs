@@ -27,7 +27,11 @@ fn a_push_is_stored_everywhere_and_comes_out_of_every_door() {
 
     fleet.hg(&["clone", "-q", &fleet.https_url("team/first"), "over-https"]).ok();
     fleet.hg(&["clone", "-q", &fleet.ssh_url("team/first"), "over-ssh"]).ok();
-    for clone in ["over-https", "over-ssh"] {
+    for (url, into) in [(fleet.https_url("team/first"), "stream-https"), (fleet.ssh_url("team/first"), "stream-ssh")] {
+        let said = fleet.hg(&["clone", "--stream", &url, into]).ok();
+        assert!(said.out.contains("streaming all changes") && said.out.contains("stream-cloned"), "{said:#?}");
+    }
+    for clone in ["over-https", "over-ssh", "stream-https", "stream-ssh"] {
         fleet.hg(&["verify", "-q", "-R", clone]).ok();
         assert_eq!(history(&fleet, &fleet.path(clone)), work.log(), "{clone}");
     }

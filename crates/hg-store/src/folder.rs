@@ -7,7 +7,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{CWD, FileType, Mode, OFlags, ResolveFlags};
+use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 
 use crate::StoreError;
@@ -115,6 +115,38 @@ impl Folder {
             folder = Some(rustix::fs::openat(parent, part, folder_flags, Mode::empty())?);
         }
         Err(Errno::NOENT)
+    }
+
+    /// The names in a folder below this one, and whether each is a folder; none where there is no such folder. Whatever is neither a
+    /// folder nor a regular file is left out.
+    pub(crate) fn names(&self, relative: &[u8]) -> Result<Vec<(Vec<u8>, bool)>, StoreError> {
+        let failed = |errno: Errno| StoreError::io("list", self.path_of(relative), errno.into());
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::DIRECTORY | OFlags::NOFOLLOW;
+        let opened = match rustix::fs::openat(&self.descriptor, OsStr::from_bytes(relative), flags, Mode::empty()) {
+            Err(Errno::NOENT) => return Ok(Vec::new()),
+            opened => opened.map_err(failed)?,
+        };
+        let mut names = Vec::new();
+        for entry in Dir::read_from(&opened).map_err(failed)? {
+            let entry = entry.map_err(failed)?;
+            let name = entry.file_name().to_bytes();
+            if name == b"." || name == b".." {
+                continue;
+            }
+            let kind = match entry.file_type() {
+                // Some file systems don't say.
+                FileType::Unknown => {
+                    let stat =
+                        rustix::fs::statat(&opened, entry.file_name(), AtFlags::SYMLINK_NOFOLLOW).map_err(failed)?;
+                    FileType::from_raw_mode(stat.st_mode)
+                }
+                kind => kind,
+            };
+            if matches!(kind, FileType::Directory | FileType::RegularFile) {
+                names.push((name.to_vec(), kind == FileType::Directory));
+            }
+        }
+        Ok(names)
     }
 
     /// Reads a whole small file; one that is larger than the bound is an error.

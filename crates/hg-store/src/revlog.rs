@@ -16,7 +16,7 @@ use crate::{Node, Revision, StoreError, Unnamed};
 pub(crate) mod chunk;
 pub(crate) mod index;
 mod node_map;
-mod open;
+pub(crate) mod open;
 mod texts;
 
 pub use chunk::ChunkReader;

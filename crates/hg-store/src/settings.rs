@@ -69,6 +69,11 @@ impl Settings {
         self.config.get_bool(b"server", b"preferuncompressed").unwrap_or(false)
     }
 
+    /// `experimental.stream-v3`: stream clones in a layout that Mercurial may still change. Default: no.
+    pub fn stream_v3(&self) -> bool {
+        self.config.get_bool(b"experimental", b"stream-v3").unwrap_or(false)
+    }
+
     /// `server.zstdlevel`: 1 to 22. Default: 3.
     pub fn zstd_level(&self) -> i32 {
         self.level(b"zstdlevel", 1..=22).unwrap_or(3)

@@ -3,6 +3,7 @@
 use crate::CommandError;
 use crate::limits;
 use crate::quoting::{quote, unquote};
+use crate::stream_clone;
 use hg_store::Snapshot;
 
 /// How a client is connected.
@@ -42,6 +43,15 @@ pub fn capabilities(snapshot: &Snapshot, transport: Transport) -> String {
             "httppostargs".to_owned(),
         ]),
     }
+    if stream_clone::is_allowed(snapshot) {
+        if snapshot.settings().prefers_stream_clones() {
+            words.push("stream-preferred".to_owned());
+        }
+        words.push(match stream_clone::requirements(snapshot).as_str() {
+            "revlogv1" => "stream".to_owned(),
+            requirements => format!("streamreqs={requirements}"),
+        });
+    }
     words.sort_unstable();
     words.join(" ")
 }
@@ -60,6 +70,9 @@ fn bundle2_blob(snapshot: &Snapshot) -> String {
     ];
     if snapshot.settings().exchanges_markers() {
         lines.push("obsmarkers=V0,V1");
+    }
+    if stream_clone::is_allowed(snapshot) {
+        lines.push(if snapshot.settings().stream_v3() { "stream=v2,v3-exp" } else { "stream=v2" });
     }
     lines.sort_unstable();
     lines.join("\n")

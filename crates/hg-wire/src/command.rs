@@ -33,6 +33,8 @@ pub enum CommandName {
     Protocaps,
     /// Moves one key of a namespace.
     Pushkey,
+    /// The store's files as they are.
+    StreamOut,
     /// Takes a bundle.
     Unbundle,
 }
@@ -56,6 +58,7 @@ impl CommandName {
             b"lookup" => CommandName::Lookup,
             b"protocaps" => CommandName::Protocaps,
             b"pushkey" => CommandName::Pushkey,
+            b"stream_out" => CommandName::StreamOut,
             b"unbundle" => CommandName::Unbundle,
             _ => return None,
         })
@@ -79,6 +82,7 @@ impl CommandName {
             CommandName::Lookup => "lookup",
             CommandName::Protocaps => "protocaps",
             CommandName::Pushkey => "pushkey",
+            CommandName::StreamOut => "stream_out",
             CommandName::Unbundle => "unbundle",
         }
     }
@@ -98,7 +102,11 @@ impl CommandName {
             CommandName::Protocaps => &["caps"],
             CommandName::Pushkey => &["namespace", "key", "old", "new"],
             CommandName::Unbundle => &["heads"],
-            CommandName::Branchmap | CommandName::Capabilities | CommandName::Heads | CommandName::Hello => &[],
+            CommandName::Branchmap
+            | CommandName::Capabilities
+            | CommandName::Heads
+            | CommandName::Hello
+            | CommandName::StreamOut => &[],
         }
     }
 

@@ -29,6 +29,7 @@ pub mod pushkey;
 mod quoting;
 pub mod ssh;
 pub mod standalone;
+pub mod stream_clone;
 pub mod unbundle;
 
 pub use error::CommandError;

@@ -131,7 +131,7 @@ impl<R: Read, W: Write, M: Write> Session<'_, R, W, M> {
         };
         match answer {
             Ok(Answer::Text(text)) => self.text(&text).map(|()| None),
-            Ok(Answer::Stream(stream)) => match stream(&mut self.output) {
+            Ok(Answer::Stream(stream, _)) => match stream(&mut self.output) {
                 Ok(()) => Ok(None),
                 Err(CommandError::Output(error)) => Err(error),
                 Err(error) => {
@@ -157,7 +157,10 @@ impl<R: Read, W: Write, M: Write> Session<'_, R, W, M> {
         text: &str,
     ) -> io::Result<Option<SessionOutcome>> {
         match command {
-            CommandName::Getbundle | CommandName::Changegroup | CommandName::Changegroupsubset => {
+            CommandName::Getbundle
+            | CommandName::Changegroup
+            | CommandName::Changegroupsubset
+            | CommandName::StreamOut => {
                 let capabilities = arguments.get(b"bundlecaps").map(BundleCapabilities::parse);
                 if capabilities.is_some_and(|capabilities| capabilities.is_ok_and(|capabilities| capabilities.bundle2))
                 {

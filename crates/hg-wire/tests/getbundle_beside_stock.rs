@@ -8,35 +8,11 @@ use hg_wire::arguments::Arguments;
 use hg_wire::capabilities::Transport;
 use hg_wire::command::CommandName;
 use hg_wire::commands::{Answer, answer};
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::path::Path;
 use std::sync::Arc;
+use support::Hg;
 
-fn hg_program() -> Option<PathBuf> {
-    let venv = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../.venv/bin/hg");
-    let in_path = std::env::split_paths(&std::env::var_os("PATH")?).map(|folder| folder.join("hg")).collect::<Vec<_>>();
-    in_path.into_iter().chain([venv]).find(|path| path.is_file())
-}
-
-struct Hg {
-    program: PathBuf,
-}
-
-impl Hg {
-    fn run(&self, repository: &Path, arguments: &[&str]) -> String {
-        let output = Command::new(&self.program)
-            .args(["--config", "ui.username=t", "--config", "experimental.evolution=all"])
-            .args(["--config", "devel.default-date=0 0"])
-            .args(arguments)
-            .current_dir(repository)
-            .env("HGRCPATH", "/dev/null")
-            .env("HGPLAIN", "1")
-            .output()
-            .expect("hg runs");
-        assert!(output.status.success(), "hg {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
-        String::from_utf8(output.stdout).expect("UTF-8")
-    }
-}
+mod support;
 
 /// Makes a repository in which one revision of a file belongs to changesets on two branches, and one to a secret
 /// changeset and a public twin of it.
@@ -91,7 +67,7 @@ fn bundle(snapshot: &Arc<Snapshot>, common: &str, heads: &str, version: &str) ->
         arguments.add(name, value).expect("within bounds");
     }
     let answered = answer(CommandName::Getbundle, &arguments, snapshot, Transport::Ssh).expect("answered");
-    let Answer::Stream(stream) = answered else { panic!("getbundle is a stream") };
+    let Answer::Stream(stream, _) = answered else { panic!("getbundle is a stream") };
     let mut output = Vec::new();
     stream(&mut output).expect("written");
     output
@@ -99,11 +75,7 @@ fn bundle(snapshot: &Arc<Snapshot>, common: &str, heads: &str, version: &str) ->
 
 #[test]
 fn clients_get_what_stock_gives_them() {
-    let Some(program) = hg_program() else {
-        eprintln!("no hg in the PATH and none in .venv/bin (`make client` puts one there): not tested");
-        return;
-    };
-    let hg = Hg { program };
+    let Some(hg) = Hg::find() else { return };
     let folder = tempfile::tempdir().expect("a folder");
     let source = folder.path().join("source");
     make_repository(&hg, &source);
@@ -157,8 +129,7 @@ fn without_manifest_number(line: &str) -> String {
 
 #[test]
 fn secret_and_hidden_changesets_are_not_named() {
-    let Some(program) = hg_program() else { return };
-    let hg = Hg { program };
+    let Some(hg) = Hg::find() else { return };
     let folder = tempfile::tempdir().expect("a folder");
     let source = folder.path().join("source");
     make_repository(&hg, &source);
@@ -172,7 +143,7 @@ fn secret_and_hidden_changesets_are_not_named() {
         arguments.add(name, value).expect("within bounds");
         match answer(command, &arguments, &snapshot, Transport::Ssh) {
             Ok(Answer::Text(text)) => String::from_utf8_lossy(&text).into_owned(),
-            Ok(Answer::Stream(_)) => panic!("'{value}' is sent"),
+            Ok(Answer::Stream(..)) => panic!("'{value}' is sent"),
             Err(error) => error.client_text(),
         }
     };

@@ -56,6 +56,11 @@ impl Header {
     }
 }
 
+/// Makes the first entry of a split index that of an inline one.
+pub(crate) fn set_inline(first: &mut [u8; ENTRY_BYTES]) {
+    first[1] |= (HEADER_INLINE >> 16) as u8;
+}
+
 /// One entry, not checked. Numbers are as stored.
 #[derive(Clone, Copy)]
 pub(crate) struct Entry<'a>(&'a [u8; ENTRY_BYTES]);

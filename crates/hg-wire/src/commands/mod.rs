@@ -12,7 +12,8 @@ use crate::changegroup_writer::{self, Version};
 use crate::command::CommandName;
 use crate::getbundle::{Bundle, GetbundleArguments};
 use crate::outgoing::Outgoing;
-use hg_store::Snapshot;
+use crate::stream_clone;
+use hg_store::{Snapshot, StoreFiles};
 use std::io::Write;
 use std::sync::Arc;
 
@@ -23,8 +24,19 @@ pub type StreamAnswer = Box<dyn FnOnce(&mut dyn Write) -> Result<(), CommandErro
 pub enum Answer {
     /// One string.
     Text(Vec<u8>),
-    /// Something that tells its end itself, and may be compressed.
-    Stream(StreamAnswer),
+    /// Something that tells its end itself.
+    Stream(StreamAnswer, Form),
+}
+
+/// How a stream goes over HTTP; over SSH it goes as it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Form {
+    /// Compressed as client and server prefer.
+    Compressed,
+    /// Not compressed, where the client takes that: compressing would cost much and gain little.
+    Uncompressed,
+    /// As it is, without a word of how: `stream_out` is older than such words.
+    Raw,
 }
 
 /// Answers a command that reads. Everything that can be wrong with the request is found here, before the first byte.
@@ -38,7 +50,8 @@ pub fn answer(
         CommandName::Batch => batch::batch(arguments.required("cmds")?, snapshot, transport)?,
         CommandName::Getbundle => {
             let bundle = Bundle::new(snapshot.clone(), &GetbundleArguments::parse(arguments)?)?;
-            return Ok(Answer::Stream(Box::new(|output| bundle.write(output))));
+            let form = if bundle.has_stream() { Form::Uncompressed } else { Form::Compressed };
+            return Ok(Answer::Stream(Box::new(|output| bundle.write(output)), form));
         }
         CommandName::Changegroup => {
             let roots = arguments::nodes(arguments.required("roots")?)?;
@@ -62,6 +75,7 @@ pub fn answer(
             arguments.required("caps")?;
             b"OK".to_vec()
         }
+        CommandName::StreamOut => return stream_out(snapshot),
         CommandName::Pushkey | CommandName::Unbundle => {
             return Err(CommandError::Refused(format!(
                 "refused: '{}' is not possible, in this place. Push over SSH",
@@ -75,7 +89,14 @@ pub fn answer(
 /// Answers the commands that are older than `getbundle`.
 fn legacy_changegroup(snapshot: &Arc<Snapshot>, mut outgoing: Outgoing) -> Result<Answer, CommandError> {
     let snapshot = snapshot.clone();
-    Ok(Answer::Stream(Box::new(move |output| {
-        changegroup_writer::write(&snapshot, &mut outgoing, Version::V01, output)
-    })))
+    let write = move |output: &mut dyn Write| changegroup_writer::write(&snapshot, &mut outgoing, Version::V01, output);
+    Ok(Answer::Stream(Box::new(write), Form::Compressed))
+}
+
+fn stream_out(snapshot: &Arc<Snapshot>) -> Result<Answer, CommandError> {
+    if !stream_clone::is_allowed(snapshot) {
+        return Ok(Answer::Stream(Box::new(|output| Ok(output.write_all(stream_clone::FORBIDDEN)?)), Form::Raw));
+    }
+    let files = StoreFiles::of(snapshot.clone(), false)?;
+    Ok(Answer::Stream(Box::new(move |output| stream_clone::write_version_1(&files, output)), Form::Raw))
 }

@@ -18,6 +18,8 @@ pub struct GetbundleArguments {
     pub common: Vec<Node>,
     /// What it understands.
     pub capabilities: BundleCapabilities,
+    /// It wants the store's files.
+    pub stream: bool,
     /// It wants changesets.
     pub changegroup: bool,
     /// It wants the part with bookmarks.
@@ -47,11 +49,6 @@ impl GetbundleArguments {
                 ));
             }
         }
-        if boolean("stream", false)? {
-            return Err(CommandError::Refused(
-                "refused: stream clones are not served, on this server. Clone without --stream".to_owned(),
-            ));
-        }
         boolean("cbattempted", false)?;
         let listkeys: Vec<Vec<u8>> = match arguments.get(b"listkeys") {
             None | Some(b"") => Vec::new(),
@@ -67,6 +64,7 @@ impl GetbundleArguments {
             heads: nodes("heads")?,
             common: nodes("common")?,
             capabilities: BundleCapabilities::parse(arguments.get(b"bundlecaps").unwrap_or_default())?,
+            stream: boolean("stream", false)?,
             changegroup: boolean("cg", true)?,
             bookmarks: boolean("bookmarks", false)?,
             phases: boolean("phases", false)?,

@@ -14,6 +14,7 @@ use crate::bundle2_writer::{Bundle2Writer, PartHeader};
 use crate::changegroup_writer::{self, Version};
 use crate::commands;
 use crate::outgoing::Outgoing;
+use crate::stream_clone::StreamPart;
 use hg_store::{Revision, Snapshot};
 use std::io::Write;
 use std::sync::Arc;
@@ -21,6 +22,8 @@ use std::sync::Arc;
 /// A bundle that is ready to be sent.
 pub struct Bundle {
     snapshot: Arc<Snapshot>,
+    /// In the place of changesets.
+    stream: Option<StreamPart>,
     changegroup: Option<(Version, Outgoing)>,
     /// `None`: a raw changegroup of version 01.
     parts: Option<Vec<(PartHeader, Vec<u8>)>>,
@@ -34,10 +37,14 @@ impl Bundle {
         let capabilities = &arguments.capabilities;
         if !capabilities.bundle2 {
             let outgoing = outgoing(&snapshot, arguments, &changesets)?;
-            return Ok(Bundle { snapshot, changegroup: Some((Version::V01, outgoing)), parts: None });
+            return Ok(Bundle { snapshot, stream: None, changegroup: Some((Version::V01, outgoing)), parts: None });
         }
+        let stream = match arguments.stream {
+            true => Some(StreamPart::new(snapshot.clone(), capabilities)?),
+            false => None,
+        };
         let mut changegroup = None;
-        if arguments.changegroup && !capabilities.is_empty() {
+        if arguments.changegroup && !arguments.stream && !capabilities.is_empty() {
             let version = changegroup_version(arguments)?;
             let outgoing = outgoing(&snapshot, arguments, &changesets)?;
             changegroup = Some((version, outgoing)).filter(|(_, outgoing)| !outgoing.missing().is_empty());
@@ -72,31 +79,41 @@ impl Bundle {
             }
             parts.push((PartHeader::new("PHASE-HEADS"), phase_heads::payload(&snapshot, &heads)?));
         }
-        Ok(Bundle { snapshot, changegroup, parts: Some(parts) })
+        Ok(Bundle { snapshot, stream, changegroup, parts: Some(parts) })
+    }
+
+    /// Returns whether the store's files are in it.
+    pub fn has_stream(&self) -> bool {
+        self.stream.is_some()
     }
 
     /// Writes the bundle. When the store fails in the middle, a bundle2 stream ends with an error that the client
     /// prints; the error is returned in either case.
     pub fn write(self, output: &mut dyn Write) -> Result<(), CommandError> {
-        let Bundle { snapshot, changegroup, parts } = self;
+        let Bundle { snapshot, stream, changegroup, parts } = self;
         let Some(parts) = parts else {
             let Some((version, mut outgoing)) = changegroup else { return Ok(()) };
             return changegroup_writer::write(&snapshot, &mut outgoing, version, output);
         };
         let mut bundle = Bundle2Writer::new(output)?;
-        if let Some((version, mut outgoing)) = changegroup {
-            let header = PartHeader::new("CHANGEGROUP")
-                .mandatory("version", version.as_str())
-                .advisory("nbchanges", outgoing.missing().len().to_string());
-            let mut part = bundle.begin(&header)?;
-            match changegroup_writer::write(&snapshot, &mut outgoing, version, &mut part) {
-                Ok(()) => part.finish()?,
-                Err(CommandError::Output(error)) => return Err(error.into()),
-                Err(error) => {
-                    part.abort(&error.client_text())?;
-                    bundle.finish()?;
-                    return Err(error);
-                }
+        let sent = match (stream, changegroup) {
+            (Some(stream), _) => payload(&mut bundle, &stream.header(), |output| stream.write(output)),
+            (None, Some((version, mut outgoing))) => {
+                let header = PartHeader::new("CHANGEGROUP")
+                    .mandatory("version", version.as_str())
+                    .advisory("nbchanges", outgoing.missing().len().to_string());
+                payload(&mut bundle, &header, |output| {
+                    changegroup_writer::write(&snapshot, &mut outgoing, version, output)
+                })
+            }
+            (None, None) => Ok(()),
+        };
+        match sent {
+            Ok(()) => {}
+            Err(CommandError::Output(error)) => return Err(error.into()),
+            Err(error) => {
+                bundle.finish()?;
+                return Err(error);
             }
         }
         for (header, payload) in &parts {
@@ -104,6 +121,23 @@ impl Bundle {
         }
         bundle.finish()?;
         Ok(())
+    }
+}
+
+/// Writes a part whose payload is made meanwhile. Where that fails, the part ends with an error that the client prints.
+fn payload<W: Write>(
+    bundle: &mut Bundle2Writer<W>,
+    header: &PartHeader,
+    write: impl FnOnce(&mut dyn Write) -> Result<(), CommandError>,
+) -> Result<(), CommandError> {
+    let mut part = bundle.begin(header)?;
+    match write(&mut part) {
+        Ok(()) => Ok(part.finish()?),
+        Err(CommandError::Output(error)) => Err(error.into()),
+        Err(error) => {
+            part.abort(&error.client_text())?;
+            Err(error)
+        }
     }
 }
 

@@ -5,7 +5,7 @@ use super::{Body, Refusal, Request, Response};
 use crate::CommandError;
 use crate::capabilities::Transport;
 use crate::command::CommandName;
-use crate::commands::{self, Answer, StreamAnswer};
+use crate::commands::{self, Answer, Form, StreamAnswer};
 use crate::compression::Engine;
 use hg_store::Snapshot;
 use std::io::{self, Read};
@@ -55,7 +55,11 @@ pub fn answer(request: Request, body: &mut dyn Read, snapshot: &Arc<Snapshot>, o
     }
     match commands::answer(command, &arguments, snapshot, Transport::Http) {
         Ok(Answer::Text(text)) => ok(TEXT, Body::Bytes(text)),
-        Ok(Answer::Stream(stream)) => stream_response(snapshot.clone(), engine, stream),
+        Ok(Answer::Stream(stream, Form::Compressed)) => stream_response(snapshot.clone(), engine, stream),
+        Ok(Answer::Stream(stream, Form::Uncompressed)) => {
+            stream_response(snapshot.clone(), engine.map(|_| Engine::None), stream)
+        }
+        Ok(Answer::Stream(stream, Form::Raw)) => ok(TEXT, Body::Stream(stream)),
         Err(error) => error_response(command, error),
     }
 }

@@ -1,0 +1,36 @@
+//! Stock `hg`, run for tests.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+pub struct Hg {
+    program: PathBuf,
+}
+
+impl Hg {
+    /// `None`: there is no `hg`; it has been said.
+    pub fn find() -> Option<Hg> {
+        let venv = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../.venv/bin/hg");
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        let in_path = std::env::split_paths(&path).map(|folder| folder.join("hg")).collect::<Vec<_>>();
+        let program = in_path.into_iter().chain([venv]).find(|path| path.is_file());
+        if program.is_none() {
+            eprintln!("no hg in the PATH and none in .venv/bin (`make client` puts one there): not tested");
+        }
+        program.map(|program| Hg { program })
+    }
+
+    pub fn run(&self, repository: &Path, arguments: &[&str]) -> String {
+        let output = Command::new(&self.program)
+            .args(["--config", "ui.username=t", "--config", "experimental.evolution=all"])
+            .args(["--config", "devel.default-date=0 0"])
+            .args(arguments)
+            .current_dir(repository)
+            .env("HGRCPATH", "/dev/null")
+            .env("HGPLAIN", "1")
+            .output()
+            .expect("hg runs");
+        assert!(output.status.success(), "hg {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).expect("UTF-8")
+    }
+}
