@@ -1,7 +1,7 @@
-//! A full clone's `getbundle` over HTTP, zstd.
+//! Everything of a repository over HTTP: as changesets, zstd, and as the store's files; for the first time and again.
 
 use crate::input::{Input, text};
-use crate::measure::{HG, HGFLEET, command, cpu_milliseconds, milliseconds, report};
+use crate::measure::{HG, HGFLEET, command, cpu_milliseconds, milliseconds, on_path, report, report_beside};
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Child, Stdio};
@@ -11,6 +11,8 @@ const RUNS: usize = 5;
 
 struct Server {
     process: Child,
+    /// The process that answers.
+    worker: u32,
     url: String,
 }
 
@@ -26,56 +28,124 @@ impl Server {
         while TcpStream::connect(("127.0.0.1", port)).is_err() {
             std::thread::sleep(Duration::from_millis(20));
         }
-        Server { process, url: format!("http://127.0.0.1:{port}/") }
+        let worker = process.id();
+        Server { process, worker, url: format!("http://127.0.0.1:{port}/") }
     }
 
-    /// Fetches everything, as a stock client asks for it; returns milliseconds and bytes.
-    fn fetch(&self) -> (f64, f64, u64) {
-        let caps = "HG20%2Cbundle2%3DHG20%250Abookmarks%250Achangegroup%253D01%252C02%252C03%250Alistkeys%250Aphases%253Dheads";
-        let arguments = format!(
-            "X-HgArg-1: bookmarks=1&bundlecaps={caps}&cg=1&common={}&listkeys=bookmarks&phases=1",
-            "0".repeat(40)
+    /// An nginx with one worker, which sends the files of a folder.
+    fn nginx(program: &str, folder: &Path) -> Server {
+        let port = TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).expect("a free port").port();
+        let here = text(folder);
+        let temporary: String = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
+            .map(|what| format!("{what}_temp_path {here}/temporary;"))
+            .concat();
+        let configuration = format!(
+            "daemon off; worker_processes 1; pid {here}/pid; error_log {here}/error; events {{}} \
+             http {{ access_log off; sendfile on; {temporary} server {{ listen 127.0.0.1:{port}; root {here}; }} }}"
         );
-        let before = cpu_milliseconds(self.process.id());
+        std::fs::write(folder.join("nginx.conf"), configuration).expect("written");
+        let mut command = command(program);
+        command.args(["-e", &format!("{here}/error"), "-c", &format!("{here}/nginx.conf")]);
+        let process = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("nginx starts");
+        while TcpStream::connect(("127.0.0.1", port)).is_err() {
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        let children =
+            std::fs::read_to_string(format!("/proc/{0}/task/{0}/children", process.id())).expect("its workers");
+        let worker = children.split_whitespace().next().expect("a worker").parse().expect("a number");
+        Server { process, worker, url: format!("http://127.0.0.1:{port}/") }
+    }
+
+    /// Fetches a path below the server's address.
+    fn fetch(&self, path: &str, headers: &[String], into: &Path) -> Run {
+        let before = cpu_milliseconds(self.worker);
         let mut bytes = 0;
         let wall = milliseconds(|| {
-            let output = command("curl")
-                .args(["-s", "-f", "-o", "/dev/null", "-w", "%{size_download}", "-H", &arguments])
-                .args(["-H", "X-HgProto-1: 0.1 0.2 comp=zstd,zlib,none,bzip2 partial-pull"])
-                .arg(format!("{}?cmd=getbundle", self.url))
-                .output()
-                .expect("curl runs");
-            assert!(output.status.success(), "getbundle failed");
+            let mut curl = command("curl");
+            curl.args(["-s", "-f", "-w", "%{size_download}", "-o", text(into)]);
+            curl.args(headers.iter().flat_map(|header| ["-H", header]));
+            let output = curl.arg(format!("{}{path}", self.url)).output().expect("curl runs");
+            assert!(output.status.success(), "{path} failed");
             bytes = String::from_utf8_lossy(&output.stdout).trim().parse().expect("a number");
         });
-        (wall, cpu_milliseconds(self.process.id()) - before, bytes)
+        Run { wall, cpu: cpu_milliseconds(self.worker) - before, bytes }
     }
 }
 
 impl Drop for Server {
     fn drop(&mut self) {
-        // What is ours ends with us.
-        let _ = self.process.kill();
+        // What is ours ends with us; an nginx that is killed would leave its worker.
+        let _ = rustix::process::kill_process(
+            rustix::process::Pid::from_child(&self.process),
+            rustix::process::Signal::TERM,
+        );
         let _ = self.process.wait();
     }
 }
 
-/// Measures wall and CPU time of both servers, in turns.
+/// One transfer: milliseconds, milliseconds of the server's CPU, bytes.
+#[derive(Clone, Copy)]
+struct Run {
+    wall: f64,
+    cpu: f64,
+    bytes: u64,
+}
+
+/// What a stock client sends for everything: as changesets, or as the store's files.
+fn requests() -> [(&'static str, Vec<String>); 2] {
+    let head =
+        "HG20%2Cbundle2%3DHG20%250Abookmarks%250Achangegroup%253D01%252C02%252C03%250Alistkeys%250Aphases%253Dheads";
+    let protocol = "X-HgProto-1: 0.1 0.2 comp=zstd,zlib,none,bzip2 partial-pull".to_owned();
+    let null = "0".repeat(40);
+    let full = format!("X-HgArg-1: bookmarks=1&bundlecaps={head}&cg=1&common={null}&listkeys=bookmarks&phases=1");
+    let stream = format!("X-HgArg-1: bookmarks=1&bundlecaps={head}%250Astream%253Dv2&cg=0&listkeys=bookmarks&stream=1");
+    [("full clone", vec![full, protocol.clone()]), ("stream clone", vec![stream, protocol])]
+}
+
+/// Measures wall and CPU time of the servers, in turns: ours asked for the first time and again, stock's, and nginx with a file of the
+/// same bytes as ours.
 pub fn run(input: &Input) {
     for name in ["cargo", "vct"] {
         let repository = input.repository(name);
-        let ours = Server::start(HGFLEET, &["web"], &repository);
         let stock = Server::start(HG, &["serve", "-R", text(&repository)], &repository);
-        let (mut ours_runs, mut stock_runs) = (Vec::new(), Vec::new());
-        for _ in 0..RUNS {
-            ours_runs.push(ours.fetch());
-            stock_runs.push(stock.fetch());
+        let folder = input.scratch(&format!("files-{name}"));
+        std::fs::create_dir_all(&folder).expect("made");
+        let nginx = on_path("nginx").map(|program| Server::nginx(text(&program), &folder));
+        if nginx.is_none() {
+            println!("nginx is not here, so that nothing is compared with it");
         }
-        let column = |runs: &[(f64, f64, u64)], at: usize| -> Vec<f64> {
-            runs.iter().map(|run| if at == 0 { run.0 } else { run.1 }).collect()
-        };
-        report(&format!("full clone of {name}, wall"), &column(&ours_runs, 0), &column(&stock_runs, 0));
-        report(&format!("full clone of {name}, CPU of the server"), &column(&ours_runs, 1), &column(&stock_runs, 1));
-        println!("bytes: hgfleet {}, stock {}", ours_runs[0].2, stock_runs[0].2);
+        for (what, headers) in requests() {
+            let fetch = |server: &Server| server.fetch("?cmd=getbundle", &headers, &folder.join("body"));
+            let (mut first, mut again, mut peer, mut file) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+            for _ in 0..RUNS {
+                let ours = Server::start(HGFLEET, &["web"], &repository);
+                first.push(fetch(&ours));
+                again.push(fetch(&ours));
+                peer.push(fetch(&stock));
+                if let Some(nginx) = &nginx {
+                    // The same bytes, and what curl does with them.
+                    fetch(&ours);
+                    std::fs::rename(folder.join("body"), folder.join("file")).expect("renamed");
+                    nginx.fetch("file", &[], &folder.join("body"));
+                    file.push(nginx.fetch("file", &[], &folder.join("body")));
+                }
+            }
+            let wall = |runs: &[Run]| runs.iter().map(|run| run.wall).collect::<Vec<f64>>();
+            // A hundredth of a second is all that the kernel counts: what is below is taken for half of it.
+            let cpu = |runs: &[Run]| runs.iter().map(|run| run.cpu.max(5.0)).collect::<Vec<f64>>();
+            report(&format!("{what} of {name}, wall"), &wall(&first), &wall(&peer));
+            report(&format!("{what} of {name}, CPU of the server"), &cpu(&first), &cpu(&peer));
+            report(&format!("the same heads again, {what} of {name}, wall"), &wall(&again), &wall(&peer));
+            if !file.is_empty() {
+                report_beside(
+                    "nginx",
+                    &format!("the same heads again, {what} of {name}, wall"),
+                    &wall(&again),
+                    &wall(&file),
+                );
+                report_beside("nginx", "the same, CPU", &cpu(&again), &cpu(&file));
+            }
+            println!("bytes: hgfleet {}, stock {}", first[0].bytes, peer[0].bytes);
+        }
     }
 }

@@ -49,9 +49,14 @@ pub fn cpu_milliseconds(pid: u32) -> f64 {
 
 /// One line: ours, stock's, and how many times stock's takes as long, from paired runs.
 pub fn report(what: &str, ours: &[f64], peer: &[f64]) {
+    report_beside("stock", what, ours, peer);
+}
+
+/// The same beside another program.
+pub fn report_beside(name: &str, what: &str, ours: &[f64], peer: &[f64]) {
     let ratios: Vec<f64> = ours.iter().zip(peer).map(|(ours, peer)| peer / ours).collect();
     println!(
-        "{what}: hgfleet {:.1} ms, stock {:.1} ms, stock / hgfleet {:.2} (medians of {} pairs)",
+        "{what}: hgfleet {:.1} ms, {name} {:.1} ms, {name} / hgfleet {:.2} (medians of {} pairs)",
         median(ours),
         median(peer),
         median(&ratios),

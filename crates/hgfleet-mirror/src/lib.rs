@@ -146,6 +146,7 @@ pub async fn run(options: MirrorOptions, shutdown: impl Future<Output = ()> + Se
         access,
         readers: Readers::new(tokens.clone(), Accounts::new(options.directory.clone())),
         wait: options.times.wait,
+        bundle_cache: Arc::new(http::BundleCache::new(options.data.join("bundles"), options.bundle_cache_bytes)),
     });
 
     let mut tasks = JoinSet::new();

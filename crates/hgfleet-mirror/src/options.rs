@@ -38,6 +38,8 @@ pub struct MirrorOptions {
     pub directory: DirectoryLocation,
     /// How long the tokens that are known count while the log can't be read.
     pub tokens_stale: Duration,
+    /// Bytes of bundles that are kept for the next client that asks for the same; 0: none is.
+    pub bundle_cache_bytes: u64,
     /// How it takes copies from other servers, and scrubs its stores.
     pub resync: ResyncOptions,
     /// Times; `MirrorTimes::default()` are DESIGN's.

@@ -18,7 +18,7 @@ use hyper::header::{
 use hyper::{Request, Response, StatusCode};
 use tokio::time::Instant;
 
-use crate::http::{Absent, Addresses, CHALLENGE, NotServed, Repositories, ResponseBody, Service, answer};
+use crate::http::{Absent, Addresses, BundleCache, CHALLENGE, NotServed, Repositories, ResponseBody, Service, answer};
 use crate::membership::Membership;
 use crate::readers::{self, Reader, Readers, Shown};
 use crate::show::{NotShown, Showing};
@@ -44,6 +44,7 @@ pub(crate) struct Site {
     pub(crate) access: AccessControl,
     pub(crate) readers: Readers,
     pub(crate) wait: Duration,
+    pub(crate) bundle_cache: Arc<BundleCache>,
 }
 
 /// One door: the balancer's, where tags and named accounts are believed and credentials come over TLS, or one for everybody.
@@ -295,6 +296,10 @@ impl Repositories for Seen {
     fn addresses(&self, name: &str) -> Addresses {
         let push = self.site.push_address.as_ref();
         Addresses { http: None, push: push.map(|base| format!("{}/{name}", base.trim_end_matches('/'))) }
+    }
+
+    fn bundle_cache(&self) -> Option<&Arc<BundleCache>> {
+        Some(&self.site.bundle_cache)
     }
 
     fn suspect(&self, name: &str) {

@@ -175,6 +175,7 @@ impl Fleet {
                         user_repositories: false,
                         directory: DirectoryLocation::Ldif(kit.join("directory.ldif")),
                         tokens_stale: Duration::from_secs(900),
+                        bundle_cache_bytes: 0,
                         resync,
                         times,
                     };

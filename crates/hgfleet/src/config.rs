@@ -56,7 +56,19 @@ const KNOWN: [(&str, &[&str]); 16] = [
     ),
     ("ssh", &["listen", "host_key", "login_grace_seconds", "login", "trusted_user_ca_keys", "backend", "limits"]),
     ("proxy_protocol", &["from"]),
-    ("http", &["host", "listen", "listen_https", "certificate", "key", "trusted_proxy", "tokens_stale_seconds"]),
+    (
+        "http",
+        &[
+            "host",
+            "listen",
+            "listen_https",
+            "certificate",
+            "key",
+            "trusted_proxy",
+            "tokens_stale_seconds",
+            "bundle_cache_bytes",
+        ],
+    ),
     ("directory", &["backend", "ldif", "ldap"]),
     ("access", &["rules"]),
     (

@@ -25,9 +25,33 @@ pub struct HttpOptions {
     pub push_address: Option<String>,
 }
 
+/// Reads the arguments that came in the body, where there are such.
+///
+/// # Errors
+/// The answer to a body that is cut, or whose arguments are none.
+pub fn complete(mut request: Request, body: &mut dyn Read) -> Result<Request, Response> {
+    let bytes = std::mem::take(&mut request.posted_argument_bytes);
+    let mut form = Vec::new();
+    if !body.take(bytes as u64).read_to_end(&mut form).is_ok_and(|read| read == bytes) {
+        return Err(Refusal::from(CommandError::Malformed("the body ends within the arguments".to_owned())).into());
+    }
+    match add_form(&mut request.arguments, &form) {
+        Ok(()) => Ok(request),
+        Err(error) => Err(Refusal::from(error).into()),
+    }
+}
+
 /// Answers a command. `body` is the request's body; of a refused push it is drained up to a bound.
 pub fn answer(request: Request, body: &mut dyn Read, snapshot: &Arc<Snapshot>, options: &HttpOptions) -> Response {
-    let Request { command, mut arguments, posted_argument_bytes, engine, is_post } = request;
+    let is_write = request.command.is_some_and(CommandName::writes);
+    let request = match is_write || request.posted_argument_bytes == 0 {
+        true => request,
+        false => match complete(request, body) {
+            Ok(request) => request,
+            Err(refused) => return refused,
+        },
+    };
+    let Request { command, arguments, engine, is_post, .. } = request;
     let Some(command) = command else {
         return Refusal::from(CommandError::Malformed("no such command".to_owned())).into();
     };
@@ -39,19 +63,6 @@ pub fn answer(request: Request, body: &mut dyn Read, snapshot: &Arc<Snapshot>, o
     }
     if matches!(command, CommandName::Hello | CommandName::Protocaps) {
         return hg_error("requested wire protocol command is not available over HTTP");
-    }
-    if posted_argument_bytes > 0 {
-        let mut form = Vec::new();
-        match body.take(posted_argument_bytes as u64).read_to_end(&mut form) {
-            Ok(bytes) if bytes == posted_argument_bytes => {}
-            _ => {
-                let cut = CommandError::Malformed("the body ends within the arguments".to_owned());
-                return Refusal::from(cut).into();
-            }
-        }
-        if let Err(error) = add_form(&mut arguments, &form) {
-            return error_response(command, error);
-        }
     }
     match commands::answer(command, &arguments, snapshot, Transport::Http) {
         Ok(Answer::Text(text)) => ok(TEXT, Body::Bytes(text)),
@@ -78,8 +89,16 @@ fn hg_error(text: &str) -> Response {
     ok(ERROR, Body::Bytes(format!("{text}\n").into_bytes()))
 }
 
+/// Returns the head of the answer to a request of which somebody has the body: one that [`Request::bundle_key`] says is the same.
+pub fn head_of_bundle(request: &Request) -> Response {
+    ok(media_type(request.engine), Body::Bytes(Vec::new()))
+}
+
+fn media_type(engine: Option<Engine>) -> &'static str {
+    if engine.is_some() { COMPRESSED } else { TEXT }
+}
+
 fn stream_response(snapshot: Arc<Snapshot>, engine: Option<Engine>, stream: StreamAnswer) -> Response {
-    let media_type = if engine.is_some() { COMPRESSED } else { TEXT };
     let body = Body::Stream(Box::new(move |output| {
         if let Some(engine) = engine {
             let name = engine.as_str().as_bytes();
@@ -88,7 +107,7 @@ fn stream_response(snapshot: Arc<Snapshot>, engine: Option<Engine>, stream: Stre
         }
         engine.unwrap_or(Engine::Zlib).compress(snapshot.settings(), output, stream)
     }));
-    ok(media_type, body)
+    ok(media_type(engine), body)
 }
 
 fn error_response(command: CommandName, error: CommandError) -> Response {

@@ -4,6 +4,6 @@ mod answer;
 mod parse;
 mod response;
 
-pub use answer::{HttpOptions, answer};
+pub use answer::{HttpOptions, answer, complete, head_of_bundle};
 pub use parse::{Request, parse};
 pub use response::{Body, Refusal, Response, StreamBody};

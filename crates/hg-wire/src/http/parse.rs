@@ -31,6 +31,24 @@ pub struct Request {
     pub is_post: bool,
 }
 
+impl Request {
+    /// Returns a key that two requests share only if they have the same bytes as their answer, from one snapshot; `None` for what is
+    /// no bundle. The arguments of the body must have been read.
+    pub fn bundle_key(&self) -> Option<Vec<u8>> {
+        if self.command != Some(CommandName::Getbundle) || self.posted_argument_bytes > 0 {
+            return None;
+        }
+        let mut pairs: Vec<(&[u8], &[u8])> = self.arguments.iter().collect();
+        pairs.sort_unstable();
+        let mut key = self.engine.map_or("", Engine::as_str).as_bytes().to_vec();
+        for text in pairs.into_iter().flat_map(|(name, value)| [name, value]) {
+            key.extend_from_slice(&(text.len() as u64).to_be_bytes());
+            key.extend_from_slice(text);
+        }
+        Some(key)
+    }
+}
+
 impl From<CommandError> for Refusal {
     fn from(error: CommandError) -> Refusal {
         let status = if matches!(error, CommandError::TooLarge(_)) { 413 } else { 400 };

@@ -1,5 +1,6 @@
 //! Answers one request.
 
+use super::bundle_cache::{Claim, Found};
 use super::checks::{self, Refused};
 use super::request_body::RequestBody;
 use super::{Absent, NotServed, Repositories, ResponseBody};
@@ -86,6 +87,28 @@ async fn command<R: Repositories>(
         true => Box::new(io::empty()),
         false => Box::new(RequestBody::new(body)),
     };
+    let mut request = request;
+    if request.posted_argument_bytes > 0 && request.command.is_some_and(|command| !command.writes()) {
+        let completed = tokio::task::spawn_blocking(move || {
+            let request = wire::complete(request, &mut body);
+            (request, body)
+        });
+        (request, body) = match completed.await {
+            Ok((Ok(request), body)) => (request, body),
+            Ok((Err(refused), _)) => return from_wire(refused),
+            Err(_) => return from_wire(failed().into()),
+        };
+    }
+    let claim = match (repositories.bundle_cache(), request.bundle_key()) {
+        (Some(bundles), Some(key)) => match bundles.find(&snapshot, key).await {
+            Some(Found::Kept(reader)) => {
+                return with_head(wire::head_of_bundle(&request), ResponseBody::bundle(reader));
+            }
+            Some(Found::Nothing(claim)) => Some(claim),
+            None => None,
+        },
+        _ => None,
+    };
     let options = HttpOptions { push_address: repositories.addresses(name).push };
     let answered = tokio::task::spawn_blocking(move || wire::answer(request, &mut body, &snapshot, &options)).await;
     match answered {
@@ -94,7 +117,7 @@ async fn command<R: Repositories>(
                 repositories.suspect(name);
             }
             let (repositories, name) = (repositories.clone(), name.to_owned());
-            from_wire_or(response, move || repositories.suspect(&name))
+            from_wire_or(response, claim, move || repositories.suspect(&name))
         }
         Err(error) => {
             tracing::error!(%error, repository = name, "a command ended in a panic");
@@ -205,23 +228,40 @@ fn failed() -> wire::Refusal {
 }
 
 fn from_wire(answer: wire::Response) -> Response<ResponseBody> {
-    from_wire_or(answer, || ())
+    from_wire_or(answer, None, || ())
 }
 
-/// `damaged` is called where a stream breaks off because of the store.
-fn from_wire_or(answer: wire::Response, damaged: impl FnOnce() + Send + 'static) -> Response<ResponseBody> {
-    let body = match answer.body {
+/// `damaged` is called where a stream breaks off because of the store. With a claim the stream is kept.
+fn from_wire_or(
+    mut answer: wire::Response,
+    claim: Option<Claim>,
+    damaged: impl FnOnce() + Send + 'static,
+) -> Response<ResponseBody> {
+    let body = match std::mem::replace(&mut answer.body, wire::Body::Bytes(Vec::new())) {
         wire::Body::Bytes(bytes) => ResponseBody::whole(bytes),
-        wire::Body::Stream(write) => ResponseBody::stream(|output| {
-            write(output).map_err(|error| {
-                if error.is_ours() {
-                    tracing::error!(%error, "a stream broke off");
-                    damaged();
-                }
-                io::Error::other(error)
-            })
-        }),
+        wire::Body::Stream(stream) => {
+            let stream: wire::StreamBody = Box::new(|output| {
+                stream(output).inspect_err(|error| {
+                    if error.is_ours() {
+                        tracing::error!(%error, "a stream broke off");
+                        damaged();
+                    }
+                })
+            });
+            let kept = match claim {
+                Some(claim) => claim.make(stream),
+                None => Err(stream),
+            };
+            match kept {
+                Ok(reader) => ResponseBody::bundle(reader),
+                Err(stream) => ResponseBody::stream(|output| stream(output).map_err(io::Error::other)),
+            }
+        }
     };
+    with_head(answer, body)
+}
+
+fn with_head(answer: wire::Response, body: ResponseBody) -> Response<ResponseBody> {
     let mut response = Response::new(body);
     *response.status_mut() = StatusCode::from_u16(answer.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     if let Ok(reason) = ReasonPhrase::try_from(answer.reason.into_bytes()) {

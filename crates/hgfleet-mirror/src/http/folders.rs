@@ -1,6 +1,6 @@
 //! Plain repositories on disk, served without a fleet: `hgfleet web PATH...`.
 
-use super::{Addresses, NotServed, Repositories};
+use super::{Addresses, BundleCache, NotServed, Repositories};
 use hg_store::{Repository, Snapshot, StoreError};
 use std::collections::{BTreeMap, HashMap};
 use std::fs;
@@ -13,6 +13,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 const DEPTH_MAX: usize = 8;
 /// Repositories of which the last snapshot is kept.
 const CACHED_MAX: usize = 256;
+
+/// Bytes of bundles that are kept for the next client, in the folder for temporary files.
+const BUNDLE_CACHE_BYTES: u64 = 256 << 20;
 
 /// A path that can't be served.
 #[derive(Debug, thiserror::Error)]
@@ -56,6 +59,7 @@ pub struct Folders {
     /// By name, a repository, or the folder in which the rest of the name is one.
     roots: BTreeMap<String, PathBuf>,
     cached: Mutex<HashMap<PathBuf, (Stamp, Arc<Snapshot>)>>,
+    bundle_cache: Arc<BundleCache>,
 }
 
 impl Folders {
@@ -82,7 +86,8 @@ impl Folders {
                 return Err(FoldersError::SameName { name });
             }
         }
-        Ok(Folders { roots, cached: Mutex::default() })
+        let bundle_cache = Arc::new(BundleCache::new(std::env::temp_dir(), BUNDLE_CACHE_BYTES));
+        Ok(Folders { roots, cached: Mutex::default(), bundle_cache })
     }
 
     /// Returns the folder of the repository of that name, if there is one.
@@ -162,6 +167,10 @@ impl Repositories for Folders {
 
     fn addresses(&self, _name: &str) -> Addresses {
         Addresses::default()
+    }
+
+    fn bundle_cache(&self) -> Option<&Arc<BundleCache>> {
+        Some(&self.bundle_cache)
     }
 }
 

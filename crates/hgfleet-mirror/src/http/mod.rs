@@ -9,6 +9,7 @@
 //! store.
 
 mod answer;
+mod bundle_cache;
 mod checks;
 mod folders;
 mod listener;
@@ -22,6 +23,7 @@ mod timed_io;
 
 pub(crate) use answer::CHALLENGE;
 pub use answer::answer;
+pub use bundle_cache::BundleCache;
 pub use folders::{Folders, FoldersError};
 pub use listener::Listener;
 pub use repositories::{Absent, Addresses, NotServed, Repositories};

@@ -1,5 +1,6 @@
 //! What an HTTP service serves.
 
+use super::BundleCache;
 use hg_store::Snapshot;
 use std::future::Future;
 use std::sync::Arc;
@@ -60,6 +61,11 @@ pub trait Repositories: Send + Sync + 'static {
     /// Returns where the repository is reached.
     fn addresses(&self, _name: &str) -> Addresses {
         Addresses::default()
+    }
+
+    /// Returns where the bundles are kept that were made for others.
+    fn bundle_cache(&self) -> Option<&Arc<BundleCache>> {
+        None
     }
 
     /// Takes notice that something of a repository can't be read as it was written. It may be called while a request is

@@ -1,5 +1,6 @@
 //! The body of an answer: bytes that are there, or a stream that a thread makes.
 
+use super::bundle_cache::BundleReader;
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use std::io::{self, Write};
@@ -19,12 +20,18 @@ pub struct ResponseBody(Kind);
 enum Kind {
     Whole(Bytes),
     Stream(mpsc::Receiver<io::Result<Bytes>>),
+    Bundle(BundleReader),
 }
 
 impl ResponseBody {
     /// Returns a body of known length.
     pub fn whole(bytes: impl Into<Bytes>) -> ResponseBody {
         ResponseBody(Kind::Whole(bytes.into()))
+    }
+
+    /// Returns a body that is, or will be, in a file.
+    pub(crate) fn bundle(reader: BundleReader) -> ResponseBody {
+        ResponseBody(Kind::Bundle(reader))
     }
 
     /// Returns a body that `write` makes on a thread of its own, at the client's pace.
@@ -50,6 +57,7 @@ impl Body for ResponseBody {
         match &mut self.get_mut().0 {
             Kind::Whole(bytes) if bytes.is_empty() => Poll::Ready(None),
             Kind::Whole(bytes) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),
+            Kind::Bundle(reader) => Poll::Ready(ready!(reader.poll(context)).map(|piece| piece.map(Frame::data))),
             Kind::Stream(receiver) => {
                 Poll::Ready(ready!(receiver.poll_recv(context)).map(|piece| piece.map(Frame::data)))
             }
@@ -63,6 +71,7 @@ impl Body for ResponseBody {
     fn size_hint(&self) -> SizeHint {
         match &self.0 {
             Kind::Whole(bytes) => SizeHint::with_exact(bytes.len() as u64),
+            Kind::Bundle(reader) => reader.left().map_or_else(SizeHint::default, SizeHint::with_exact),
             Kind::Stream(_) => SizeHint::default(),
         }
     }

@@ -74,6 +74,7 @@ pub fn mirror_options(name: &str, data: &Path) -> MirrorOptions {
         user_repositories: false,
         directory: DirectoryLocation::Ldif(data.join("directory.ldif")),
         tokens_stale: Duration::from_secs(900),
+        bundle_cache_bytes: 64 << 20,
         resync: ResyncOptions {
             scrub: ScrubOptions { bytes_per_second: None, every: Duration::from_millis(300) },
             ..ResyncOptions::new(data.join("run"))

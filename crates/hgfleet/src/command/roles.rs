@@ -34,6 +34,7 @@ pub fn mirror(options: cli::Role) -> anyhow::Result<ExitCode> {
         user_repositories: config.session.user_repositories,
         directory: config.directory_location(),
         tokens_stale: Duration::from_secs(config.http.tokens_stale_seconds),
+        bundle_cache_bytes: config.http.bundle_cache_bytes,
         resync: config.resync_options(),
         times: MirrorTimes::default(),
     };

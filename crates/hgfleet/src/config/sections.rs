@@ -119,6 +119,8 @@ pub struct HttpSection {
     pub trusted_proxy: Option<TrustedProxySection>,
     /// How long a mirror that can't read the log takes the tokens that it knows, in seconds
     pub tokens_stale_seconds: u64,
+    /// Bytes of bundles that each mirror keeps for the next client that asks for the same; 0: none is
+    pub bundle_cache_bytes: u64,
 }
 
 /// `[directory]`
@@ -325,6 +327,7 @@ impl Default for HttpSection {
             key: "keys/https.key".into(),
             trusted_proxy: None,
             tokens_stale_seconds: 900,
+            bundle_cache_bytes: 1 << 30,
         }
     }
 }
