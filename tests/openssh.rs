@@ -51,6 +51,7 @@ fn both_doors_let_the_same_people_do_the_same() {
     run(Command::new("ssh-keygen").args(["-q", "-t", "ed25519", "-N", "", "-f"]).arg(&authority)).ok();
     let mut two = TwoDoors::open(&format!("trusted_user_ca_keys = \"{}.pub\"\n", authority.display()));
     sessions(&two);
+    events(&two);
     people(&two);
     conditions(&two);
     certificates(&two, &authority);
@@ -91,6 +92,34 @@ fn sessions(two: &TwoDoors) {
         {
             let said = run(clients.ssh_with("id_ed25519", options).arg(rest));
             assert_eq!(said.status, 255, "{door} {what}: {said:?}");
+        }
+    }
+}
+
+/// Each session is one line of the log, with the same fields at both doors.
+fn events(two: &TwoDoors) {
+    for (name, clients) in two.doors() {
+        let door = if name == "OpenSSH" { "openssh" } else { "built-in" };
+        clients.ssh("status nowhere").refused();
+        let begun = |fields: &str| format!("session ended door=\"{door}\" account=\"user@localhost\" {fields}");
+        for (command, repository, end) in [
+            ("hg -R team/first serve --stdio", "team/first", "outcome=\"done\" status=0 start=\"20"),
+            ("status nowhere", "nowhere", "outcome=\"refused\" status=1 start=\"20"),
+        ] {
+            let mut found = String::new();
+            two.fleet.wait_until("the session is logged", |fleet| {
+                let (begun, log) = (begun("address=\"127.0.0.1:"), fleet.log());
+                let named = format!("command=\"{command}\" repository=\"{repository}\" {end}");
+                let line = log.lines().rfind(|line| line.contains(&begun) && line.contains(&named));
+                found = line.unwrap_or_default().to_owned();
+                !found.is_empty()
+            });
+            for field in ["process", "milliseconds", "cpu_milliseconds", "bytes_out"] {
+                let (_, value) = found.split_once(&format!(" {field}=")).unwrap_or_else(|| panic!("{field}: {found}"));
+                let value: f64 = value.split(' ').next().and_then(|value| value.parse().ok()).expect("a number");
+                assert!(value > 0.0, "{field}: {found}");
+            }
+            assert!(found.contains(" bytes_in="), "{found}");
         }
     }
 }

@@ -14,6 +14,7 @@ pub mod login;
 mod options;
 mod protocol;
 pub mod session;
+mod session_event;
 mod summary;
 
 pub use door::{BanLimits, SshLimits};

@@ -19,7 +19,7 @@ use crate::client::{ConfigAnswer, DeletedLine, RepositoryLine, VerifyAnswer};
 use crate::session::Identity;
 
 /// Version of these messages.
-pub(crate) const VERSION: u16 = 5;
+pub(crate) const VERSION: u16 = 6;
 /// What a session is told that speaks another version.
 pub(crate) const UPGRADED: &str = "refused: the server was upgraded, within this session. Connect again";
 /// Longest message to the daemon, bytes: a push's summary takes most of it.
@@ -47,7 +47,13 @@ pub(crate) enum SessionRequest {
     },
     /// Whom this session serves, which OpenSSH's `sshd` has started: the owner of this key or certificate (as it goes over the
     /// wire), of which `sshd` says that the client holds the private half. The connection stands for as long as the session.
-    Login { proof: Vec<u8> },
+    Login {
+        proof: Vec<u8>,
+        /// The command line, as the client sent it.
+        command: Option<Vec<u8>>,
+    },
+    /// The session of this connection's login is over. There is no answer.
+    Ending(SessionEnding),
     /// The lines of `authorized_keys` for what `user` offers, or for all keys of the account `user`.
     AuthorizedKeys { user: String, offered: Option<Vec<u8>> },
     /// The repository as of its last record here.
@@ -66,6 +72,26 @@ pub(crate) enum SessionRequest {
     },
     /// A person's command.
     Command(CommandRequest),
+}
+
+/// How a session ended, as it says itself.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub(crate) struct SessionEnding {
+    /// Its exit status.
+    pub status: u8,
+    /// What it has used.
+    pub used: Usage,
+}
+
+/// What a session has used.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Usage {
+    /// CPU time of its process, in user space and in the kernel.
+    pub cpu_microseconds: u64,
+    /// Bytes from the client.
+    pub bytes_in: u64,
+    /// Bytes to the client, on both streams.
+    pub bytes_out: u64,
 }
 
 /// A push, handed over.
@@ -139,7 +165,7 @@ pub(crate) enum SessionReply {
         /// Largest push, bytes.
         push_bytes_max: u64,
     },
-    /// To `Login`; without the command.
+    /// To `Login`.
     LoggedIn(Identity),
     /// To `AuthorizedKeys`: one at least.
     AuthorizedKeys(Vec<String>),

@@ -30,6 +30,7 @@ mod rewrite;
 mod rights;
 mod server;
 mod session_socket;
+mod sshd_session;
 mod standby;
 mod stores;
 mod term;

@@ -5,6 +5,7 @@
 use std::fs::File;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use hg_policy::Rule;
 use hg_store::change::ChangeRef;
@@ -20,12 +21,13 @@ use super::committer::{Change, Event, Push};
 use super::descriptors::FrameStream;
 use super::locks::WriteLock;
 use super::master::{Master, No, NoKind};
-use super::peers::{Client, Registered};
+use super::peers::Client;
+use super::sshd_session::SshdSession;
 use crate::login::{Denial, Proof};
 use crate::protocol::{
     AppendRequest, Policy, PushEnd, REQUEST_BYTES_MAX, SessionReply, SessionRequest, UPGRADED, VERSION,
 };
-use crate::session::Identity;
+use crate::session::{COMMAND_BYTES_MAX, Identity};
 
 /// Serves one session's connection to its end.
 pub(crate) async fn serve(master: Arc<Master>, stream: UnixStream) {
@@ -39,10 +41,6 @@ pub(crate) async fn serve(master: Arc<Master>, stream: UnixStream) {
     if let Err(error) = connection.run().await {
         tracing::info!(account = connection.client.account, %error, "a session's connection ended");
     }
-    if let Some(login) = &connection.login {
-        let (client, milliseconds) = (&connection.client, login.begun.elapsed().as_millis() as u64);
-        tracing::info!(account = client.account, address = client.address, milliseconds, "session behind sshd ended");
-    }
 }
 
 struct Connection {
@@ -50,13 +48,8 @@ struct Connection {
     stream: FrameStream,
     client: Client,
     held: Option<Held>,
-    login: Option<Login>,
-}
-
-/// The session behind `sshd` that this connection stands for.
-struct Login {
-    _registered: Option<Registered>,
-    begun: Instant,
+    /// The session behind `sshd` that this connection stands for.
+    login: Option<SshdSession>,
 }
 
 /// The lock of this connection.
@@ -89,12 +82,13 @@ impl Connection {
             let answered = self.answer(request).await;
             if let Some(name) = pushed_to
                 && let Err(No { text, kind: NoKind::Refused | NoKind::Failed })
-                | Ok(SessionReply::Ended(PushEnd::Refused(text))) = &answered
+                | Ok(Some(SessionReply::Ended(PushEnd::Refused(text)))) = &answered
             {
                 self.master.refusals.add(&name, &self.client.account, text);
             }
             let reply = match answered {
-                Ok(reply) => reply,
+                Ok(Some(reply)) => reply,
+                Ok(None) => continue,
                 Err(No { text, kind: NoKind::Refused }) => SessionReply::Refused(text),
                 Err(No { text, kind: NoKind::Failed }) => SessionReply::Failed(text),
                 Err(No { kind: NoKind::NotMaster, .. }) => SessionReply::NotMaster,
@@ -103,8 +97,9 @@ impl Connection {
         }
     }
 
-    async fn answer(&mut self, request: SessionRequest) -> Result<SessionReply, No> {
-        match request {
+    /// Answers a request; what a session only tells has no answer.
+    async fn answer(&mut self, request: SessionRequest) -> Result<Option<SessionReply>, No> {
+        let answered = match request {
             SessionRequest::Hello { version, account, address, requester } => {
                 if version != VERSION {
                     return Err(No::failed(UPGRADED));
@@ -118,7 +113,13 @@ impl Connection {
                     push_bytes_max: self.master.push_bytes_max,
                 })
             }
-            SessionRequest::Login { proof } => self.log_in(proof).await,
+            SessionRequest::Login { proof, command } => self.log_in(proof, command).await,
+            SessionRequest::Ending(ending) => {
+                if let Some(login) = &mut self.login {
+                    login.ending = Some(ending);
+                }
+                return Ok(None);
+            }
             SessionRequest::AuthorizedKeys { user, offered } => {
                 let logins = self.master.logins.clone();
                 let asked = tokio::task::spawn_blocking(move || logins.authorized_keys(&user, offered.as_deref()));
@@ -171,11 +172,13 @@ impl Connection {
                 Ok(SessionReply::Command(reply))
             }
             SessionRequest::Outcome { id, epoch } => Ok(SessionReply::Outcome(self.master.outcome(&id, epoch).await?)),
-        }
+        };
+        answered.map(Some)
     }
 
     /// Says whom a session serves that `sshd` has started. From then on its process serves nobody else.
-    async fn log_in(&mut self, proof: Vec<u8>) -> Result<SessionReply, No> {
+    async fn log_in(&mut self, proof: Vec<u8>, command: Option<Vec<u8>>) -> Result<SessionReply, No> {
+        let (begun, started) = (SystemTime::now(), std::time::Instant::now());
         let process = self.stream.peer_process();
         if process.is_some_and(|process| self.master.peers.get(process).is_some()) {
             // Whom it serves is known; a session that a client has turned must not become somebody else's.
@@ -209,14 +212,21 @@ impl Connection {
             Client { account: account.mail.to_string(), address: self.client.address.clone(), requester: None };
         tracing::info!(peer = client.address, account = client.account, key, "login behind sshd");
         let registered = process.map(|process| self.master.peers.register(process, client.clone()));
-        self.login = Some(Login { _registered: registered, begun: Instant::now() });
-        self.client = client;
-        Ok(SessionReply::LoggedIn(Identity::of(
+        let mut identity = Identity::of(
             &account,
             self.master.logins.name_in_urls(&account),
-            self.client.address.clone(),
+            client.address.clone(),
             self.master.session_limits,
-        )))
+        );
+        identity.command = command.map(|mut command| {
+            command.truncate(COMMAND_BYTES_MAX + 1);
+            command
+        });
+        self.client = client.clone();
+        let command = identity.command.clone();
+        self.login =
+            Some(SshdSession { client, command, process, _registered: registered, begun, started, ending: None });
+        Ok(SessionReply::LoggedIn(identity))
     }
 
     /// Checks a push, trusting nothing that the session says of it.

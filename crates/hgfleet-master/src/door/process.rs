@@ -4,7 +4,7 @@ use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
 use std::process::{ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use hgfleet_directory::Mail;
 use russh::ChannelWriteHalf;
@@ -15,7 +15,8 @@ use tokio::process::{ChildStdin, Command};
 use super::inbound::InboundReader;
 use crate::daemon::{Client, Peers};
 use crate::frame;
-use crate::session::{Identity, Limits};
+use crate::session::{Door, Identity, Limits};
+use crate::session_event::{SessionEnd, SessionEvent, cpu_time_at_end};
 
 /// SSH's number of the stream that a client shows as standard error.
 const STDERR: u32 = 1;
@@ -71,9 +72,10 @@ pub(super) async fn run(
     channel: ChannelWriteHalf<Msg>,
     input: InboundReader,
 ) {
-    let started = Instant::now();
-    let mut traffic = Traffic::default();
-    let status = match serve((&program, idle), &identity, &channel, input, &mut traffic).await {
+    let (begun, started) = (SystemTime::now(), Instant::now());
+    let client = client_of(&identity);
+    let mut seen = Seen::default();
+    let status = match serve((&program, idle), &identity, &client, &channel, input, &mut seen).await {
         Ok(status) => status,
         Err(error) => {
             tracing::error!(account = identity.account, address = identity.address, %error, "session could not be started");
@@ -81,32 +83,28 @@ pub(super) async fn run(
             None
         }
     };
-    let code = match status.map(|status| (status.code(), status.signal())) {
-        Some((Some(code), _)) => code.unsigned_abs(),
-        Some((None, signal)) => {
-            // What it had handed over may be stored: that is no refusal.
-            let text = format!(
-                "outcome unknown: the session was ended by signal {}, on this server. If you were pushing, pull before you push again",
-                signal.unwrap_or(0)
-            );
-            say(&channel, &text).await;
-            STATUS_NONE
-        }
-        None => STATUS_NONE,
+    let code = status.and_then(|status| status.code()).map(i32::unsigned_abs);
+    if let (Some(status), None) = (status, code) {
+        // What it had handed over may be stored: that is no refusal.
+        let text = format!(
+            "outcome unknown: the session was ended by signal {}, on this server. If you were pushing, pull before you push again",
+            status.signal().unwrap_or(0)
+        );
+        say(&channel, &text).await;
+    }
+    let client_gone = end(&channel, code.unwrap_or(STATUS_NONE)).await.is_err();
+    let event = SessionEvent {
+        door: Door::BuiltIn,
+        client: &client,
+        command: identity.command.as_deref(),
+        process: seen.process,
+        begun,
+        elapsed: started.elapsed(),
+        end: seen.end,
+        status: code,
+        client_gone: Some(client_gone),
     };
-    let gone = end(&channel, code).await.is_err();
-    tracing::info!(
-        account = identity.account,
-        requester = identity.requester.as_deref().map(|requester| requester.escape_debug().to_string()),
-        address = identity.address,
-        command = identity.command.as_deref().map(|command| command.escape_ascii().to_string()),
-        status = code,
-        bytes_in = traffic.input,
-        bytes_out = traffic.output,
-        milliseconds = started.elapsed().as_millis() as u64,
-        client_gone = gone,
-        "session ended"
-    );
+    event.log();
 }
 
 /// Tells a client in the place of a session why there is none.
@@ -123,31 +121,42 @@ async fn end(channel: &ChannelWriteHalf<Msg>, code: u32) -> Result<(), russh::Er
     channel.close().await
 }
 
+/// What is known of a session's process once it has ended.
 #[derive(Debug, Default)]
-struct Traffic {
-    input: u64,
-    output: u64,
+struct Seen {
+    process: Option<u32>,
+    end: SessionEnd,
+}
+
+fn client_of(identity: &Identity) -> Client {
+    Client {
+        account: identity.account.clone(),
+        address: identity.address.clone(),
+        requester: identity.requester.clone(),
+    }
 }
 
 async fn serve(
     (program, idle): (&SessionProgram, Duration),
     identity: &Identity,
+    client: &Client,
     channel: &ChannelWriteHalf<Msg>,
     input: InboundReader,
-    traffic: &mut Traffic,
+    seen: &mut Seen,
 ) -> std::io::Result<Option<ExitStatus>> {
-    // A malformed one is refused by the session; whatever becomes of that, no record names it.
-    let requester = identity.requester.clone().filter(|requester| Mail::parse(requester).is_ok());
-    let client = Client { account: identity.account.clone(), address: identity.address.clone(), requester };
+    // A malformed requester is refused by the session; whatever becomes of that, no record names it.
+    let requester = client.requester.clone().filter(|requester| Mail::parse(requester).is_ok());
     let identity = frame::encode(identity)?;
     let mut child = program.command().spawn()?;
     // Before it knows whom it serves, the daemon does.
-    let _registered = child.id().map(|process| program.peers.register(process, client.clone()));
+    seen.process = child.id();
+    let registered = Client { requester, ..client.clone() };
+    let _registered = seen.process.map(|process| program.peers.register(process, registered));
     let (Some(mut stdin), Some(stdout), Some(stderr)) = (child.stdin.take(), child.stdout.take(), child.stderr.take())
     else {
         return Err(std::io::Error::other("a pipe is missing"));
     };
-    tracing::info!(account = client.account, address = client.address, process = child.id(), "session started");
+    tracing::info!(account = client.account, address = client.address, process = seen.process, "session started");
     let bytes_in = AtomicU64::new(0);
     let bytes_in = &bytes_in;
     let feeding = async {
@@ -169,9 +178,14 @@ async fn serve(
         sent = &mut sending => sent,
         () = &mut feeding => sending.await,
     };
+    let cpu = match seen.process {
+        Some(process) => {
+            cpu_time_at_end(process).await.inspect_err(|error| tracing::debug!(%error, "no CPU time")).ok()
+        }
+        None => None,
+    };
     let status = child.wait().await?;
-    traffic.input = bytes_in.load(Ordering::Relaxed);
-    traffic.output = out + err;
+    seen.end = SessionEnd { cpu, bytes_in: Some(bytes_in.load(Ordering::Relaxed)), bytes_out: Some(out + err) };
     Ok(Some(status))
 }
 

@@ -87,6 +87,20 @@ pub(crate) fn parse(command: Option<&[u8]>) -> Result<Request, Refusal> {
     }
 }
 
+/// The repository that a command line names, and whether it is one of the account's own, named below its folder.
+pub(crate) fn repository(command: Option<&[u8]>) -> Option<(RepositoryName, bool)> {
+    match parse(command).ok()? {
+        Request::Serve(name)
+        | Request::Person(
+            PersonCommand::Status(name) | PersonCommand::RepoGroup(name) | PersonCommand::RepoConfig(name),
+        ) => Some((name, false)),
+        Request::Person(
+            PersonCommand::Clone(name, _) | PersonCommand::Edit(name) | PersonCommand::EditDelete(name),
+        ) => Some((name, true)),
+        Request::None | Request::Person(_) => None,
+    }
+}
+
 fn person(command: &str, arguments: &[&str]) -> Result<PersonCommand, Refusal> {
     let usage = |command, form| Err(Refusal::Usage(command, form));
     match (command, arguments) {

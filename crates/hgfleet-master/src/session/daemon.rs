@@ -89,6 +89,11 @@ impl Daemon {
         self.answer()
     }
 
+    /// Says something that is not answered.
+    pub(crate) fn tell(&mut self, message: &SessionRequest) -> io::Result<()> {
+        frame::write(&mut self.stream, message)
+    }
+
     /// Waits for one more answer.
     pub(crate) fn answer(&mut self) -> io::Result<SessionReply> {
         frame::read(&mut self.stream, REPLY_BYTES_MAX)

@@ -12,7 +12,9 @@ mod host;
 mod identity;
 mod openssh;
 mod texts;
+mod traffic;
 
+pub(crate) use command_line::repository as repository_asked_for;
 pub(crate) use identity::{Access, COMMAND_BYTES_MAX, Identity, Limits};
 
 use std::fs::File;
@@ -27,10 +29,12 @@ use hgfleet_log::RepositoryName;
 use rustix::process::{Resource, Rlimit, setrlimit};
 
 use self::command_line::Request;
-use self::daemon::Address;
+use self::daemon::{Address, Daemon};
 use self::host::FleetHost;
 use self::identity::IDENTITY_BYTES_MAX;
+use self::traffic::Traffic;
 use crate::frame;
+use crate::protocol::{SessionEnding, SessionRequest};
 
 /// How the session's process is told what to do. Nothing here comes from the client.
 #[derive(Debug)]
@@ -50,33 +54,48 @@ pub enum Door {
     OpenSsh,
 }
 
-/// Serves one session on standard input, output and error. Returns the process's exit status.
-pub fn run(options: SessionOptions) -> u8 {
-    match serve(options) {
-        Ok(status) => status,
-        Err(text) => {
-            // Nobody is left to be told where this fails.
-            let _ = writeln!(io::stderr(), "{text}");
-            1
+impl Door {
+    /// Its name in logs.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Door::BuiltIn => "built-in",
+            Door::OpenSsh => "openssh",
         }
     }
 }
 
-/// Ends in what the client reads, where it does not end well.
-fn serve(options: SessionOptions) -> Result<u8, String> {
-    // The standard streams of the library keep lines back and search for them; these are bytes.
-    let mut input = own(io::stdin().as_fd())?;
-    let output = own(io::stdout().as_fd())?;
-    let (identity, _login) = match options.door {
-        Door::BuiltIn => {
-            (frame::read(&mut input, IDENTITY_BYTES_MAX).map_err(|_| texts::STARTED_BY_HAND.to_owned())?, None)
-        }
-        Door::OpenSsh => {
-            let (identity, login) = openssh::identify(&options.run)?;
-            (identity, Some(login))
+/// Serves one session on standard input, output and error. Returns the process's exit status.
+pub fn run(options: SessionOptions) -> u8 {
+    let (traffic, mut login) = (Traffic::default(), None);
+    let status = match serve(options, &traffic, &mut login) {
+        Ok(status) => status,
+        Err(text) => {
+            // Nobody is left to be told where this fails.
+            let _ = writeln!(traffic.counted_out(io::stderr()), "{text}");
+            1
         }
     };
-    let identity: Identity = identity;
+    if let Some(daemon) = &mut login {
+        // One that is gone has logged the session already.
+        let _ = daemon.tell(&SessionRequest::Ending(SessionEnding { status, used: traffic.used() }));
+    }
+    status
+}
+
+/// Ends in what the client reads, where it does not end well. `login` becomes the conversation by which a daemon knows the session.
+fn serve(options: SessionOptions, traffic: &Traffic, login: &mut Option<Daemon>) -> Result<u8, String> {
+    // The standard streams of the library keep lines back and search for them; these are bytes.
+    let mut input = own(io::stdin().as_fd())?;
+    let output = traffic.counted_out(own(io::stdout().as_fd())?);
+    let identity: Identity = match options.door {
+        Door::BuiltIn => frame::read(&mut input, IDENTITY_BYTES_MAX).map_err(|_| texts::STARTED_BY_HAND.to_owned())?,
+        Door::OpenSsh => {
+            let (identity, daemon) = openssh::identify(&options.run)?;
+            *login = Some(daemon);
+            identity
+        }
+    };
+    let input = traffic.counted_in(input);
     limit(&identity.limits).map_err(|error| {
         format!("refused: the session can't be limited ({error}), on this server. Tell the administrators")
     })?;
@@ -99,7 +118,7 @@ fn serve(options: SessionOptions) -> Result<u8, String> {
         Request::Person(command) => return commands::run(&address, command, input, output),
         Request::Serve(name) => name,
     };
-    serve_repository(address, name, input, output, io::stderr())
+    serve_repository(address, name, input, output, traffic.counted_out(io::stderr()))
 }
 
 /// Serves one repository on these streams: what a session does once it knows whom it serves. In a thread that may block.

@@ -27,18 +27,17 @@ const AUTH_INFO_BYTES_MAX: u64 = 64 << 10;
 /// Asks the daemon whom this session serves. The conversation is to last as long as the session: by it the daemon knows the process.
 pub(super) fn identify(run: &Path) -> Result<(Identity, Daemon), String> {
     let (proof, client) = told_by_sshd().ok_or_else(|| texts::STARTED_BY_HAND.to_owned())?;
-    let command = std::env::var_os("SSH_ORIGINAL_COMMAND").map(OsStringExt::into_vec);
+    let command = std::env::var_os("SSH_ORIGINAL_COMMAND").map(|command| {
+        let mut command = command.into_vec();
+        command.truncate(COMMAND_BYTES_MAX + 1);
+        command
+    });
+    let request = SessionRequest::Login { proof, command };
     let address = Address { run: run.to_owned(), account: String::new(), client: client.to_string(), requester: None };
     let started = Instant::now();
     loop {
-        match log_in(&address, &proof) {
-            Ok((SessionReply::LoggedIn(mut identity), daemon)) => {
-                identity.command = command.map(|mut command| {
-                    command.truncate(COMMAND_BYTES_MAX + 1);
-                    command
-                });
-                return Ok((identity, daemon));
-            }
+        match log_in(&address, &request) {
+            Ok((SessionReply::LoggedIn(identity), daemon)) => return Ok((identity, daemon)),
             Ok((SessionReply::Refused(text) | SessionReply::Failed(text), _)) => return Err(text),
             _ if started.elapsed() > MASTER_WAIT => return Err(texts::NO_MASTER.to_owned()),
             _ => thread::sleep(MASTER_PAUSE),
@@ -46,9 +45,9 @@ pub(super) fn identify(run: &Path) -> Result<(Identity, Daemon), String> {
     }
 }
 
-fn log_in(address: &Address, proof: &[u8]) -> io::Result<(SessionReply, Daemon)> {
+fn log_in(address: &Address, request: &SessionRequest) -> io::Result<(SessionReply, Daemon)> {
     let mut daemon = address.connect_master()?;
-    let reply = daemon.ask(&SessionRequest::Login { proof: proof.to_owned() })?;
+    let reply = daemon.ask(request)?;
     Ok((reply, daemon))
 }
 
