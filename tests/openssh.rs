@@ -120,6 +120,15 @@ fn events(two: &TwoDoors) {
                 assert!(value > 0.0, "{field}: {found}");
             }
             assert!(found.contains(" bytes_in="), "{found}");
+            if repository == "team/first" {
+                let (_, process) = found.split_once(" process=").expect("shown before");
+                let process = process.split(' ').next().expect("a number");
+                let log = two.fleet.log();
+                let own =
+                    |line: &&str| line.contains(" command ended ") && line.contains(&format!(" process={process} "));
+                let hello = "command=\"hello\" repository=team/first outcome=\"done\" start=\"20";
+                assert!(log.lines().filter(own).any(|line| line.contains(hello)), "{log}");
+            }
         }
     }
 }

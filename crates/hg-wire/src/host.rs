@@ -1,5 +1,6 @@
 //! Where a session's repository lives: a stand-alone store, or a fleet's daemon.
 
+use crate::command::CommandName;
 use hg_store::Snapshot;
 use hg_store::observe::Observer;
 use hg_store::prepare::{PrepareLimits, PreparedChange};
@@ -23,6 +24,23 @@ pub trait Host {
 
     /// Takes the repository's write lock. It is given back when the [`Push`] is dropped or committed.
     fn begin_push(&mut self) -> Result<Box<dyn Push + '_>, HostError>;
+
+    /// Takes note that a session begins to work on a command, whose arguments are there.
+    fn command_began(&mut self, _command: CommandName) {}
+
+    /// Takes note that the command has ended; its answer is on the way to the client.
+    fn command_ended(&mut self, _outcome: CommandOutcome) {}
+}
+
+/// How a command of a session ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CommandOutcome {
+    /// It was answered. What became of a push is in the answer.
+    Answered,
+    /// The client was told why not.
+    Refused,
+    /// The session ends with it: the client has gone, or has broken the protocol, or its stream broke off.
+    BrokenOff,
 }
 
 /// How much one push may bring. What is larger is refused by name, as soon as it is seen.

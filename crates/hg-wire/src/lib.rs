@@ -33,4 +33,4 @@ pub mod stream_clone;
 pub mod unbundle;
 
 pub use error::CommandError;
-pub use host::{CommitError, Host, HostError, Push, PushLimits};
+pub use host::{CommandOutcome, CommitError, Host, HostError, Push, PushLimits};

@@ -13,7 +13,7 @@ use crate::command::CommandName;
 use crate::commands::{self, Answer};
 use crate::error::shown;
 use crate::getbundle;
-use crate::host::Host;
+use crate::host::{CommandOutcome, Host};
 use crate::limits;
 use crate::pushkey;
 use crate::unbundle::{self, AfterPush, PushIoError};
@@ -60,6 +60,7 @@ pub fn serve(
         // A line that comes in pieces a client may show as two.
         messages: LineWriter::new(messages),
         host,
+        refused: false,
     }
     .run()
 }
@@ -91,6 +92,8 @@ struct Session<'h, R: Read, W: Write, M: Write> {
     output: BufWriter<W>,
     messages: LineWriter<M>,
     host: &'h mut dyn Host,
+    /// Whether the client was told why the command is not answered.
+    refused: bool,
 }
 
 impl<R: Read, W: Write, M: Write> Session<'_, R, W, M> {
@@ -108,7 +111,7 @@ impl<R: Read, W: Write, M: Write> Session<'_, R, W, M> {
             let ended = match CommandName::parse(&line) {
                 None => self.text(b"").map(|()| None),
                 Some(command) => match read_arguments(&mut self.input, command) {
-                    Ok(arguments) => self.command(command, &arguments),
+                    Ok(arguments) => self.noted(command, &arguments),
                     Err(ArgumentsError::Input(error)) => return Err(SshError::Input(error)),
                     Err(ArgumentsError::Malformed(text)) => return self.end_malformed(&text),
                 },
@@ -119,6 +122,19 @@ impl<R: Read, W: Write, M: Write> Session<'_, R, W, M> {
                 Err(error) => return Err(SshError::Output(error)),
             }
         }
+    }
+
+    /// Serves a command, and lets the host take note of it.
+    fn noted(&mut self, command: CommandName, arguments: &Arguments) -> io::Result<Option<SessionOutcome>> {
+        self.host.command_began(command);
+        self.refused = false;
+        let ended = self.command(command, arguments).and_then(|ended| self.output.flush().map(|()| ended));
+        self.host.command_ended(match ended {
+            Ok(None | Some(SessionOutcome::EndedAfterWrite)) if self.refused => CommandOutcome::Refused,
+            Ok(None | Some(SessionOutcome::EndedAfterWrite)) => CommandOutcome::Answered,
+            _ => CommandOutcome::BrokenOff,
+        });
+        ended
     }
 
     fn command(&mut self, command: CommandName, arguments: &Arguments) -> io::Result<Option<SessionOutcome>> {
@@ -156,6 +172,7 @@ impl<R: Read, W: Write, M: Write> Session<'_, R, W, M> {
         arguments: &Arguments,
         text: &str,
     ) -> io::Result<Option<SessionOutcome>> {
+        self.refused = true;
         match command {
             CommandName::Getbundle
             | CommandName::Changegroup

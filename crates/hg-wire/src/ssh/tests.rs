@@ -10,6 +10,8 @@ use std::sync::Arc;
 struct Empty {
     snapshot: Arc<Snapshot>,
     _folder: tempfile::TempDir,
+    /// The commands of which it took note, and how they ended.
+    noted: Vec<(CommandName, Option<CommandOutcome>)>,
 }
 
 impl Empty {
@@ -22,7 +24,11 @@ impl Empty {
         }
         let repository = Repository::open(folder.path()).expect("opened");
         let state = repository.current_state().expect("a state");
-        Empty { snapshot: Arc::new(repository.snapshot(state).expect("a snapshot")), _folder: folder }
+        Empty {
+            snapshot: Arc::new(repository.snapshot(state).expect("a snapshot")),
+            _folder: folder,
+            noted: Vec::new(),
+        }
     }
 }
 
@@ -37,6 +43,14 @@ impl Host for Empty {
 
     fn begin_push(&mut self) -> Result<Box<dyn Push + '_>, HostError> {
         Err(HostError::Refused("refused: a test takes no push".to_owned()))
+    }
+
+    fn command_began(&mut self, command: CommandName) {
+        self.noted.push((command, None));
+    }
+
+    fn command_ended(&mut self, outcome: CommandOutcome) {
+        self.noted.last_mut().expect("it has begun").1 = Some(outcome);
     }
 }
 
@@ -55,6 +69,27 @@ fn session(input: &[u8], piece_bytes: usize) -> (Result<SessionOutcome, SshError
     let (mut output, mut messages) = (Vec::new(), Vec::new());
     let outcome = serve(Pieces(input, piece_bytes), &mut output, &mut messages, &mut Empty::new());
     (outcome, String::from_utf8_lossy(&output).into_owned(), String::from_utf8_lossy(&messages).into_owned())
+}
+
+#[test]
+fn the_host_takes_note_of_each_command_and_of_how_it_ended() {
+    let mut host = Empty::new();
+    let input = b"heads\nnope\nlookup\nkey 4\nnopepushkey\nnamespace 9\nbookmarkskey 1\nxold 0\nnew 0\nchangegroup\nroots 1\nxheads\n";
+    let ended = serve(&input[..], Vec::new(), Vec::new(), &mut host);
+    assert!(matches!(ended, Ok(SessionOutcome::BrokenStream)), "{ended:?}");
+    use CommandOutcome::{Answered, BrokenOff};
+    assert_eq!(
+        host.noted,
+        [
+            (CommandName::Heads, Some(Answered)),
+            (CommandName::Lookup, Some(Answered)),
+            (CommandName::Pushkey, Some(Answered)),
+            (CommandName::Changegroup, Some(BrokenOff)),
+        ]
+    );
+    let mut host = Empty::new();
+    serve(&b"known\nnodes 1\nx* 0\n"[..], Vec::new(), Vec::new(), &mut host).expect("goes on");
+    assert_eq!(host.noted, [(CommandName::Known, Some(CommandOutcome::Refused))]);
 }
 
 #[test]

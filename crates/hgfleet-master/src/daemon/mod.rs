@@ -3,6 +3,7 @@
 
 mod again;
 mod change_file;
+mod command_log;
 mod commands;
 mod committer;
 mod descriptors;

@@ -16,6 +16,7 @@ use tokio::net::UnixStream;
 use tokio::time::Instant;
 
 use super::change_file::ChangeFile;
+use super::command_log::CommandLog;
 use super::commands;
 use super::committer::{Change, Event, Push};
 use super::descriptors::FrameStream;
@@ -37,6 +38,7 @@ pub(crate) async fn serve(master: Arc<Master>, stream: UnixStream) {
         master,
         held: None,
         login: None,
+        ran: CommandLog::default(),
     };
     if let Err(error) = connection.run().await {
         tracing::info!(account = connection.client.account, %error, "a session's connection ended");
@@ -50,6 +52,7 @@ struct Connection {
     held: Option<Held>,
     /// The session behind `sshd` that this connection stands for.
     login: Option<SshdSession>,
+    ran: CommandLog,
 }
 
 /// The lock of this connection.
@@ -170,6 +173,10 @@ impl Connection {
             SessionRequest::Command(request) => {
                 let reply = commands::answer(&self.master, &self.client, request).await?;
                 Ok(SessionReply::Command(reply))
+            }
+            SessionRequest::Ran(ran) => {
+                self.ran.add(&self.client, self.stream.peer_process(), &ran);
+                return Ok(None);
             }
             SessionRequest::Outcome { id, epoch } => Ok(SessionReply::Outcome(self.master.outcome(&id, epoch).await?)),
         };

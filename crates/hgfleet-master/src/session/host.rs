@@ -10,13 +10,16 @@ use hg_policy::{Checks, Pusher};
 use hg_store::observe::Observer;
 use hg_store::prepare::{PrepareLimits, PreparedChange};
 use hg_store::{Repository, Snapshot, StoreError};
-use hg_wire::{CommitError, Host, HostError, Push, PushLimits};
+use hg_wire::command::CommandName;
+use hg_wire::{CommandOutcome, CommitError, Host, HostError, Push, PushLimits};
 use hgfleet_log::{RecordId, RepositoryName, planted, stop_at};
 
 use super::daemon::{Address, Daemon, unexpected};
 use super::texts;
+use super::traffic::Traffic;
 use crate::protocol::{
-    AppendRequest, Grant, Policy, PushEnd, SessionReply, SessionRequest, SessionTimes, Settled, Token,
+    AppendRequest, Grant, Policy, PushEnd, SessionReply, SessionRequest, SessionTimes, Settled, Token, Usage,
+    WireCommand, WireOutcome,
 };
 use crate::summary::encode_summary;
 
@@ -39,6 +42,11 @@ pub(super) struct FleetHost {
     push_bytes_max: u64,
     /// Since when a bundle comes in.
     receiving: Option<Instant>,
+    traffic: Traffic,
+    /// What was used up to the end of the last command.
+    used: Usage,
+    /// The command that is worked on, and since when.
+    running: Option<(CommandName, Instant)>,
 }
 
 struct Opened {
@@ -48,9 +56,18 @@ struct Opened {
 
 impl FleetHost {
     /// Connects to the daemon, and makes sure that the repository is there.
-    pub(super) fn open(address: Address, repository: RepositoryName) -> Result<FleetHost, HostError> {
-        let mut host =
-            FleetHost { address, daemon: None, repository, opened: None, push_bytes_max: 0, receiving: None };
+    pub(super) fn open(address: Address, repository: RepositoryName, traffic: Traffic) -> Result<FleetHost, HostError> {
+        let mut host = FleetHost {
+            address,
+            daemon: None,
+            repository,
+            opened: None,
+            push_bytes_max: 0,
+            receiving: None,
+            traffic,
+            used: Usage::default(),
+            running: None,
+        };
         host.snapshot()?;
         Ok(host)
     }
@@ -182,6 +199,36 @@ impl Host for FleetHost {
             locked: Instant::now(),
             handed_over: false,
         }))
+    }
+
+    fn command_began(&mut self, command: CommandName) {
+        self.running = Some((command, Instant::now()));
+    }
+
+    fn command_ended(&mut self, outcome: CommandOutcome) {
+        let (used, before) = (self.traffic.used(), self.used);
+        self.used = used;
+        let Some((command, begun)) = self.running.take() else { return };
+        let ran = WireCommand {
+            command: command.as_str().to_owned(),
+            repository: self.repository.to_string(),
+            outcome: outcome_of(outcome),
+            microseconds: u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX),
+            used: used.since(before),
+        };
+        // Nothing depends on it: where the daemon is lost, the next request finds another.
+        if let Some(daemon) = &mut self.daemon {
+            let _ = daemon.tell(&SessionRequest::Ran(ran));
+        }
+    }
+}
+
+/// The daemon's word for an end.
+fn outcome_of(outcome: CommandOutcome) -> WireOutcome {
+    match outcome {
+        CommandOutcome::Answered => WireOutcome::Done,
+        CommandOutcome::Refused => WireOutcome::Refused,
+        CommandOutcome::BrokenOff => WireOutcome::BrokenOff,
     }
 }
 

@@ -118,7 +118,7 @@ fn serve(options: SessionOptions, traffic: &Traffic, login: &mut Option<Daemon>)
         Request::Person(command) => return commands::run(&address, command, input, output),
         Request::Serve(name) => name,
     };
-    serve_repository(address, name, input, output, traffic.counted_out(io::stderr()))
+    serve_repository(address, name, traffic, (input, output, traffic.counted_out(io::stderr())))
 }
 
 /// Serves one repository on these streams: what a session does once it knows whom it serves. In a thread that may block.
@@ -136,17 +136,18 @@ pub fn serve_on(
     output: impl Write,
     messages: impl Write,
 ) -> Result<u8, String> {
-    serve_repository(Address { run, account, client, requester: None }, repository, input, output, messages)
+    let traffic = Traffic::default();
+    let streams = (traffic.counted_in(input), traffic.counted_out(output), traffic.counted_out(messages));
+    serve_repository(Address { run, account, client, requester: None }, repository, &traffic, streams)
 }
 
 fn serve_repository(
     address: Address,
     name: RepositoryName,
-    input: impl Read,
-    output: impl Write,
-    messages: impl Write,
+    traffic: &Traffic,
+    (input, output, messages): (impl Read, impl Write, impl Write),
 ) -> Result<u8, String> {
-    let mut host = FleetHost::open(address, name).map_err(|error| {
+    let mut host = FleetHost::open(address, name, traffic.clone()).map_err(|error| {
         tracing::error!(%error, "a session can't begin");
         CommandError::from(error).client_text()
     })?;
