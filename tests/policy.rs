@@ -58,6 +58,9 @@ fn a_push_that_breaks_a_rule_is_refused_whole() {
         "remote: refused: a file's name can't be checked out safely (changeset {of}, file {path}: a part that some file system takes for .hg), on plain. Rename it"
     );
     assert!(told.contains(&line), "N1: {told}");
+    let kept = line.replace("remote: ", "  ");
+    let status = fleet.ssh("status plain").ok().out;
+    assert!(status.contains("last refused push: by ") && status.contains(&kept), "{status}");
 
     // All that is wrong is told at once, and nothing is stored.
     let work = fleet.init("work");
@@ -79,6 +82,10 @@ fn a_push_that_breaks_a_rule_is_refused_whole() {
         assert!(told.contains(line), "{line}: {told}");
     }
     assert!(!told.contains("stored as"), "{told}");
+    let status = fleet.ssh("status strict").ok().out;
+    for line in ["  refused: a commit message is not as it must be (2 times)", "  refused: bookmarks are disabled"] {
+        assert!(status.contains(line), "{line}: {status}");
+    }
     let tip = work.hg(&["identify", "--id", &fleet.https_url("strict")]).ok().out;
     assert_eq!(tip.trim(), work.hg(&["log", "-r", "0", "-T", "{short(node)}"]).ok().out, "nothing was stored");
     work.hg(&["bookmark", "-d", "mine"]).ok();

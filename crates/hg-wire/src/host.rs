@@ -28,6 +28,9 @@ pub trait Host {
     /// Takes note that a session begins to work on a command, whose arguments are there.
     fn command_began(&mut self, _command: CommandName) {}
 
+    /// Takes note of a push, or of a part of one, that is not taken, and of what its client is told; it may have several lines. Nothing was stored.
+    fn push_refused(&mut self, _text: &str) {}
+
     /// Takes note that the command has ended; its answer is on the way to the client.
     fn command_ended(&mut self, _outcome: CommandOutcome) {}
 }

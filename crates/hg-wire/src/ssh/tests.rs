@@ -12,6 +12,8 @@ struct Empty {
     _folder: tempfile::TempDir,
     /// The commands of which it took note, and how they ended.
     noted: Vec<(CommandName, Option<CommandOutcome>)>,
+    /// Why pushes were refused.
+    refused: Vec<String>,
 }
 
 impl Empty {
@@ -28,6 +30,7 @@ impl Empty {
             snapshot: Arc::new(repository.snapshot(state).expect("a snapshot")),
             _folder: folder,
             noted: Vec::new(),
+            refused: Vec::new(),
         }
     }
 }
@@ -43,6 +46,10 @@ impl Host for Empty {
 
     fn begin_push(&mut self) -> Result<Box<dyn Push + '_>, HostError> {
         Err(HostError::Refused("refused: a test takes no push".to_owned()))
+    }
+
+    fn push_refused(&mut self, text: &str) {
+        self.refused.push(text.to_owned());
     }
 
     fn command_began(&mut self, command: CommandName) {
@@ -90,6 +97,28 @@ fn the_host_takes_note_of_each_command_and_of_how_it_ended() {
     let mut host = Empty::new();
     serve(&b"known\nnodes 1\nx* 0\n"[..], Vec::new(), Vec::new(), &mut host).expect("goes on");
     assert_eq!(host.noted, [(CommandName::Known, Some(CommandOutcome::Refused))]);
+}
+
+#[test]
+fn the_host_takes_note_of_each_push_that_is_not_taken() {
+    let force = "unbundle\nheads 10\n666f726365";
+    let head = "1".repeat(40);
+    for (input, refused) in [
+        ("unbundle\nheads 1\nx".to_owned(), "refused: not hexadecimal, in the argument heads."),
+        (format!("unbundle\nheads 40\n{head}"), "repository changed while preparing changes"),
+        (format!("{force}4\nnope0\n"), "refused: stream: not a Mercurial bundle, in the push."),
+        (format!("{force}8\nHG20\0\0\0\x000\n"), "refused: a test takes no push"),
+        (format!("{force}6\nHG20\0\x010\n"), "refused: "),
+        (format!("{force}10\nHG10UN\0\0\0\x000\n"), "refused: a test takes no push"),
+        (format!("{force}x\n"), "refused: "),
+        (format!("{force}9\nHG"), "refused: the connection ended too early, within a push."),
+        ("pushkey\nnamespace 9\nbookmarkskey 1\nxold 0\nnew 0\n".to_owned(), "refused: a test takes no push"),
+    ] {
+        let mut host = Empty::new();
+        let _ = serve(input.as_bytes(), Vec::new(), Vec::new(), &mut host);
+        assert_eq!(host.refused.len(), 1, "{input:?}: {:?}", host.refused);
+        assert!(host.refused[0].starts_with(refused), "{input:?}: {:?}", host.refused);
+    }
 }
 
 #[test]

@@ -56,7 +56,8 @@ pub(super) fn take(
     host: &mut dyn Host,
 ) -> io::Result<(Vec<u8>, AfterPush)> {
     let taken = bundle.map_err(|text| NotTaken::from(PushFailure::abort(text)));
-    match taken.and_then(|bundle| apply(bundle, form, expected, messages, host)) {
+    let taken = taken.and_then(|bundle| apply(bundle, form, expected, messages, host));
+    match taken.map_err(|not_taken| not_taken.noted(host)) {
         Ok(Taken { value: result, after }) => Ok((reply::bundle1(result), after)),
         Err(NotTaken { failure: PushFailure::Raced(text), after }) => Ok((reply::text(&text), after)),
         Err(NotTaken { failure, after }) => {

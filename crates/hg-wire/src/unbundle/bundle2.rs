@@ -18,7 +18,8 @@ pub(super) fn take(
     host: &mut dyn Host,
 ) -> io::Result<(Vec<u8>, AfterPush)> {
     let taken = bundle.map_err(|text| NotTaken::from(PushFailure::abort(text)));
-    match taken.and_then(|bundle| apply(bundle, messages, host)) {
+    let taken = taken.and_then(|bundle| apply(bundle, messages, host));
+    match taken.map_err(|not_taken| not_taken.noted(host)) {
         Ok(Taken { value: replies, after }) => Ok((reply::success(&replies)?, after)),
         Err(NotTaken { failure, after }) => Ok((reply::failure(&failure, messages)?, after)),
     }

@@ -62,6 +62,14 @@ impl PushFailure {
         if text.starts_with("refused: ") { text.to_owned() } else { format!("abort: {text}") }
     }
 
+    /// All that the client is told, for who asks afterwards.
+    pub(super) fn whole(&self) -> String {
+        match self {
+            PushFailure::Abort { message, hint: Some(hint) } => format!("{message}\n({hint})"),
+            other => other.to_string(),
+        }
+    }
+
     /// An `error:abort` without a hint.
     pub fn abort(message: impl Into<String>) -> PushFailure {
         PushFailure::Abort { message: message.into(), hint: None }

@@ -62,18 +62,24 @@ pub fn serve(
     let Some(expected) = ExpectedHeads::parse(heads) else {
         return refuse_payload(
             output,
+            host,
             "refused: not hexadecimal, in the argument heads. Update Mercurial, and push again",
         );
     };
     // What fails before the payload comes is told after it, in the form that the payload has: clients show that best.
     let spool = match early_check(&expected, host) {
         Ok(true) => host.spool().map_err(|error| receive::no_room(&error)),
-        Ok(false) => return refuse_payload(output, bundle1::RACED_EARLY),
+        Ok(false) => return refuse_payload(output, host, bundle1::RACED_EARLY),
         Err(failure) => Err(failure.to_string()),
     };
     output.write_all(b"0\n")?;
     output.flush()?;
-    let received = receive(input, spool, host.push_limits().bundle_bytes_max)?;
+    let received = receive(input, spool, host.push_limits().bundle_bytes_max);
+    let received = received.inspect_err(|error| {
+        if let PushIoError::Framing(text) = error {
+            host.push_refused(text);
+        }
+    })?;
     let (reply, after) = take(received, &expected, messages, host)?;
     messages.flush()?;
     output.write_all(&reply)?;
@@ -89,7 +95,8 @@ fn early_check(expected: &ExpectedHeads, host: &mut dyn Host) -> Result<bool, Pu
 }
 
 /// Answers a text where the invitation to send the payload was expected, so that none comes.
-fn refuse_payload(output: &mut dyn Write, text: &str) -> Result<AfterPush, PushIoError> {
+fn refuse_payload(output: &mut dyn Write, host: &mut dyn Host, text: &str) -> Result<AfterPush, PushIoError> {
+    host.push_refused(text);
     output.write_all(&reply::text(text))?;
     output.flush()?;
     Ok(AfterPush::Continue)
@@ -108,7 +115,9 @@ fn take(
     match bundle1::Form::of(&received.start) {
         Ok(form) => bundle1::take(received.file, form, expected, messages, host),
         Err(text) => {
-            writeln!(messages, "{}", PushFailure::refused(text, "in the push", failure::BROKEN))?;
+            let failure = PushFailure::refused(text, "in the push", failure::BROKEN);
+            host.push_refused(&failure.whole());
+            writeln!(messages, "{failure}")?;
             Ok((reply::bundle1(0), AfterPush::Continue))
         }
     }

@@ -5,6 +5,7 @@ use super::receive::no_room;
 use super::summary::Totals;
 use super::{AfterPush, PushFailure};
 use crate::changegroup_reader::ChangegroupLimits;
+use crate::error::shown;
 use crate::host::{CommitError, Host};
 use crate::pushkey::Arguments;
 use hg_store::prepare::Preparation;
@@ -14,6 +15,16 @@ use std::io::Write;
 pub(super) struct NotTaken {
     pub failure: PushFailure,
     pub after: AfterPush,
+}
+
+impl NotTaken {
+    /// Lets the host take note of it. Where nobody knows what became of a push, it is not known to be refused.
+    pub(super) fn noted(self, host: &mut dyn Host) -> NotTaken {
+        if self.after == AfterPush::Continue {
+            host.push_refused(&self.failure.whole());
+        }
+        self
+    }
 }
 
 impl From<PushFailure> for NotTaken {
@@ -100,8 +111,15 @@ pub(crate) fn push_one_key(
     messages: &mut dyn Write,
     host: &mut dyn Host,
 ) -> (bool, AfterPush) {
-    match run(messages, host, |application, messages| application.push_key(arguments, messages)) {
-        Ok(Taken { value, after }) => (value, after),
+    let moved = run(messages, host, |application, messages| application.push_key(arguments, messages));
+    match moved.map_err(|not_taken| not_taken.noted(host)) {
+        Ok(Taken { value: true, after }) => (true, after),
+        Ok(Taken { value: false, after }) => {
+            // The client says of this in words of its own that it failed.
+            let Arguments { namespace, key, .. } = arguments;
+            host.push_refused(&format!("failed to update value for \"{}/{}\"", shown(namespace), shown(key)));
+            (false, after)
+        }
         Err(NotTaken { failure, after }) => {
             let _ = writeln!(messages, "{}", failure.line());
             (false, after)

@@ -13,6 +13,13 @@ const REPOSITORIES_MAX: usize = 1000;
 /// Longest text that is kept, in characters.
 const TEXT_MAX: usize = 2000;
 
+/// A letter as it may be printed on others' terminals: what moves the cursor, or turns what follows around, is escaped.
+fn printable(letter: char) -> impl Iterator<Item = char> {
+    let is_plain = matches!(letter, '\n' | '"' | '\'' | '\\') || letter.escape_debug().count() == 1;
+    let escaped = (!is_plain).then(|| letter.escape_debug());
+    is_plain.then_some(letter).into_iter().chain(escaped.into_iter().flatten())
+}
+
 /// The last refusal of each repository.
 #[derive(Debug, Default)]
 pub(crate) struct Refusals(Mutex<Kept>);
@@ -28,7 +35,7 @@ impl Refusals {
     /// Keeps one.
     pub(crate) fn add(&self, name: &RepositoryName, who: &str, text: &str) {
         let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let text = text.chars().take(TEXT_MAX).collect();
+        let text = text.trim_end().chars().take(TEXT_MAX).flat_map(printable).collect();
         let refused = RefusedPush { who: who.to_owned(), at_ms: unix_ms(), text };
         if kept.last.insert(name.clone(), refused).is_none() {
             kept.order.push_back(name.clone());
@@ -49,6 +56,19 @@ impl Refusals {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_others_will_read_is_short_and_plain() {
+        let refusals = Refusals::default();
+        let name = RepositoryName::parse("a").unwrap();
+        let text = |text: &str| {
+            refusals.add(&name, "a@b", text);
+            refusals.last(&name).map(|refused| refused.text).unwrap_or_default()
+        };
+        assert_eq!(text("refused: \"x\", on a\\b.\n  é ü\n"), "refused: \"x\", on a\\b.\n  é ü");
+        assert_eq!(text("a\x1b[2J\r\u{202e}\u{9b}\0"), "a\\u{1b}[2J\\r\\u{202e}\\u{9b}\\0");
+        assert_eq!(text(&"x".repeat(10_000)).len(), TEXT_MAX);
+    }
 
     #[test]
     fn the_last_one_is_kept_of_so_many_repositories() {

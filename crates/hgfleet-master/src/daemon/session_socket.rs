@@ -174,6 +174,10 @@ impl Connection {
                 let reply = commands::answer(&self.master, &self.client, request).await?;
                 Ok(SessionReply::Command(reply))
             }
+            SessionRequest::PushRefused { repository, text } => {
+                self.push_refused(&repository, &text).await;
+                return Ok(None);
+            }
             SessionRequest::Ran(ran) => {
                 self.ran.add(&self.client, self.stream.peer_process(), &ran);
                 return Ok(None);
@@ -234,6 +238,16 @@ impl Connection {
         self.login =
             Some(SshdSession { client, command, process, _registered: registered, begun, started, ending: None });
         Ok(SessionReply::LoggedIn(identity))
+    }
+
+    /// Keeps why a push was refused within the session. Whoever may not push must not write what others read; why not, they were told here.
+    async fn push_refused(&self, repository: &str, text: &str) {
+        if let Ok(name) = RepositoryName::parse(repository)
+            && self.master.check_rights(&self.client, &name, Action::Write).await.is_ok()
+            && self.master.replica.repository(&name).is_some()
+        {
+            self.master.refusals.add(&name, &self.client.account, text);
+        }
     }
 
     /// Checks a push, trusting nothing that the session says of it.

@@ -1,5 +1,7 @@
 //! The daemon with its real log and stores, and sessions that don't keep to the rules.
 
+mod sessions;
+
 use std::fs::{self, File};
 use std::io::{Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};

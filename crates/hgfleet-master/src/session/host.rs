@@ -1,36 +1,33 @@
 //! The repository of a session, as the wire protocol sees it: reads from snapshots that the daemon names, pushes that it commits.
 
+mod push;
+
 use std::fs::File;
-use std::io::{self, Write};
+use std::io;
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use hg_policy::{Checks, Pusher};
-use hg_store::observe::Observer;
-use hg_store::prepare::{PrepareLimits, PreparedChange};
+use hg_store::prepare::PrepareLimits;
 use hg_store::{Repository, Snapshot, StoreError};
 use hg_wire::command::CommandName;
-use hg_wire::{CommandOutcome, CommitError, Host, HostError, Push, PushLimits};
-use hgfleet_log::{RecordId, RepositoryName, planted, stop_at};
+use hg_wire::{CommandOutcome, Host, HostError, Push, PushLimits};
+use hgfleet_log::{RepositoryName, stop_at};
 
+use self::push::FleetPush;
 use super::daemon::{Address, Daemon, unexpected};
 use super::texts;
 use super::traffic::Traffic;
-use crate::protocol::{
-    AppendRequest, Grant, Policy, PushEnd, SessionReply, SessionRequest, SessionTimes, Settled, Token, Usage,
-    WireCommand, WireOutcome,
-};
-use crate::summary::encode_summary;
+use crate::protocol::{Grant, Policy, SessionReply, SessionRequest, Usage, WireCommand, WireOutcome};
 
 /// How long a session waits for a master, where there is none for a moment.
 pub(super) const MASTER_WAIT: Duration = Duration::from_secs(20);
 pub(super) const MASTER_PAUSE: Duration = Duration::from_millis(20);
 /// How often what the daemon names is opened, where it is not there any more.
 const LOOKS_MAX: u32 = 3;
-/// How long a session that lost the daemon waits for the next one, which knows what became of its push.
-const OUTCOME_WAIT: Duration = Duration::from_secs(30);
-const OUTCOME_PAUSE: Duration = Duration::from_millis(200);
+/// Characters of a refusal that the daemon is told.
+const REFUSAL_CHARS_MAX: usize = 2000;
 
 /// One repository of the fleet.
 pub(super) struct FleetHost {
@@ -47,6 +44,8 @@ pub(super) struct FleetHost {
     used: Usage,
     /// The command that is worked on, and since when.
     running: Option<(CommandName, Instant)>,
+    /// Whether it brought a push that was not taken.
+    push_was_refused: bool,
 }
 
 struct Opened {
@@ -67,6 +66,7 @@ impl FleetHost {
             traffic,
             used: Usage::default(),
             running: None,
+            push_was_refused: false,
         };
         host.snapshot()?;
         Ok(host)
@@ -100,6 +100,13 @@ impl FleetHost {
                 return Err(HostError::Refused(texts::NO_MASTER.to_owned()));
             }
             thread::sleep(MASTER_PAUSE);
+        }
+    }
+
+    /// Tells the daemon something on which nothing depends: where it is lost, the next request finds another.
+    fn tell(&mut self, message: &SessionRequest) {
+        if let Some(daemon) = &mut self.daemon {
+            let _ = daemon.tell(message);
         }
     }
 
@@ -201,8 +208,15 @@ impl Host for FleetHost {
         }))
     }
 
+    fn push_refused(&mut self, text: &str) {
+        self.push_was_refused = true;
+        let text = text.chars().take(REFUSAL_CHARS_MAX).collect();
+        self.tell(&SessionRequest::PushRefused { repository: self.repository.to_string(), text });
+    }
+
     fn command_began(&mut self, command: CommandName) {
         self.running = Some((command, Instant::now()));
+        self.push_was_refused = false;
     }
 
     fn command_ended(&mut self, outcome: CommandOutcome) {
@@ -212,145 +226,16 @@ impl Host for FleetHost {
         let ran = WireCommand {
             command: command.as_str().to_owned(),
             repository: self.repository.to_string(),
-            outcome: outcome_of(outcome),
+            outcome: match outcome {
+                CommandOutcome::Answered if self.push_was_refused => WireOutcome::Refused,
+                CommandOutcome::Answered => WireOutcome::Done,
+                CommandOutcome::Refused => WireOutcome::Refused,
+                CommandOutcome::BrokenOff => WireOutcome::BrokenOff,
+            },
             microseconds: u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX),
             used: used.since(before),
         };
-        // Nothing depends on it: where the daemon is lost, the next request finds another.
-        if let Some(daemon) = &mut self.daemon {
-            let _ = daemon.tell(&SessionRequest::Ran(ran));
-        }
-    }
-}
-
-/// The daemon's word for an end.
-fn outcome_of(outcome: CommandOutcome) -> WireOutcome {
-    match outcome {
-        CommandOutcome::Answered => WireOutcome::Done,
-        CommandOutcome::Refused => WireOutcome::Refused,
-        CommandOutcome::BrokenOff => WireOutcome::BrokenOff,
-    }
-}
-
-/// A push under the repository's write lock.
-struct FleetPush<'h> {
-    host: &'h mut FleetHost,
-    token: Token,
-    snapshot: Arc<Snapshot>,
-    checks: Option<Checks>,
-    receive_ms: f64,
-    lock_ms: f64,
-    locked: Instant,
-    handed_over: bool,
-}
-
-impl Drop for FleetPush<'_> {
-    fn drop(&mut self) {
-        if !self.handed_over {
-            self.host.unlock();
-        }
-    }
-}
-
-impl Push for FleetPush<'_> {
-    fn snapshot(&self) -> Arc<Snapshot> {
-        self.snapshot.clone()
-    }
-
-    fn observer(&mut self) -> Option<Box<dyn Observer>> {
-        self.checks.take().map(|checks| Box::new(checks) as Box<dyn Observer>)
-    }
-
-    fn commit(mut self: Box<Self>, change: PreparedChange, messages: &mut dyn Write) -> Result<(), CommitError> {
-        stop_at("session.prepared");
-        self.handed_over = true;
-        let id = RecordId::random().map_err(|error| {
-            CommitError::Refused(format!("refused: {error}, on this server. Nothing was stored; push again"))
-        })?;
-        let times =
-            SessionTimes { receive_ms: self.receive_ms, lock_ms: self.lock_ms, prepare_ms: milliseconds(self.locked) };
-        let request = SessionRequest::Append(AppendRequest {
-            id,
-            token: self.token,
-            bytes: change.bytes,
-            summary: encode_summary(change.summary),
-            times,
-        });
-        let told = match self.host.daemon.as_mut() {
-            Some(daemon) => hand_over(daemon, &request, &change.file, messages),
-            None => Err(io::ErrorKind::NotConnected.into()),
-        };
-        let end = match told {
-            Ok(end) => end,
-            Err(error) if planted::is("unknown-told-refused") => PushEnd::Refused(format!(
-                "refused: {error}, on {}. Nothing was stored; push again",
-                self.host.repository
-            )),
-            Err(_) => {
-                self.host.daemon = None;
-                self.settle(id, messages)
-            }
-        };
-        match end {
-            PushEnd::Done => Ok(()),
-            PushEnd::Refused(text) => Err(CommitError::Refused(text)),
-            PushEnd::Unknown(text) => Err(CommitError::Unknown(text)),
-            PushEnd::Stored(text) => Err(CommitError::Stored(text)),
-        }
-    }
-}
-
-impl FleetPush<'_> {
-    /// The daemon is lost. The next one's epoch record has settled what became of the push.
-    fn settle(&self, id: RecordId, messages: &mut dyn Write) -> PushEnd {
-        let name = &self.host.repository;
-        let started = Instant::now();
-        while started.elapsed() < OUTCOME_WAIT {
-            for mut daemon in self.host.address.connect_all() {
-                match daemon.ask(&SessionRequest::Outcome { id, epoch: self.token.epoch }) {
-                    Ok(SessionReply::Outcome(Settled::Stored(sequence))) => {
-                        let _ = writeln!(messages, "stored as {sequence}");
-                        let _ = messages.flush();
-                        // Whether the mirrors were told nobody here knows; the client must not go on as if they were.
-                        return PushEnd::Stored(format!(
-                            "not yet visible everywhere, on {name}; it is safe in the log. The master was started anew: pull before you push again"
-                        ));
-                    }
-                    Ok(SessionReply::Outcome(Settled::NotStored)) => {
-                        return PushEnd::Refused(format!(
-                            "refused: the master was started anew before the push was stored, on {name}. Nothing was stored; push again"
-                        ));
-                    }
-                    // Open until a newer epoch has begun: the daemon that was lost may live still, and have the push under way.
-                    _ => {}
-                }
-            }
-            thread::sleep(OUTCOME_PAUSE);
-        }
-        PushEnd::Unknown("outcome unknown: pull before you push again".to_owned())
-    }
-}
-
-/// Gives the change to the daemon and passes on what it says, until the end.
-fn hand_over(
-    daemon: &mut Daemon,
-    request: &SessionRequest,
-    file: &File,
-    messages: &mut dyn Write,
-) -> io::Result<PushEnd> {
-    daemon.send_with(request, file)?;
-    stop_at("session.handed-over");
-    loop {
-        match daemon.answer()? {
-            SessionReply::Told(line) => {
-                // A client that has gone changes nothing for the push.
-                let _ = writeln!(messages, "{line}");
-                let _ = messages.flush();
-            }
-            SessionReply::Ended(end) => return Ok(end),
-            SessionReply::Refused(text) | SessionReply::Failed(text) => return Ok(PushEnd::Refused(text)),
-            _ => return Err(unexpected()),
-        }
+        self.tell(&SessionRequest::Ran(ran));
     }
 }
 
