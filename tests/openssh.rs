@@ -7,6 +7,8 @@ use crate::support::sshd::{Sshd, user};
 use std::path::Path;
 use std::process::Command;
 
+const LANDING: &str = "landing@example.com";
+
 /// A fleet with both doors.
 struct TwoDoors {
     fleet: Fleet,
@@ -49,9 +51,13 @@ fn both_doors_let_the_same_people_do_the_same() {
     let authority = tempfile::tempdir().expect("a folder");
     let authority = authority.path().join("ca");
     run(Command::new("ssh-keygen").args(["-q", "-t", "ed25519", "-N", "", "-f"]).arg(&authority)).ok();
-    let mut two = TwoDoors::open(&format!("trusted_user_ca_keys = \"{}.pub\"\n", authority.display()));
+    let mut two = TwoDoors::open(&format!(
+        "trusted_user_ca_keys = \"{}.pub\"\n[session]\nlanding_accounts = [\"{LANDING}\"]\n",
+        authority.display()
+    ));
     sessions(&two);
     events(&two);
+    landing(&two);
     people(&two);
     conditions(&two);
     certificates(&two, &authority);
@@ -99,7 +105,7 @@ fn sessions(two: &TwoDoors) {
 /// Each session is one line of the log, with the same fields at both doors.
 fn events(two: &TwoDoors) {
     for (name, clients) in two.doors() {
-        let door = if name == "OpenSSH" { "openssh" } else { "built-in" };
+        let door = name.to_lowercase();
         clients.ssh("status nowhere").refused();
         let begun = |fields: &str| format!("session ended door=\"{door}\" account=\"user@localhost\" {fields}");
         for (command, repository, end) in [
@@ -130,6 +136,45 @@ fn events(two: &TwoDoors) {
                 assert!(log.lines().filter(own).any(|line| line.contains(hello)), "{log}");
             }
         }
+    }
+}
+
+/// Who asked counts where a landing account says so, and where nobody else does.
+fn landing(two: &TwoDoors) {
+    let key = two.key("landing", &["-t", "ed25519"]);
+    two.fleet.hgfleet(&["account", "add", LANDING, "--key", &key]).ok();
+    for (door, clients) in two.doors() {
+        let work = clients.working_copy(&format!("work-{door}"));
+        work.hg(&["pull", "-u", &clients.ssh_url("team/first")]).ok();
+        let push_for = |key: &str, requester: &str| {
+            let ssh = clients.ssh_with(key, &[&format!("-oSetEnv=AUTOLAND_REQUEST_USER={requester}")]);
+            let words: Vec<&str> = ssh.get_args().filter_map(|word| word.to_str()).collect();
+            // The client adds port, host and command itself.
+            let ssh = format!("ui.ssh=ssh {}", words[2..words.len() - 1].join(" "));
+            work.hg(&["push", "--config", &ssh, &clients.ssh_url("team/first")])
+        };
+        let last = || {
+            let said = two.fleet.hgfleet(&["log", "list", "--limit", "1", "--json"]).ok().out;
+            let record: serde_json::Value = serde_json::from_str(said.trim()).expect("a record");
+            ["who", "source"].map(|key| record[key].as_str().expect("a text").to_owned())
+        };
+        work.commit(door, "2\n", "landed");
+        push_for("landing", "jane@example.com").ok();
+        let [who, source] = last();
+        assert_eq!(who, "jane@example.com", "{door}");
+        assert!(source.starts_with("ssh:127.0.0.1:") && source.ends_with(&format!(" by {LANDING}")), "{source}");
+        work.commit(door, "3\n", "not landed");
+        let refused = push_for("landing", "jane");
+        let told = format!("{}{}", refused.out, refused.err);
+        assert!(refused.status == 255 && told.contains("as who asked for this push"), "{door}: {refused:#?}");
+        push_for("id_ed25519", "jane@example.com").ok();
+        let [who, source] = last();
+        assert_eq!((who.as_str(), source.contains(" by ")), ("user@localhost", false), "{door}");
+        two.fleet.wait_until("the session's line has both", |fleet| {
+            let door = door.to_lowercase();
+            let both = format!("session ended door=\"{door}\" account=\"{LANDING}\" requester=\"jane@example.com\"");
+            fleet.log().contains(&both)
+        });
     }
 }
 

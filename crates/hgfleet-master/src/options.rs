@@ -133,8 +133,18 @@ impl Default for Retention {
 pub struct Landing {
     /// The accounts. Default: none.
     pub accounts: Vec<Mail>,
-    /// The variable by which a client of theirs names who asked, by an `env` request. Default `AUTOLAND_REQUEST_USER`.
+    /// The variable by which a client of theirs names who asked, by an `env` request of SSH. Default `AUTOLAND_REQUEST_USER`.
     pub variable: String,
+}
+
+/// Letters of a requester that are looked at: more than a mail address has, so that a longer one is refused as none.
+pub(crate) const REQUESTER_CHARS_MAX: usize = 300;
+
+impl Landing {
+    /// Whom a client of this account names as who asked; nobody where it is no landing account.
+    pub(crate) fn requester(&self, account: &Mail, value: &str) -> Option<String> {
+        self.accounts.contains(account).then(|| value.chars().take(REQUESTER_CHARS_MAX).collect())
+    }
 }
 
 impl Default for Landing {

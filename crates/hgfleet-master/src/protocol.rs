@@ -50,11 +50,7 @@ pub(crate) enum SessionRequest {
     },
     /// Whom this session serves, which OpenSSH's `sshd` has started: the owner of this key or certificate (as it goes over the
     /// wire), of which `sshd` says that the client holds the private half. The connection stands for as long as the session.
-    Login {
-        proof: Vec<u8>,
-        /// The command line, as the client sent it.
-        command: Option<Vec<u8>>,
-    },
+    Login(LoginRequest),
     /// The session of this connection's login is over. There is no answer.
     Ending(SessionEnding),
     /// The lines of `authorized_keys` for what `user` offers, or for all keys of the account `user`.
@@ -79,6 +75,17 @@ pub(crate) enum SessionRequest {
     PushRefused { repository: String, text: String },
     /// A command of the wire protocol has ended. There is no answer.
     Ran(WireCommand),
+}
+
+/// What `sshd` says of a client that has logged in, and what the client wants.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct LoginRequest {
+    /// The key or certificate.
+    pub proof: Vec<u8>,
+    /// The command line, as the client sent it.
+    pub command: Option<Vec<u8>>,
+    /// For whom it pushes, as the client says.
+    pub requester: Option<String>,
 }
 
 /// A push, handed over.

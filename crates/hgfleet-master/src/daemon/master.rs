@@ -24,7 +24,7 @@ use super::refusals::Refusals;
 use super::view::ViewSender;
 use crate::door::PassedOn;
 use crate::login::Logins;
-use crate::options::{CommandOptions, StoreFormatName};
+use crate::options::{CommandOptions, Landing, StoreFormatName};
 use crate::protocol::{Grant, Settled};
 use crate::session::Limits;
 
@@ -53,6 +53,7 @@ pub(crate) struct Master {
     pub logins: Arc<Logins>,
     pub session_limits: Limits,
     pub passed_on: PassedOn,
+    pub landing: Landing,
     pub digests: Digests,
     pub fate: Fate,
     /// Names are given one at a time: a name may collide with another that is just being given.

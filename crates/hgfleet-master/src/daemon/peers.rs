@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use hgfleet_directory::Mail;
 use hgfleet_log::limits;
 
 /// A client that a session serves.
@@ -17,6 +18,12 @@ pub(crate) struct Client {
 }
 
 impl Client {
+    /// The same, without a requester that is no mail address: the session refuses it, and no record names it.
+    pub(crate) fn served(&self) -> Client {
+        let requester = self.requester.clone().filter(|requester| Mail::parse(requester).is_ok());
+        Client { requester, ..self.clone() }
+    }
+
     /// Whom a record names: who asked for the push.
     pub(crate) fn who(&self) -> String {
         cut(self.requester.as_deref().unwrap_or(&self.account), limits::WHO_BYTES_MAX)

@@ -3,9 +3,7 @@
 //! Whom a session serves the daemon knows itself, and what they may do it asks the directory and the access rules. A connection holds at most one lock, and it goes with the connection.
 
 use std::fs::File;
-use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::SystemTime;
 
 use hg_policy::Rule;
 use hg_store::change::ChangeRef;
@@ -24,11 +22,9 @@ use super::locks::WriteLock;
 use super::master::{Master, No, NoKind};
 use super::peers::Client;
 use super::sshd_session::SshdSession;
-use crate::login::{Denial, Proof};
 use crate::protocol::{
-    AppendRequest, Policy, PushEnd, REQUEST_BYTES_MAX, SessionReply, SessionRequest, UPGRADED, VERSION,
+    AppendRequest, LoginRequest, Policy, PushEnd, REQUEST_BYTES_MAX, SessionReply, SessionRequest, UPGRADED, VERSION,
 };
-use crate::session::{COMMAND_BYTES_MAX, Identity};
 
 /// Serves one session's connection to its end.
 pub(crate) async fn serve(master: Arc<Master>, stream: UnixStream) {
@@ -116,7 +112,7 @@ impl Connection {
                     push_bytes_max: self.master.push_bytes_max,
                 })
             }
-            SessionRequest::Login { proof, command } => self.log_in(proof, command).await,
+            SessionRequest::Login(request) => self.log_in(request).await,
             SessionRequest::Ending(ending) => {
                 if let Some(login) = &mut self.login {
                     login.ending = Some(ending);
@@ -188,55 +184,16 @@ impl Connection {
     }
 
     /// Says whom a session serves that `sshd` has started. From then on its process serves nobody else.
-    async fn log_in(&mut self, proof: Vec<u8>, command: Option<Vec<u8>>) -> Result<SessionReply, No> {
-        let (begun, started) = (SystemTime::now(), std::time::Instant::now());
+    async fn log_in(&mut self, request: LoginRequest) -> Result<SessionReply, No> {
         let process = self.stream.peer_process();
         if process.is_some_and(|process| self.master.peers.get(process).is_some()) {
             // Whom it serves is known; a session that a client has turned must not become somebody else's.
             tracing::error!(account = self.client.account, process, "a session wants to be another one's");
             return Err(No::refused("refused: a second login, in one session. Connect again"));
         }
-        let mut address: Option<SocketAddr> = self.client.address.parse().ok();
-        let seen = address;
-        if let Some(peer) = seen.and_then(|seen| self.master.passed_on.behind(seen)) {
-            address = Some(peer);
-            self.client.address = peer.to_string();
-        }
-        let logins = self.master.logins.clone();
-        let judged = tokio::task::spawn_blocking(move || {
-            let proof = Proof::parse(&proof)?;
-            let account = logins.judge(None, &proof, address.map(|address| address.ip()).into())?;
-            logins.logged_in(&account);
-            Ok::<_, Denial>((account, proof.fingerprint()))
-        });
-        let judged = judged.await.unwrap_or_else(|error| Err(Denial::Directory(error.to_string())));
-        let (account, key) = judged.map_err(|denial| {
-            tracing::info!(peer = self.client.address, reason = %denial, "login behind sshd refused");
-            No::refused(format!(
-                "refused: the key opens no account here ({denial}), on this fleet. Ask an administrator"
-            ))
-        })?;
-        if let Some(seen) = seen {
-            self.master.passed_on.logged_in(seen);
-        }
-        let client =
-            Client { account: account.mail.to_string(), address: self.client.address.clone(), requester: None };
-        tracing::info!(peer = client.address, account = client.account, key, "login behind sshd");
-        let registered = process.map(|process| self.master.peers.register(process, client.clone()));
-        let mut identity = Identity::of(
-            &account,
-            self.master.logins.name_in_urls(&account),
-            client.address.clone(),
-            self.master.session_limits,
-        );
-        identity.command = command.map(|mut command| {
-            command.truncate(COMMAND_BYTES_MAX + 1);
-            command
-        });
-        self.client = client.clone();
-        let command = identity.command.clone();
-        self.login =
-            Some(SshdSession { client, command, process, _registered: registered, begun, started, ending: None });
+        let (session, identity) = SshdSession::begin(&self.master, &self.client.address, process, request).await?;
+        self.client = session.served();
+        self.login = Some(session);
         Ok(SessionReply::LoggedIn(identity))
     }
 

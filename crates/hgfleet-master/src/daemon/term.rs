@@ -145,6 +145,7 @@ async fn begin(
         logins: server.logins.clone(),
         session_limits: server.session_limits,
         passed_on: server.passed_on.clone(),
+        landing: options.landing.clone(),
         digests: Digests::default(),
         fate: fate.clone(),
         naming: tokio::sync::Mutex::new(()),

@@ -21,9 +21,6 @@ use super::{Door, inbound, process};
 use crate::login::{ClientAddress, Denial, Logins};
 use crate::session::{COMMAND_BYTES_MAX, Identity};
 
-/// Letters of a requester that are looked at: more than a mail address has, so that a longer one is refused as none.
-const REQUESTER_CHARS_MAX: usize = 300;
-
 pub(super) struct Connection {
     door: Arc<Door>,
     peer: SocketAddr,
@@ -361,12 +358,12 @@ impl Handler for Connection {
         value: &str,
         session: &mut Session,
     ) -> Result<(), ConnectionError> {
-        let lands = self.account.as_ref().is_some_and(|account| self.door.landing.accounts.contains(&account.mail));
-        if lands
-            && name == self.door.landing.variable
+        if name == self.door.landing.variable
+            && let Some(account) = &self.account
+            && let Some(named) = self.door.landing.requester(&account.mail, value)
             && let Some(Open::Idle { requester, .. }) = self.channels.get_mut(&id)
         {
-            *requester = Some(value.chars().take(REQUESTER_CHARS_MAX).collect());
+            *requester = Some(named);
             return Ok(session.channel_success(id)?);
         }
         // Clients send these without being asked; one line each would drown the log.

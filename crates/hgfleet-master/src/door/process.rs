@@ -6,7 +6,6 @@ use std::process::{ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
-use hgfleet_directory::Mail;
 use russh::ChannelWriteHalf;
 use russh::server::Msg;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
@@ -144,14 +143,11 @@ async fn serve(
     input: InboundReader,
     seen: &mut Seen,
 ) -> std::io::Result<Option<ExitStatus>> {
-    // A malformed requester is refused by the session; whatever becomes of that, no record names it.
-    let requester = client.requester.clone().filter(|requester| Mail::parse(requester).is_ok());
     let identity = frame::encode(identity)?;
     let mut child = program.command().spawn()?;
     // Before it knows whom it serves, the daemon does.
     seen.process = child.id();
-    let registered = Client { requester, ..client.clone() };
-    let _registered = seen.process.map(|process| program.peers.register(process, registered));
+    let _registered = seen.process.map(|process| program.peers.register(process, client.served()));
     let (Some(mut stdin), Some(stdout), Some(stderr)) = (child.stdin.take(), child.stdout.take(), child.stderr.take())
     else {
         return Err(std::io::Error::other("a pipe is missing"));

@@ -43,6 +43,8 @@ pub struct SessionOptions {
     pub run: PathBuf,
     /// What has started it.
     pub door: Door,
+    /// The variable by which a landing account's client names who asked, where an `sshd` lets it through.
+    pub landing_variable: String,
 }
 
 /// What has authenticated the client.
@@ -90,7 +92,7 @@ fn serve(options: SessionOptions, traffic: &Traffic, login: &mut Option<Daemon>)
     let identity: Identity = match options.door {
         Door::BuiltIn => frame::read(&mut input, IDENTITY_BYTES_MAX).map_err(|_| texts::STARTED_BY_HAND.to_owned())?,
         Door::OpenSsh => {
-            let (identity, daemon) = openssh::identify(&options.run)?;
+            let (identity, daemon) = openssh::identify(&options)?;
             *login = Some(daemon);
             identity
         }

@@ -2,38 +2,42 @@
 //!
 //! `sshd` has proven that the client holds a key, and says which in the file that `SSH_USER_AUTH` names, from where in `SSH_CONNECTION`, and
 //! what it asks for in `SSH_ORIGINAL_COMMAND`; it sets all three itself. Whose key that is the daemon says, which has the directory.
-//! Nothing else of the environment is believed.
+//! Of what the client sends (`AcceptEnv`) one variable is passed on, by which a landing account names who asked. Nothing else of the
+//! environment is believed.
 
 use std::fs::File;
 use std::io::{self, Read};
 use std::net::{IpAddr, SocketAddr};
 use std::os::unix::ffi::OsStringExt;
-use std::path::Path;
 use std::thread;
 use std::time::Instant;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
+use super::SessionOptions;
 use super::daemon::{Address, Daemon};
 use super::host::{MASTER_PAUSE, MASTER_WAIT};
 use super::identity::{COMMAND_BYTES_MAX, Identity};
 use super::texts;
-use crate::protocol::{SessionReply, SessionRequest};
+use crate::options::REQUESTER_CHARS_MAX;
+use crate::protocol::{LoginRequest, SessionReply, SessionRequest};
 
 /// Longest file of `ExposeAuthInfo`, bytes: one key or certificate in base64.
 const AUTH_INFO_BYTES_MAX: u64 = 64 << 10;
 
 /// Asks the daemon whom this session serves. The conversation is to last as long as the session: by it the daemon knows the process.
-pub(super) fn identify(run: &Path) -> Result<(Identity, Daemon), String> {
+pub(super) fn identify(options: &SessionOptions) -> Result<(Identity, Daemon), String> {
     let (proof, client) = told_by_sshd().ok_or_else(|| texts::STARTED_BY_HAND.to_owned())?;
     let command = std::env::var_os("SSH_ORIGINAL_COMMAND").map(|command| {
         let mut command = command.into_vec();
         command.truncate(COMMAND_BYTES_MAX + 1);
         command
     });
-    let request = SessionRequest::Login { proof, command };
-    let address = Address { run: run.to_owned(), account: String::new(), client: client.to_string(), requester: None };
+    let request =
+        SessionRequest::Login(LoginRequest { proof, command, requester: requester(&options.landing_variable) });
+    let address =
+        Address { run: options.run.clone(), account: String::new(), client: client.to_string(), requester: None };
     let started = Instant::now();
     loop {
         match log_in(&address, &request) {
@@ -43,6 +47,13 @@ pub(super) fn identify(run: &Path) -> Result<(Identity, Daemon), String> {
             _ => thread::sleep(MASTER_PAUSE),
         }
     }
+}
+
+/// Who asked, as the client says it; whether that counts is for the daemon to say. What is no UTF-8 is no mail address either.
+fn requester(variable: &str) -> Option<String> {
+    let value = std::env::var_os(variable)?.into_string();
+    let value = value.unwrap_or_else(|value| value.to_string_lossy().into_owned());
+    Some(value.chars().take(REQUESTER_CHARS_MAX).collect())
 }
 
 fn log_in(address: &Address, request: &SessionRequest) -> io::Result<(SessionReply, Daemon)> {

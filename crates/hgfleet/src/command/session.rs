@@ -13,10 +13,12 @@ use std::process::ExitCode;
 /// The configuration can't be read, where `sshd` has started it. What else a session's client reads, the session says.
 pub fn run(options: cli::Session) -> anyhow::Result<ExitCode> {
     let options = match options.run {
-        Some(run) => SessionOptions { run, door: Door::BuiltIn },
+        // Its door says who asked.
+        Some(run) => SessionOptions { run, door: Door::BuiltIn, landing_variable: String::new() },
         None => {
             let config = Config::find(options.config.config.as_deref())?;
-            SessionOptions { run: config.master_run_folder(), door: Door::OpenSsh }
+            let landing_variable = config.session.landing_variable.clone();
+            SessionOptions { run: config.master_run_folder(), door: Door::OpenSsh, landing_variable }
         }
     };
     Ok(ExitCode::from(session::run(options)))
