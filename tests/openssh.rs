@@ -4,9 +4,12 @@ use crate::support::clients::Clients;
 use crate::support::fleet::Fleet;
 use crate::support::run::{Said, run};
 use crate::support::sshd::{Sshd, user};
+use std::io::{Read, Write};
 use std::path::Path;
-use std::process::Command;
+use std::process::{Child, Command, Stdio};
 
+/// Sessions of one account, by both doors.
+const SESSIONS_MAX: usize = 5;
 const LANDING: &str = "landing@example.com";
 
 /// A fleet with both doors.
@@ -52,12 +55,14 @@ fn both_doors_let_the_same_people_do_the_same() {
     let authority = authority.path().join("ca");
     run(Command::new("ssh-keygen").args(["-q", "-t", "ed25519", "-N", "", "-f"]).arg(&authority)).ok();
     let mut two = TwoDoors::open(&format!(
-        "trusted_user_ca_keys = \"{}.pub\"\n[session]\nlanding_accounts = [\"{LANDING}\"]\n",
+        "trusted_user_ca_keys = \"{}.pub\"\n[session]\nlanding_accounts = [\"{LANDING}\"]\n\
+         [ssh.limits]\nsessions_per_account = {SESSIONS_MAX}\n",
         authority.display()
     ));
     sessions(&two);
     events(&two);
     landing(&two);
+    limits(&two);
     people(&two);
     conditions(&two);
     certificates(&two, &authority);
@@ -176,6 +181,32 @@ fn landing(two: &TwoDoors) {
             fleet.log().contains(&both)
         });
     }
+}
+
+/// Sessions are counted together, whichever door they came by.
+fn limits(two: &TwoDoors) {
+    let mut open: Vec<Child> = Vec::new();
+    let doors = two.doors();
+    for number in 0..SESSIONS_MAX {
+        let (_, clients) = &doors[number % doors.len()];
+        let mut ssh = clients.ssh_command();
+        ssh.arg("hg -R team/first serve --stdio").stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
+        let mut ssh = ssh.spawn().expect("started");
+        // Its session has begun once it answers.
+        ssh.stdin.as_mut().expect("piped").write_all(b"hello\n").expect("written");
+        ssh.stdout.as_mut().expect("piped").read_exact(&mut [0]).expect("an answer");
+        open.push(ssh);
+    }
+    let refused = two.both("too many sessions", |clients| clients.ssh("help")).refused();
+    let expected =
+        format!("refused: {SESSIONS_MAX} sessions are open already, of user@localhost. Try again when one has ended\n");
+    assert_eq!(refused.err, expected);
+    for mut ssh in open {
+        drop(ssh.stdin.take());
+        assert!(ssh.wait().expect("ours").success());
+    }
+    two.fleet
+        .wait_until("what has ended is free", |_| doors.iter().all(|(_, clients)| clients.ssh("help").status == 0));
 }
 
 /// Accounts, their keys and their names.

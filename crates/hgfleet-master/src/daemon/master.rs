@@ -22,7 +22,7 @@ use super::peers::Peers;
 use super::read_only::FleetReadOnly;
 use super::refusals::Refusals;
 use super::view::ViewSender;
-use crate::door::PassedOn;
+use crate::door::{Door, PassedOn};
 use crate::login::Logins;
 use crate::options::{CommandOptions, Landing, StoreFormatName};
 use crate::protocol::{Grant, Settled};
@@ -54,6 +54,7 @@ pub(crate) struct Master {
     pub session_limits: Limits,
     pub passed_on: PassedOn,
     pub landing: Landing,
+    pub door: Arc<Door>,
     pub digests: Digests,
     pub fate: Fate,
     /// Names are given one at a time: a name may collide with another that is just being given.

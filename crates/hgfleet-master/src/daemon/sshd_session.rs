@@ -7,6 +7,7 @@ use hgfleet_directory::Mail;
 
 use super::master::{Master, No};
 use super::peers::{Client, Registered};
+use crate::door::SessionPlace;
 use crate::login::{Denial, Proof};
 use crate::protocol::{LoginRequest, SessionEnding};
 use crate::session::{COMMAND_BYTES_MAX, Door, Identity};
@@ -19,6 +20,8 @@ pub(super) struct SshdSession {
     process: Option<u32>,
     /// The daemon knows whom the process serves for as long as this lives.
     _registered: Option<Registered>,
+    /// It counts among the sessions of its account and address.
+    _place: SessionPlace,
     begun: SystemTime,
     started: Instant,
     /// What the session says of itself at its end; one that breaks off says nothing.
@@ -37,14 +40,17 @@ impl SshdSession {
         let LoginRequest { proof, command, requester } = request;
         let seen_at: Option<SocketAddr> = seen.parse().ok();
         let behind = seen_at.and_then(|seen| master.passed_on.behind(seen));
-        let (peer, address) = match behind {
-            Some(peer) => (Some(peer), peer.to_string()),
-            None => (seen_at, seen.to_owned()),
+        let Some(peer) = behind.or(seen_at) else {
+            tracing::error!(seen, "a session behind sshd does not say where its client is");
+            return Err(No::failed(
+                "refused: the client's address is unknown, on this session. Tell the administrators",
+            ));
         };
+        let address = peer.to_string();
         let logins = master.logins.clone();
         let judged = tokio::task::spawn_blocking(move || {
             let proof = Proof::parse(&proof)?;
-            let account = logins.judge(None, &proof, peer.map(|peer| peer.ip()).into())?;
+            let account = logins.judge(None, &proof, Some(peer.ip()).into())?;
             logins.logged_in(&account);
             Ok::<_, Denial>((account, proof.fingerprint()))
         });
@@ -60,6 +66,10 @@ impl SshdSession {
         }
         let mail = account.mail.to_string();
         tracing::info!(peer = address, account = mail, key, "login behind sshd");
+        let place = master.door.begin_session(peer, &mail).map_err(|text| {
+            tracing::warn!(peer = address, account = mail, text, "session behind sshd refused");
+            No::refused(text)
+        })?;
         let mut identity =
             Identity::of(&account, master.logins.name_in_urls(&account), address.clone(), master.session_limits);
         identity.command = command.map(|mut command| {
@@ -73,7 +83,16 @@ impl SshdSession {
         let client = Client { account: mail, address, requester: identity.requester.clone() };
         let registered = process.map(|process| master.peers.register(process, client.served()));
         let command = identity.command.clone();
-        let session = SshdSession { client, command, process, _registered: registered, begun, started, ending: None };
+        let session = SshdSession {
+            client,
+            command,
+            process,
+            _registered: registered,
+            _place: place,
+            begun,
+            started,
+            ending: None,
+        };
         Ok((session, identity))
     }
 

@@ -146,6 +146,7 @@ async fn begin(
         session_limits: server.session_limits,
         passed_on: server.passed_on.clone(),
         landing: options.landing.clone(),
+        door: server.door.clone(),
         digests: Digests::default(),
         fate: fate.clone(),
         naming: tokio::sync::Mutex::new(()),

@@ -40,7 +40,7 @@ pub(super) struct Waiting(
 
 /// A session's place.
 #[derive(Debug)]
-pub(super) struct SessionPlace(
+pub(crate) struct SessionPlace(
     #[expect(dead_code, reason = "held")] Held<String>,
     #[expect(dead_code, reason = "held")] Held<Source>,
 );

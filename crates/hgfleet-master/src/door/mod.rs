@@ -46,6 +46,7 @@ use crate::daemon::Peers;
 use crate::login::Logins;
 use crate::options::{Landing, MasterError};
 use crate::session::Limits;
+pub(crate) use admission::SessionPlace;
 use admission::{Admission, Admitted};
 use connection::{Connection, ConnectionError};
 use grace::LoginGrace;
@@ -92,6 +93,11 @@ impl Door {
             logins,
             program,
         }))
+    }
+
+    /// Counts a session that an `sshd` has started among those of its account and address, or says why it may not begin.
+    pub(crate) fn begin_session(&self, peer: SocketAddr, account: &str) -> Result<SessionPlace, String> {
+        self.admission.begin_session(peer, account)
     }
 
     /// Serves one connection that the balancer hands over, to its end. It says first whose it is.
