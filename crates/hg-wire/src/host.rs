@@ -72,6 +72,20 @@ pub trait Push {
         None
     }
 
+    /// Returns the file, if any, into which the incoming changesets are written as a bundle that any Mercurial reads (bundle2, one changegroup of version 02); asked for
+    /// once. It is whole when [`Push::approve`] is called, and without a changegroup where the push brought none.
+    fn bundle(&mut self) -> io::Result<Option<File>> {
+        Ok(None)
+    }
+
+    /// Is asked last, before the commit, once the observer has judged and the change is prepared. May write whole lines to `messages`, the client's stderr.
+    ///
+    /// # Errors
+    /// Why the push is not taken: text for the client.
+    fn approve(&mut self, _messages: &mut dyn Write) -> Result<(), String> {
+        Ok(())
+    }
+
     /// Commits a change. Blocks until it is refused, unknown, or applied; writes `stored as N` and the like to
     /// `messages` (the client's stderr, whole lines) as they become true.
     fn commit(self: Box<Self>, change: PreparedChange, messages: &mut dyn Write) -> Result<(), CommitError>;

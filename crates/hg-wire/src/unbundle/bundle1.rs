@@ -1,7 +1,6 @@
 //! A push as bundle1: one changegroup of version 01, and for an answer one number.
 
 use super::failure::BROKEN;
-use super::narrate::Narrated;
 use super::race::ExpectedHeads;
 use super::transaction::{self, NotTaken, Taken};
 use super::{AfterPush, PushFailure, reply};
@@ -88,12 +87,7 @@ fn apply(
             return Err(PushFailure::Raced(RACED.into()));
         }
         let reader = ChangegroupReader::new(input, ChangegroupVersion::V1, application.limits);
-        let mut source = Narrated::new(reader, messages);
-        let outcome = application.preparation.add_changegroup(&mut source);
-        application.totals.seen(source.revisions(), outcome.is_ok());
-        let outcome = outcome?;
-        application.totals.add(&outcome);
-        Ok(outcome.return_code())
+        Ok(application.add_changegroup(reader, messages)?.return_code())
     })
 }
 

@@ -7,6 +7,7 @@
 mod base85;
 mod bundle1;
 mod bundle2;
+mod copy;
 mod failure;
 mod instability;
 mod keys;

@@ -1,5 +1,6 @@
 //! The parts of a bundle2 push, applied in the order of the stream to what is prepared.
 
+use super::copy::BundleCopy;
 use super::failure::{BROKEN, PushFailure};
 use super::narrate::Narrated;
 use super::payloads::{self, ReplyCapabilities};
@@ -9,7 +10,7 @@ use crate::bundle2_reader::{Part, PartHeader as IncomingHeader};
 use crate::bundle2_writer::PartHeader;
 use crate::changegroup_reader::{ChangegroupLimits, ChangegroupReader, ChangegroupVersion};
 use crate::error::shown;
-use hg_store::prepare::Preparation;
+use hg_store::prepare::{ChangegroupOutcome, IncomingChangegroup, Preparation};
 use hg_store::{Node, Snapshot, obsstore};
 use std::io::{Read, Write};
 
@@ -27,6 +28,8 @@ pub(super) struct Application<'a> {
     pub capabilities: Option<ReplyCapabilities>,
     pub replies: Vec<PartHeader>,
     pub totals: Totals,
+    /// Where the changesets are written down again.
+    pub copy: Option<BundleCopy>,
     /// Whether a part has changed something: what the client expects can't be checked after that.
     pub changed: bool,
 }
@@ -143,21 +146,38 @@ impl Application<'_> {
             return Err(PushFailure::refused(what, "in the changegroup", BROKEN));
         }
         let reply_to = part.header.id;
-        let mut source = Narrated::new(ChangegroupReader::new(&mut *part, version, self.limits), messages);
-        let outcome = self.preparation.add_changegroup(&mut source);
-        self.totals.seen(source.revisions(), outcome.is_ok());
-        let outcome = outcome?;
+        let outcome = self.add_changegroup(ChangegroupReader::new(&mut *part, version, self.limits), messages)?;
         if part.read(&mut [0]).map_err(crate::bundle2_reader::BundleError::from)? > 0 {
             return Err(PushFailure::refused("other bytes follow its end", "in the changegroup", BROKEN));
         }
         self.changed = true;
-        self.totals.add(&outcome);
         self.reply(
             PartHeader::new("reply:changegroup")
                 .advisory("in-reply-to", reply_to.to_string())
                 .advisory("return", outcome.return_code().to_string()),
         );
         Ok(())
+    }
+
+    /// Prepares what a changegroup brings, and says how far it was read.
+    pub(super) fn add_changegroup(
+        &mut self,
+        reader: impl IncomingChangegroup,
+        messages: &mut dyn Write,
+    ) -> Result<ChangegroupOutcome, PushFailure> {
+        let mut source = Narrated::new(reader, messages);
+        let outcome = match &mut self.copy {
+            None => self.preparation.add_changegroup(&mut source).map_err(PushFailure::from),
+            Some(copy) => {
+                let mut copied = copy.begin(&mut source)?;
+                let outcome = self.preparation.add_changegroup(&mut copied).map_err(PushFailure::from);
+                outcome.and_then(|outcome| copied.finish().map(|()| outcome))
+            }
+        };
+        self.totals.seen(source.revisions(), outcome.is_ok());
+        let outcome = outcome?;
+        self.totals.add(&outcome);
+        Ok(outcome)
     }
 
     fn phase_heads(&mut self, payload: &[u8]) -> Result<(), PushFailure> {

@@ -1,5 +1,6 @@
 //! One push under the write lock: from the snapshot that it is checked against to the commit.
 
+use super::copy::BundleCopy;
 use super::parts::Application;
 use super::receive::no_room;
 use super::summary::Totals;
@@ -53,6 +54,8 @@ pub(super) fn run<T>(
     if let Some(observer) = push.observer() {
         preparation.observe(observer);
     }
+    let copy = push.bundle().and_then(|file| file.map(BundleCopy::new).transpose());
+    let copy = copy.map_err(|error| PushFailure::abort(no_room(&error)))?;
     let chunk_limits = ChangegroupLimits { delta_bytes_max: limits.prepare.text_bytes, ..ChangegroupLimits::default() };
     let mut application = Application {
         preparation,
@@ -61,6 +64,7 @@ pub(super) fn run<T>(
         capabilities: None,
         replies: Vec::new(),
         totals: Totals::default(),
+        copy,
         changed: false,
     };
     let prepared = work(&mut application, messages).and_then(|value| {
@@ -68,8 +72,15 @@ pub(super) fn run<T>(
         let lines = application.totals.lines(&snapshot, &application.preparation)?;
         Ok((value, lines))
     });
-    let Application { preparation, totals, .. } = application;
-    let prepared = prepared.and_then(|(value, lines)| Ok((value, lines, preparation.finish()?)));
+    let Application { preparation, totals, copy, .. } = application;
+    let prepared = prepared.and_then(|(value, lines)| {
+        let change = preparation.finish()?;
+        if change.is_some() {
+            copy.map_or(Ok(()), BundleCopy::finish)?;
+            push.approve(messages).map_err(PushFailure::abort)?;
+        }
+        Ok((value, lines, change))
+    });
     let (value, lines, change) = match prepared {
         Ok(prepared) => prepared,
         Err(failure) => {
