@@ -1,8 +1,13 @@
 //! The checks of what a push brings, as those feel them who push.
 
 use crate::support::fleet::Fleet;
-use crate::support::run::Said;
+use crate::support::run::{Said, run};
+use std::collections::HashMap;
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
 use std::path::PathBuf;
+use std::process::Command;
+use std::sync::{Arc, Mutex};
 
 /// A fleet with a file of rules, and one repository for each name.
 struct World {
@@ -43,7 +48,7 @@ fn a_push_that_breaks_a_rule_is_refused_whole() {
         bookmarks = { allowed = false }\n";
     let protected = "protected = [{ paths = [\"release/**\"], groups = [\"release\"] }]\n";
     let strict = format!("[[rule]]\n{rule}{protected}");
-    let world = World::start(&strict, &["plain", "strict"]);
+    let world = World::start(&strict, &["plain", "strict", "checked"]);
     let (fleet, write) = (&world.fleet, |text: &str| std::fs::write(&world.rules, text).expect("written"));
 
     // Without a rule of its own a repository takes what hurts no client.
@@ -116,4 +121,150 @@ fn a_push_that_breaks_a_rule_is_refused_whole() {
     let line = "remote: the tree is closed: the build is broken; the push goes on by \"CLOSED TREE\"";
     assert!(told.out.contains(line) || told.err.contains(line), "{told:#?}");
     fleet.assert_one_store("strict");
+    others_decide(&world);
+}
+
+/// Programs and servers that are asked.
+fn others_decide(world: &World) {
+    let (fleet, write) = (&world.fleet, |text: &str| std::fs::write(&world.rules, text).expect("written"));
+    let server = Server::start();
+    let program = fleet.path("licences");
+    let hg = run(Command::new("sh").args(["-c", "command -v hg"])).ok().out;
+    let script = format!(
+        "hg() {{ {} \"$@\"; }}\ncat >description\nhg -R incoming.hg log -r 'bundle()' -T '{{rev}} {{desc}}: {{files}}\\n'\n\
+         hg -R incoming.hg log -r 'not bundle()' -T 'x' | grep -q x && echo on top of others\n\
+         for file in $(hg -R incoming.hg files -r tip 'set:grep(unlicensed)'); do echo \"$file has no licence\"; exit 1; done\n",
+        hg.trim()
+    );
+    std::fs::write(&program, script).expect("written");
+    write(&format!(
+        "[[rule]]\nrepositories = [\"checked\"]\ntree = {{ url = \"{0}/tree\", seconds_max = 10 }}\n\
+         external = [{{ name = \"licences\", program = [\"/bin/sh\", \"{1}\"] }}, {{ name = \"hook\", url = \"{0}/hook\" }}]\n",
+        server.url,
+        program.display()
+    ));
+
+    // A first push, whose words would do harm in a shell.
+    let work = fleet.init("checked");
+    work.commit("a file", "1\n", "first; touch pwned `touch pwned` $(touch pwned)");
+    let told = work.push("checked").ok();
+    let told = format!("{}{}", told.out, told.err);
+    for line in [
+        "remote: licences: 0 first; touch pwned `touch pwned` $(touch pwned): a file\n",
+        "remote: hook: thanks\n",
+        "remote: stored as ",
+    ] {
+        assert!(told.contains(line), "{line}: {told}");
+    }
+    assert!(!told.contains("on top"), "{told}");
+    let asked = server.asked();
+    assert!(
+        asked[0].starts_with("GET /tree HTTP/1.1\r\n") && asked[1].starts_with("POST /hook HTTP/1.1\r\n"),
+        "{asked:?}"
+    );
+    let json = asked[1].split("\r\n\r\n").nth(1).expect("a body");
+    let told: serde_json::Value = serde_json::from_str(json).expect("JSON");
+    let mail = fleet.hgfleet(&["account", "list"]).ok().out.split('\t').next().expect("an account").to_owned();
+    assert_eq!((&told["version"], &told["repository"], &told["account"]), (&1.into(), &"checked".into(), &mail.into()));
+    assert_eq!(told["changesets"][0]["files"][0], serde_json::json!({"path": "a file", "change": "added"}));
+    let node = work.hg(&["log", "-r", "tip", "-T", "{node}"]).ok().out;
+    assert_eq!((&told["changesets"][0]["node"], &told["store"]), (&node.into(), &serde_json::Value::Null));
+
+    // One that the program does not take, on top of what is there, by each form of bundle that clients send.
+    work.commit("b", "unlicensed\n", "second");
+    for (form, status) in [("devel.legacy.exchange=none", 255), ("devel.legacy.exchange=bundle1", 1)] {
+        let said = work.hg(&["--config", form, "push", &fleet.ssh_url("checked")]);
+        assert_eq!(said.status, status, "{said:#?}");
+        let told = format!("{}{}", said.out, said.err);
+        for line in [
+            "remote: licences: 1 second: b\n",
+            "remote: licences: on top of others\n",
+            "remote: licences: b has no licence\n",
+            "remote: refused: the check licences does not take it, on checked. Do what it says above, and push again\n",
+        ] {
+            assert!(told.contains(line), "{form}: {line}: {told}");
+        }
+    }
+    work.commit("b", "licensed\n", "third");
+    // Then the server says no; then it is gone, with the tree's state.
+    server.answer("/hook", "403 Forbidden", "not on a Friday\n");
+    let told = refused(work.push("checked"));
+    assert!(
+        told.contains("remote: hook: not on a Friday\n")
+            && told.contains("the check hook does not take it, on checked"),
+        "{told}"
+    );
+    server.answer("/tree", "200 OK", "closed for a release\n");
+    let told = refused(work.push("checked"));
+    assert!(
+        told.contains("remote: refused: the tree is closed: for a release, on checked. Push again when it is open"),
+        "{told}"
+    );
+    server.answer("/tree", "503 Service Unavailable", "open\n");
+    let told = refused(work.push("checked"));
+    assert!(told.contains("remote: refused: nobody knows whether the tree is open, on checked."), "{told}");
+    assert!(!told.contains("licences"), "the others are asked last: {told}");
+    let tip = work.hg(&["identify", "--id", &fleet.https_url("checked")]).ok().out;
+    assert_eq!(tip.trim(), work.hg(&["log", "-r", "0", "-T", "{short(node)}"]).ok().out, "nothing was stored");
+    let run_folder = fleet.data().join("run/master");
+    let left: Vec<_> =
+        std::fs::read_dir(run_folder).expect("read").map(|entry| entry.expect("read").file_name()).collect();
+    assert!(!left.iter().any(|name| name.to_string_lossy().starts_with("check-")), "{left:?}");
+    fleet.assert_one_store("checked");
+}
+
+/// A server on loopback that keeps what it is asked, and says what it is told to.
+struct Server {
+    url: String,
+    asked: Arc<Mutex<Vec<String>>>,
+    answers: Arc<Mutex<HashMap<String, String>>>,
+}
+
+impl Server {
+    /// It takes everything, and its tree is open.
+    fn start() -> Server {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("bound");
+        let url = format!("http://{}", listener.local_addr().expect("an address"));
+        let server = Server { url, asked: Arc::default(), answers: Arc::default() };
+        server.answer("/hook", "200 OK", "thanks\n");
+        server.answer("/tree", "200 OK", "open\n");
+        let (asked, answers) = (server.asked.clone(), server.answers.clone());
+        // It ends with the test's process.
+        std::thread::spawn(move || {
+            for stream in listener.incoming() {
+                let mut stream = stream.expect("a client");
+                let request = request(&mut stream);
+                let path = request.split(' ').nth(1).unwrap_or_default().to_owned();
+                asked.lock().expect("whole").push(request);
+                let answer = answers.lock().expect("whole").get(&path).cloned().unwrap_or_default();
+                stream.write_all(answer.as_bytes()).expect("sent");
+            }
+        });
+        server
+    }
+
+    fn answer(&self, path: &str, status: &str, body: &str) {
+        let answer = format!("HTTP/1.1 {status}\r\nContent-Length: {}\r\n\r\n{body}", body.len());
+        self.answers.lock().expect("whole").insert(path.to_owned(), answer);
+    }
+
+    fn asked(&self) -> Vec<String> {
+        std::mem::take(&mut self.asked.lock().expect("whole"))
+    }
+}
+
+/// A request, whole: up to its head's end, and as many bytes more as that says.
+fn request(stream: &mut TcpStream) -> String {
+    let mut bytes = Vec::new();
+    let mut buffer = [0; 4096];
+    loop {
+        let read = stream.read(&mut buffer).expect("a request");
+        bytes.extend_from_slice(&buffer[..read]);
+        let text = String::from_utf8_lossy(&bytes).into_owned();
+        let Some((head, body)) = text.split_once("\r\n\r\n") else { continue };
+        let length = head.lines().find_map(|line| line.strip_prefix("content-length: "));
+        if read == 0 || body.len() >= length.map_or(0, |length| length.parse().expect("a number")) {
+            return text;
+        }
+    }
 }

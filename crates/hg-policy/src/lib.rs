@@ -4,7 +4,9 @@
 //! work on one push: an [`Observer`](hg_store::observe::Observer) that is told what the push brings and says in the end whether it is
 //! taken. All checks that a push fails are told at once, each with what it found: changeset and file, the first twenty of them.
 
+mod asked;
 mod checks;
+mod external;
 mod findings;
 mod folding;
 mod manifest_text;
@@ -15,10 +17,12 @@ mod rules;
 mod shown;
 mod wanted;
 
+pub use asked::{External, Tree, WhenUnknown};
 pub use checks::Checks;
+pub use external::{BUNDLE, ExternalChecks, Place};
 pub use rule::{
     Authors, Bookmarks, Branches, Case, Changesets, Files, Limits, Messages, Names, Protected, References, Roots, Rule,
-    Subrepositories, SubrepositoriesAllowed, Tree, WhenUnknown,
+    Subrepositories, SubrepositoriesAllowed,
 };
 pub use rules::{PolicyControl, PolicyRules};
 

@@ -3,6 +3,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::asked::{External, Tree};
+
 /// One rule: for which repositories, and which checks.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -37,6 +39,8 @@ pub struct Rule {
     pub bookmarks: Bookmarks,
     /// Whether the tree is open.
     pub tree: Option<Tree>,
+    /// Programs and servers that are asked, once all else is fine.
+    pub external: Vec<External>,
 }
 
 /// Names that hurt a client.
@@ -257,40 +261,4 @@ impl Default for Bookmarks {
     fn default() -> Bookmarks {
         Bookmarks { allowed: true }
     }
-}
-
-/// What counts while nobody can be asked.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum WhenUnknown {
-    /// Pushes are refused.
-    #[default]
-    Refuse,
-    /// Pushes are taken.
-    Take,
-}
-
-/// Whether the tree is open. The answer is its state (`open`, `closed` or `approval`), and behind a blank why.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Tree {
-    /// The file that has the answer.
-    pub file: std::path::PathBuf,
-    /// What counts without an answer.
-    #[serde(default)]
-    pub unknown: WhenUnknown,
-    /// Words in the tip's message by which a push is taken though the tree is closed; empty: none.
-    #[serde(rename = "override", default = "closed_tree")]
-    pub pardon: String,
-    /// What the tip's message must match where approval is required.
-    #[serde(default = "approved")]
-    pub approval: String,
-}
-
-fn closed_tree() -> String {
-    "CLOSED TREE".to_owned()
-}
-
-fn approved() -> String {
-    r"\ba=\S+".to_owned()
 }

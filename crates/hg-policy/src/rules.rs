@@ -133,7 +133,24 @@ mod tests {
                 "repositories = [\"a\"]\nroots = { allowed = [\"12\"] }",
                 "line 2: \"12\" is no changeset: 40 digits are needed",
             ),
-            ("repositories = [\"a\"]\ntree = {}", "missing field `file`"),
+            ("repositories = [\"a\"]\ntree = {}", "line 2: `tree` needs either a `file` or a `url`"),
+            ("repositories = [\"a\"]\ntree = { url = \"ftp://a/\" }", "line 2: \"ftp://a/\" begins neither with"),
+            (
+                "repositories = [\"a\"]\nexternal = [{ name = \"x\", program = [\"check\"] }]",
+                "line 2: the program \"check\" of the check x needs its whole path",
+            ),
+            (
+                "repositories = [\"a\"]\nexternal = [{ name = \"x\" }]",
+                "line 2: the check x needs either a `program` or a `url`",
+            ),
+            (
+                "repositories = [\"a\"]\nexternal = [{ name = \"x\\n\", url = \"http://a/\" }]",
+                "is no name of an external check",
+            ),
+            (
+                "repositories = [\"a\"]\nexternal = [{ name = \"x\", url = \"http://a/\", seconds_max = 601 }]",
+                "line 2: the check x may take 1 to 600 seconds, not 601",
+            ),
             (
                 "repositories = [\"a\"]\nprotected = [{ paths = [], groups = [] }]",
                 "line 2: `protected` without `paths`",

@@ -6,8 +6,13 @@ const BYTES_MAX: usize = 200;
 /// Bytes from outside for a text: what is no printable UTF-8 is escaped, so that two names that look alike don't, and at most 200 bytes
 /// are kept.
 pub(crate) fn shown(bytes: &[u8]) -> String {
+    shown_up_to(bytes, BYTES_MAX)
+}
+
+/// The same with another bound.
+pub(crate) fn shown_up_to(bytes: &[u8], bytes_max: usize) -> String {
     let mut text = String::new();
-    for chunk in bytes[..bytes.len().min(BYTES_MAX)].utf8_chunks() {
+    for chunk in bytes[..bytes.len().min(bytes_max)].utf8_chunks() {
         for letter in chunk.valid().chars() {
             match letter {
                 '"' | '\'' | '\\' => text.push(letter),
@@ -17,7 +22,7 @@ pub(crate) fn shown(bytes: &[u8]) -> String {
         }
         text.extend(chunk.invalid().iter().map(|byte| format!("\\x{byte:02x}")));
     }
-    if bytes.len() > BYTES_MAX {
+    if bytes.len() > bytes_max {
         text.push_str("...");
     }
     text

@@ -13,10 +13,13 @@ mod protected;
 mod subrepositories;
 mod tree;
 
+use std::sync::Arc;
+
 use hg_store::observe::{Ancestry, Judgement, ObservedChangeset, ObservedEntry, ObservedFile, ObservedPush, Observer};
 use hg_store::prepare::PrepareError;
 use hg_store::{Node, Revision};
 
+use crate::external::{DescribingCheck, ExternalChecks};
 use crate::pushed::PushedChangesets;
 use crate::{Pusher, Rule};
 
@@ -24,10 +27,10 @@ use crate::{Pusher, Rule};
 const LIST_MAX: usize = 10_000;
 
 /// Nothing but what could not be read.
-type Told = Result<(), PrepareError>;
+pub(crate) type Told = Result<(), PrepareError>;
 
 /// One kind of check. What it is told comes in the order of [`Observer`].
-trait Check: Send {
+pub(crate) trait Check: Send {
     fn changeset(&mut self, _new: &ObservedChangeset<'_>) {}
 
     fn entry(&mut self, _entry: &ObservedEntry<'_>, _pushed: &PushedChangesets) {}
@@ -43,7 +46,7 @@ trait Check: Send {
 }
 
 /// What the checks say.
-struct Verdict<'a> {
+pub(crate) struct Verdict<'a> {
     repository: &'a str,
     refusals: Vec<String>,
     remarks: Vec<String>,
@@ -56,7 +59,7 @@ impl Verdict<'_> {
     }
 
     /// Refuses the push as a whole.
-    fn refuse_push(&mut self, what: &str, remedy: &str) {
+    pub(crate) fn refuse_push(&mut self, what: &str, remedy: &str) {
         self.refusals.push(format!("refused: {what}, on {}. {remedy}", self.repository));
     }
 }
@@ -65,6 +68,7 @@ impl Verdict<'_> {
 pub struct Checks {
     repository: String,
     checks: Vec<Box<dyn Check>>,
+    external: Option<ExternalChecks>,
     pushed: PushedChangesets,
 }
 
@@ -94,11 +98,18 @@ impl Checks {
             authors::new(&rule.authors)?,
             bookmarks::new(&rule.bookmarks),
         ];
-        Ok(Checks {
-            repository: pusher.repository,
-            checks: kinds.into_iter().flatten().collect(),
-            pushed: PushedChangesets::default(),
-        })
+        let mut checks: Vec<_> = kinds.into_iter().flatten().collect();
+        let described = Arc::default();
+        let external = ExternalChecks::of(rule, &pusher.repository, Arc::clone(&described))?;
+        if external.is_some() {
+            checks.push(Box::new(DescribingCheck::new(&pusher, described)));
+        }
+        Ok(Checks { repository: pusher.repository, checks, external, pushed: PushedChangesets::default() })
+    }
+
+    /// What must be asked besides, once this has judged the push; given away once.
+    pub fn take_external(&mut self) -> Option<ExternalChecks> {
+        self.external.take()
     }
 }
 

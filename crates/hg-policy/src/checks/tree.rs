@@ -1,5 +1,9 @@
 //! Whether the tree is open.
 
+use std::path::PathBuf;
+use std::time::Duration;
+
+use bounded_http::{Bounds, Url};
 use hg_store::observe::{ObservedChangeset, ObservedPush};
 use memchr::memmem;
 use regex::bytes::Regex;
@@ -12,12 +16,49 @@ use crate::{Rule, Tree, WhenUnknown};
 
 /// Bytes of an answer.
 const ANSWER_BYTES_MAX: u64 = 64 << 10;
+/// Seconds that a server may take.
+const SECONDS_MAX: u32 = 30;
 
 struct TreeCheck {
     tree: Tree,
+    source: Source,
     approval: Regex,
     /// The message of the last changeset so far.
     tip: Option<Vec<u8>>,
+}
+
+/// Where the answer is.
+enum Source {
+    File(PathBuf),
+    Server(Url, Bounds),
+}
+
+impl Source {
+    fn of(tree: &Tree) -> Result<Source, String> {
+        match (&tree.file, &tree.url) {
+            (Some(file), None) => Ok(Source::File(file.clone())),
+            (None, Some(url)) => {
+                let url = Url::parse(url).map_err(|error| error.to_string())?;
+                if !(1..=SECONDS_MAX).contains(&tree.seconds_max) {
+                    return Err(format!("`tree` may take 1 to {SECONDS_MAX} seconds, not {}", tree.seconds_max));
+                }
+                let time = Duration::from_secs(u64::from(tree.seconds_max));
+                Ok(Source::Server(url, Bounds { time, body_bytes: ANSWER_BYTES_MAX as usize }))
+            }
+            _ => Err("`tree` needs either a `file` or a `url`".to_owned()),
+        }
+    }
+
+    fn read(&self) -> Result<Vec<u8>, String> {
+        match self {
+            Source::File(file) => watched_file::read_bounded(file, ANSWER_BYTES_MAX).map_err(|error| error.to_string()),
+            Source::Server(url, bounds) => match bounded_http::get(url, *bounds) {
+                Ok(answer) if answer.status.is_success() => Ok(answer.body),
+                Ok(answer) => Err(format!("the answer's status is {}", answer.status)),
+                Err(error) => Err(error.to_string()),
+            },
+        }
+    }
 }
 
 /// What the tree is.
@@ -31,7 +72,8 @@ enum State {
 pub(super) fn new(rule: &Rule) -> Result<Option<Box<dyn Check>>, String> {
     let Some(tree) = &rule.tree else { return Ok(None) };
     let approval = expression(&tree.approval)?;
-    Ok(Some(Box::new(TreeCheck { tree: tree.clone(), approval, tip: None })))
+    let source = Source::of(tree)?;
+    Ok(Some(Box::new(TreeCheck { tree: tree.clone(), source, approval, tip: None })))
 }
 
 impl State {
@@ -52,9 +94,7 @@ impl State {
 impl TreeCheck {
     /// The tree's state; or why nobody knows.
     fn ask(&self) -> Result<State, String> {
-        let answer =
-            watched_file::read_bounded(&self.tree.file, ANSWER_BYTES_MAX).map_err(|error| error.to_string())?;
-        State::parse(&answer).ok_or_else(|| "the answer is none of open, closed and approval".to_owned())
+        State::parse(&self.source.read()?).ok_or_else(|| "the answer is none of open, closed and approval".to_owned())
     }
 
     fn is_pardoned(&self, tip: &[u8]) -> bool {

@@ -10,6 +10,7 @@ use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::task::JoinSet;
 
 use crate::options::MasterError;
+use crate::session::CHECK_FOLDER;
 
 /// Accepts until it is aborted; the connections end with it.
 pub(crate) fn accept<F>(
@@ -71,7 +72,19 @@ pub(crate) fn prepare_run_folder(run: &Path, name: &str) -> Result<PathBuf, Mast
     for path in [run, &own] {
         sockets::make_folder(path).map_err(|error| wrong("make", path, error))?;
     }
+    remove_left(&own).map_err(|error| wrong("clear", &own, error))?;
     own.canonicalize().map_err(|error| wrong("find", &own, error))
+}
+
+/// Removes what sessions that were killed left. One that lives still has lost its lock with the last daemon, and stores nothing.
+fn remove_left(run: &Path) -> std::io::Result<()> {
+    for entry in std::fs::read_dir(run)? {
+        let entry = entry?;
+        if entry.file_name().as_encoded_bytes().starts_with(CHECK_FOLDER.as_bytes()) {
+            std::fs::remove_dir_all(entry.path())?;
+        }
+    }
+    Ok(())
 }
 
 /// Binds a socket in place of one that a dead daemon left.

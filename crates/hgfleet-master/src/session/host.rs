@@ -4,6 +4,7 @@ mod push;
 
 use std::fs::File;
 use std::io;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -20,6 +21,8 @@ use super::daemon::{Address, Daemon, unexpected};
 use super::texts;
 use super::traffic::Traffic;
 use crate::protocol::{Grant, Policy, SessionReply, SessionRequest, Usage, WireCommand, WireOutcome};
+
+pub(crate) use self::push::CHECK_FOLDER;
 
 /// How long a session waits for a master, where there is none for a moment.
 pub(super) const MASTER_WAIT: Duration = Duration::from_secs(20);
@@ -50,6 +53,7 @@ pub(super) struct FleetHost {
 
 struct Opened {
     sequence: u64,
+    store: PathBuf,
     snapshot: Arc<Snapshot>,
 }
 
@@ -142,7 +146,7 @@ impl FleetHost {
             return Err(HostError::Failed(format!("repository {} was exchanged just now", self.repository)));
         }
         let snapshot = Arc::new(repository.snapshot(grant.state).map_err(wrong)?);
-        self.opened = Some(Opened { sequence: grant.sequence, snapshot: snapshot.clone() });
+        self.opened = Some(Opened { sequence: grant.sequence, store: grant.path, snapshot: snapshot.clone() });
         Ok(snapshot)
     }
 }
@@ -189,18 +193,22 @@ impl Host for FleetHost {
         stop_at("session.locked");
         let lock_ms = milliseconds(received);
         let opened = self.open_granted(grant).and_then(|snapshot| Ok((snapshot, self.checks(policy)?)));
-        let (snapshot, checks) = match opened {
+        let (snapshot, mut checks) = match opened {
             Ok(opened) => opened,
             Err(error) => {
                 self.unlock();
                 return Err(error);
             }
         };
+        let store = self.opened.as_ref().map(|opened| opened.store.clone()).unwrap_or_default();
         Ok(Box::new(FleetPush {
             host: self,
             token,
             snapshot,
+            external: checks.take_external(),
             checks: Some(checks),
+            folder: None,
+            store,
             receive_ms,
             lock_ms,
             locked: Instant::now(),

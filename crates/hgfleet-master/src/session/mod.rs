@@ -15,6 +15,7 @@ mod texts;
 mod traffic;
 
 pub(crate) use command_line::repository as repository_asked_for;
+pub(crate) use host::CHECK_FOLDER;
 pub(crate) use identity::{Access, COMMAND_BYTES_MAX, Identity, Limits};
 
 use std::fs::File;

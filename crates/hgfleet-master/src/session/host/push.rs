@@ -1,37 +1,46 @@
-//! A push, from the write lock to what became of it.
+//! A push of a session: watched, approved, handed over to the daemon.
 
 use std::fs::File;
 use std::io::{self, Write};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use hg_policy::Checks;
+use hg_policy::{BUNDLE, Checks, ExternalChecks, Place};
 use hg_store::Snapshot;
 use hg_store::observe::Observer;
 use hg_store::prepare::PreparedChange;
 use hg_wire::{CommitError, Push};
 use hgfleet_log::{RecordId, planted, stop_at};
+use tempfile::TempDir;
 
+use super::super::daemon::{Daemon, unexpected};
 use super::{FleetHost, milliseconds};
 use crate::protocol::{AppendRequest, PushEnd, SessionReply, SessionRequest, SessionTimes, Settled, Token};
-use crate::session::daemon::{Daemon, unexpected};
 use crate::summary::encode_summary;
 
+/// What the names of folders for programs that check begin with; a dead session's is removed by the next daemon.
+pub(crate) const CHECK_FOLDER: &str = "check-";
 /// How long a session that lost the daemon waits for the next one, which knows what became of its push.
 const OUTCOME_WAIT: Duration = Duration::from_secs(30);
 const OUTCOME_PAUSE: Duration = Duration::from_millis(200);
 
 /// A push under the repository's write lock.
 pub(super) struct FleetPush<'h> {
-    pub host: &'h mut FleetHost,
-    pub token: Token,
-    pub snapshot: Arc<Snapshot>,
-    pub checks: Option<Checks>,
-    pub receive_ms: f64,
-    pub lock_ms: f64,
-    pub locked: Instant,
-    pub handed_over: bool,
+    pub(super) host: &'h mut FleetHost,
+    pub(super) token: Token,
+    pub(super) snapshot: Arc<Snapshot>,
+    pub(super) checks: Option<Checks>,
+    pub(super) external: Option<ExternalChecks>,
+    /// Where programs find what comes in.
+    pub(super) folder: Option<TempDir>,
+    /// The repository's folder.
+    pub(super) store: PathBuf,
+    pub(super) receive_ms: f64,
+    pub(super) lock_ms: f64,
+    pub(super) locked: Instant,
+    pub(super) handed_over: bool,
 }
 
 impl Drop for FleetPush<'_> {
@@ -49,6 +58,22 @@ impl Push for FleetPush<'_> {
 
     fn observer(&mut self) -> Option<Box<dyn Observer>> {
         self.checks.take().map(|checks| Box::new(checks) as Box<dyn Observer>)
+    }
+
+    fn bundle(&mut self) -> io::Result<Option<File>> {
+        if !self.external.as_ref().is_some_and(ExternalChecks::need_place) {
+            return Ok(None);
+        }
+        let folder = tempfile::Builder::new().prefix(CHECK_FOLDER).tempdir_in(&self.host.address.run)?;
+        let file = File::create_new(folder.path().join(BUNDLE))?;
+        self.folder = Some(folder);
+        Ok(Some(file))
+    }
+
+    fn approve(&mut self, messages: &mut dyn Write) -> Result<(), String> {
+        let Some(external) = &self.external else { return Ok(()) };
+        let place = self.folder.as_ref().map(|folder| Place { folder: folder.path(), store: &self.store });
+        external.ask(place, messages)
     }
 
     fn commit(mut self: Box<Self>, change: PreparedChange, messages: &mut dyn Write) -> Result<(), CommitError> {
