@@ -124,7 +124,7 @@ fn a_push_that_breaks_a_rule_is_refused_whole() {
     others_decide(&world);
 }
 
-/// Programs and servers that are asked.
+/// Programs and servers that are asked, and what the log's pushes would have met.
 fn others_decide(world: &World) {
     let (fleet, write) = (&world.fleet, |text: &str| std::fs::write(&world.rules, text).expect("written"));
     let server = Server::start();
@@ -211,6 +211,23 @@ fn others_decide(world: &World) {
         std::fs::read_dir(run_folder).expect("read").map(|entry| entry.expect("read").file_name()).collect();
     assert!(!left.iter().any(|name| name.to_string_lossy().starts_with("check-")), "{left:?}");
     fleet.assert_one_store("checked");
+
+    // What is in the log was taken, and would not be by other rules.
+    write("");
+    let tried = fleet.path("tried.toml");
+    std::fs::write(&tried, "[[rule]]\nrepositories = [\"**\"]\nmessages = { pattern = '^Bug' }\n").expect("written");
+    let tried = tried.to_str().expect("UTF-8");
+    let said = fleet.hgfleet(&["policy", "test", "--last", "2", "strict", "--rules", tried]);
+    assert_eq!((said.status, said.err.as_str()), (1, ""), "{said:#?}");
+    let lines: Vec<&str> = said.out.lines().collect();
+    assert_eq!(lines[0], "the rule of line 1 counts for strict");
+    assert!(lines[1].contains("  1 changesets  taken") && lines[2].contains("  1 changesets  refused"), "{lines:#?}");
+    assert!(lines[3].contains("a commit message is not as it must be"), "{lines:#?}");
+    assert_eq!(lines[4], "1 of 2 pushes would be refused");
+    let said = fleet.hgfleet(&["policy", "test", "strict"]).ok();
+    assert!(said.out.ends_with(" of 4 pushes would be refused\n"), "{said:#?}");
+    let said = fleet.hgfleet(&["policy", "test", "nowhere"]).refused();
+    assert!(said.err.contains("no server of this machine has a repository nowhere"), "{said:#?}");
 }
 
 /// A server on loopback that keeps what it is asked, and says what it is told to.

@@ -111,12 +111,12 @@ fn a_push_and_what_is_stored_of_it_are_told_alike() {
     let snapshot = repository.snapshot(repository.current_state().expect("read")).expect("read");
     let stored = Recorder::default();
     let all: Vec<Revision> = snapshot.changelog().revisions().collect();
-    observe_stored(&snapshot, &all, &mut stored.clone()).expect("told");
+    observe_stored(&snapshot, &all, &[], &mut stored.clone()).expect("told");
     assert_eq!(pushed.lines(), stored.lines());
 
     // The last few alone: what was before them is not told.
     let last = Recorder::default();
-    observe_stored(&snapshot, &all[13..], &mut last.clone()).expect("told");
+    observe_stored(&snapshot, &all[13..], &[], &mut last.clone()).expect("told");
     let lines = last.lines();
     assert!(lines.contains(&"judge 13".to_owned()), "{lines:?}");
     assert!(lines.iter().any(|line| line.starts_with("entry 13 moved [None] now Some")), "{lines:?}");

@@ -52,6 +52,9 @@ pub enum Command {
     /// Who may do what with which repository
     #[command(subcommand)]
     Access(Access),
+    /// What the checks of pushes would say
+    #[command(subcommand)]
+    Policy(Policy),
     /// Show whether the whole fleet is read only, or make it so, or end that
     ReadOnly(ReadOnly),
     /// What accounts show where they read over HTTPS
@@ -410,6 +413,24 @@ pub enum Access {
         mail: String,
         /// The repository's name; there need not be one
         repository: String,
+        #[command(flatten)]
+        config: ConfigFile,
+    },
+}
+
+/// `hgfleet policy`
+#[derive(Debug, Subcommand)]
+pub enum Policy {
+    /// Run the checks over pushes that the log has, and say which would be refused
+    Test {
+        /// How many of the repository's last pushes
+        #[arg(long, value_name = "N", default_value = "20")]
+        last: NonZeroU64,
+        /// The repository's name
+        repository: String,
+        /// Rules to try, in place of those of the configuration
+        #[arg(long, value_name = "FILE")]
+        rules: Option<PathBuf>,
         #[command(flatten)]
         config: ConfigFile,
     },

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::{
-    Ancestry, FileEntry, Judgement, ObservedChangeset, ObservedEntry, ObservedFile, ObservedPush, Observer,
-    common_ancestors, whole_changes,
+    Ancestry, FileEntry, Judgement, MovedBookmark, ObservedChangeset, ObservedEntry, ObservedFile, ObservedPush,
+    Observer, common_ancestors, whole_changes,
 };
 use crate::prepare::PrepareError;
 use crate::{Node, Revision, Snapshot, StoreError, Texts, manifest};
@@ -14,7 +14,8 @@ use crate::{Node, Revision, Snapshot, StoreError, Texts, manifest};
 /// Bytes of manifests that are kept.
 const KEPT_BYTES: usize = 64 << 20;
 
-/// Tells an observer of these changesets, of which all parents are among them or below the first; and asks it to judge.
+/// Tells an observer of these changesets, of which all parents are among them or below the first; and asks it to judge them, and the
+/// bookmarks that moved with them.
 ///
 /// What came before is the repository as long as it was before the first one, without phases, bookmarks and markers: the store does not
 /// keep what those were.
@@ -24,9 +25,15 @@ const KEPT_BYTES: usize = 64 << 20;
 pub fn observe_stored(
     snapshot: &Snapshot,
     changesets: &[Revision],
+    bookmarks: &[MovedBookmark],
     observer: &mut dyn Observer,
 ) -> Result<Judgement, PrepareError> {
-    let mut stored = Stored { snapshot, texts: snapshot.manifest().texts(KEPT_BYTES), manifests: FxHashMap::default() };
+    let mut stored = Stored {
+        snapshot,
+        texts: snapshot.manifest().texts(KEPT_BYTES),
+        manifests: FxHashMap::default(),
+        ancestors: None,
+    };
     let of_push: FxHashSet<u32> = changesets.iter().map(|revision| revision.get()).collect();
     let mut files = Vec::new();
     for &revision in changesets {
@@ -70,7 +77,7 @@ pub fn observe_stored(
     }
     let first = changesets.iter().min().map_or(snapshot.changelog().len() as u32, |first| first.get());
     let before = snapshot.before(first)?;
-    observer.judge(&ObservedPush { before: &before, obsoleted: &[], bookmarks: &[] })
+    observer.judge(&ObservedPush { before: &before, obsoleted: &[], bookmarks })
 }
 
 /// The store's manifests, by changeset.
@@ -78,6 +85,8 @@ struct Stored<'s> {
     snapshot: &'s Snapshot,
     texts: Texts<'s>,
     manifests: FxHashMap<u32, Node>,
+    /// The nearest common ancestors of the parents of the merge that was asked about last.
+    ancestors: Option<(Revision, Vec<u32>)>,
 }
 
 impl Stored<'_> {
@@ -99,11 +108,17 @@ impl Stored<'_> {
 
 impl Ancestry for Stored<'_> {
     fn at_common_ancestors(&mut self, merge: Revision, path: &[u8]) -> Result<Vec<Option<FileEntry>>, PrepareError> {
-        let changelog = self.snapshot.changelog();
-        let parents = |of: u32| changelog.parents(Revision::new(of)).map(|parent| parent.map(Revision::get));
-        let [Some(one), Some(other)] = parents(merge.get()) else { return Ok(Vec::new()) };
-        let common = common_ancestors(parents, one, other);
-        common.into_iter().map(|ancestor| Ok(find(&self.text(Revision::new(ancestor))?, path))).collect()
+        if self.ancestors.as_ref().is_none_or(|(of, _)| *of != merge) {
+            let changelog = self.snapshot.changelog();
+            let parents = |of: u32| changelog.parents(Revision::new(of)).map(|parent| parent.map(Revision::get));
+            let [Some(one), Some(other)] = parents(merge.get()) else { return Ok(Vec::new()) };
+            self.ancestors = Some((merge, common_ancestors(parents, one, other)));
+        }
+        let mut found = Vec::new();
+        for ancestor in self.ancestors.clone().into_iter().flat_map(|(_, ancestors)| ancestors) {
+            found.push(find(&self.text(Revision::new(ancestor))?, path));
+        }
+        Ok(found)
     }
 }
 

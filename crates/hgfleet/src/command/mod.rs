@@ -9,6 +9,7 @@ mod import;
 mod init;
 mod log;
 mod master;
+mod policy;
 mod read_only;
 mod repo;
 mod resync;
@@ -37,6 +38,7 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Balancer(options) => roles::balancer(options),
         Command::Account(command) => account::run(command),
         Command::Access(command) => access::run(command),
+        Command::Policy(command) => policy::run(command),
         Command::ReadOnly(options) => read_only::run(None, &options),
         Command::Token(command) => token::run(command),
         Command::Failover(options) => failover::run(options),
