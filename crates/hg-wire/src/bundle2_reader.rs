@@ -14,6 +14,7 @@ pub use header::{PartHeader, PartParameter};
 pub use payload::Part;
 
 use crate::decompression::{Compression, Decompressor, ExpansionLimits};
+use std::collections::HashSet;
 use std::io::{self, Read};
 
 /// The first four bytes of a bundle2.
@@ -104,6 +105,8 @@ pub struct Bundle2Reader<R: Read> {
     input: Decompressor<R>,
     limits: BundleLimits,
     parts: u32,
+    /// Ids of the parts so far: replies refer to a part by its id, so no two may have the same.
+    ids: HashSet<u32>,
     state: State,
 }
 
@@ -132,7 +135,7 @@ impl<R: Read> Bundle2Reader<R> {
         }
         let compression = stream_parameters(&mut input, &limits)?;
         let input = Decompressor::new(input, compression, limits.expansion).map_err(BundleError::Input)?;
-        Ok(Bundle2Reader { input, limits, parts: 0, state: State::BetweenParts })
+        Ok(Bundle2Reader { input, limits, parts: 0, ids: HashSet::new(), state: State::BetweenParts })
     }
 
     /// The next part, or `None` at the end of the stream. What is left of the part before is read past.
@@ -148,6 +151,10 @@ impl<R: Read> Bundle2Reader<R> {
             self.state = State::Ended;
             return Ok(None);
         };
+        // Parts that interrupt are not looked at: stock gives all of them the id 0.
+        if !self.ids.insert(header.id) {
+            return Err(BundleError::Malformed(format!("two parts have the id {}", header.id)));
+        }
         self.state = State::InPayload { chunk_left: 0 };
         Ok(Some(Part { header, bundle: self }))
     }

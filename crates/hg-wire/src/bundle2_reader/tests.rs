@@ -82,7 +82,8 @@ prop_compose! {
 
 proptest! {
     #[test]
-    fn what_was_written_is_read(parts in prop::collection::vec(plain(), 0..4), packed in prop::sample::select(vec!["", "Compression=GZ", "Compression=ZS", "x=1 Compression=UN"])) {
+    fn what_was_written_is_read(mut parts in prop::collection::vec(plain(), 0..4), packed in prop::sample::select(vec!["", "Compression=GZ", "Compression=ZS", "x=1 Compression=UN"])) {
+        parts.dedup_by_key(|part| part.id);
         let read = decode(&encode(packed, &parts)).expect("reads");
         prop_assert_eq!(read.len(), parts.len());
         for (part, (header, payload)) in parts.iter().zip(read) {
@@ -175,7 +176,7 @@ fn sizes_are_refused_before_anything_is_allocated() {
 
 #[test]
 fn too_many_parts_and_too_long_payloads_are_refused() {
-    let parts: Vec<Plain> = (0..20).map(|_| one("output", &[])).collect();
+    let parts: Vec<Plain> = (0..20).map(|id| Plain { id, ..one("output", &[]) }).collect();
     let limits = BundleLimits { parts_max: 10, ..BundleLimits::default() };
     let bytes = encode("", &parts);
     let mut reader = Bundle2Reader::open(bytes.as_slice(), limits).expect("opens");
@@ -206,7 +207,8 @@ fn stream_parameters_are_ignored_or_refused_by_their_first_letter() {
 
 #[test]
 fn a_part_dropped_early_is_read_past() {
-    let bytes = encode("", &[one("first", &[&[1; 50_000]]), one("second", &[b"x"])]);
+    let second = Plain { id: 1, ..one("second", &[b"x"]) };
+    let bytes = encode("", &[one("first", &[&[1; 50_000]]), second]);
     let mut reader = Bundle2Reader::open(bytes.as_slice(), BundleLimits::default()).expect("opens");
     let mut part = reader.next_part().expect("reads").expect("a part");
     let mut few = [0; 3];
@@ -216,4 +218,10 @@ fn a_part_dropped_early_is_read_past() {
     assert_eq!(part.read_all(10).expect("reads"), b"x");
     assert!(reader.next_part().expect("reads").is_none());
     assert!(reader.next_part().expect("reads").is_none());
+}
+
+#[test]
+fn two_parts_have_two_ids() {
+    let error = decode(&encode("", &[one("first", &[]), one("second", &[])])).expect_err("refused");
+    assert_eq!(error.to_string(), "malformed bundle: two parts have the id 0");
 }
