@@ -135,6 +135,19 @@ fn bad_pushes_are_refused_by_name() {
         }),
     );
     add("unknown parent", any(|push| push.files[0].1[0].p1 = push.files[0].1[0].node));
+    add(
+        "malformed metadata: without an end, file new revision ",
+        any(|push| {
+            let mut history = old();
+            history.commit(&[(b"new", b"\x01\ncopy: a\nnew\n", "")]);
+            *push = History {
+                changesets: history.changesets.split_off(2),
+                manifests: history.manifests.split_off(2),
+                files: history.files.split_off(2),
+                ..History::default()
+            };
+        }),
+    );
     add("is missing, changeset", any(|push| push.manifests.clear()));
     add("is missing, file new", any(|push| drop(push.files.remove(1))));
     add("is missing, file a", any(|push| drop(push.files.remove(0))));

@@ -88,6 +88,9 @@ pub enum Refusal {
     /// The text of a manifest.
     #[error("malformed manifest: {0}")]
     Manifest(&'static str),
+    /// What stands before a file's content.
+    #[error("malformed metadata: {0}")]
+    Metadata(&'static str),
     /// A changeset names a manifest that is neither in the repository nor in the push.
     #[error("manifest {0} is missing")]
     MissingManifest(Node),
@@ -133,7 +136,9 @@ impl Refusal {
     fn advice(&self, place: &Place) -> &'static str {
         match self {
             Refusal::Flags(_) => "Push it without extensions that keep content elsewhere (LFS, censor)",
-            Refusal::Changeset(_) | Refusal::Manifest(_) => "Commit it anew with a current Mercurial, and push that",
+            Refusal::Changeset(_) | Refusal::Manifest(_) | Refusal::Metadata(_) => {
+                "Commit it anew with a current Mercurial, and push that"
+            }
             Refusal::Name(_) | Refusal::Limit { .. } if matches!(place, Place::Bookmark(_)) => "Choose another name",
             Refusal::Name(_) => "Rename it in the changeset that brings it, and push again",
             Refusal::Limit { .. } => "Push it in smaller pieces, or ask the administrators for a higher limit",

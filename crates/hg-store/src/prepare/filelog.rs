@@ -11,6 +11,7 @@ use super::growing::{Deltas, Growing, Received, RevlogPaths};
 use super::hash::Log;
 use super::incoming::{Incoming, IncomingChangegroup, IncomingRevision};
 use super::ledger::{Expected, Ledger};
+use super::metadata_check;
 use super::spool::Spool;
 
 /// The files of one changegroup.
@@ -108,6 +109,9 @@ impl Files<'_, '_> {
             return Err(revlog.refused(Refusal::WrongLink(incoming.link), node));
         }
         let received = revlog.receive(spool, incoming, link)?;
+        if let Some(received) = &received {
+            metadata_check::check(&received.text).map_err(|what| revlog.refused(what, node))?;
+        }
         self.changes += u64::from(received.is_some());
         Ok(received.map(|received| (received, Revision::new(link))))
     }

@@ -25,6 +25,7 @@ mod limits;
 mod manifest;
 mod manifest_check;
 mod markers;
+mod metadata_check;
 mod names;
 mod phases;
 mod spool;
