@@ -188,11 +188,29 @@ impl fmt::Display for Place {
             Place::Changegroup => write!(f, "in the changegroup"),
             Place::Changeset(node) => write!(f, "changeset {node}"),
             Place::Manifest(node) => write!(f, "manifest {node}"),
-            Place::File(path) => write!(f, "file {}", path.escape_ascii()),
-            Place::FileRevision(path, node) => {
-                write!(f, "file {} revision {node}", path.escape_ascii())
-            }
-            Place::Bookmark(name) => write!(f, "bookmark {}", name.escape_ascii()),
+            Place::File(path) => write!(f, "file {}", shown(path)),
+            Place::FileRevision(path, node) => write!(f, "file {} revision {node}", shown(path)),
+            Place::Bookmark(name) => write!(f, "bookmark {}", shown(name)),
         }
+    }
+}
+
+/// A name in one line, however long it is.
+fn shown(name: &[u8]) -> String {
+    const SHOWN_BYTES_MAX: usize = 200;
+    let start = &name[..name.len().min(SHOWN_BYTES_MAX)];
+    let rest = if start.len() < name.len() { "..." } else { "" };
+    format!("{}{rest}", start.escape_ascii())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_is_shown_as_far_as_a_line_has_room() {
+        assert_eq!(Place::File(b"a\nb".to_vec()).to_string(), "file a\\nb");
+        let long = Place::Bookmark(vec![b'x'; 70_000]).to_string();
+        assert_eq!(long, format!("bookmark {}...", "x".repeat(200)));
     }
 }
