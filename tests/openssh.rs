@@ -1,9 +1,8 @@
 //! Two SSH doors, one session: what is true behind the built-in door is true behind OpenSSH's `sshd`.
 
 use crate::support::clients::Clients;
-use crate::support::fleet::Fleet;
 use crate::support::run::{Said, run};
-use crate::support::sshd::{Sshd, user};
+use crate::support::two_doors::TwoDoors;
 use std::io::{Read, Write};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -11,43 +10,6 @@ use std::process::{Child, Command, Stdio};
 /// Sessions of one account, by both doors.
 const SESSIONS_MAX: usize = 5;
 const LANDING: &str = "landing@example.com";
-
-/// A fleet with both doors.
-struct TwoDoors {
-    fleet: Fleet,
-    sshd: Sshd,
-    user: String,
-}
-
-impl TwoDoors {
-    fn open(section: &str) -> TwoDoors {
-        let user = user();
-        let fleet = Fleet::start_with(&[], &format!("[ssh]\nlogin = \"{user}\"\n{section}"));
-        fleet.hgfleet(&["repo", "create", "team/first"]).ok();
-        let sshd = Sshd::start(&fleet);
-        TwoDoors { fleet, sshd, user }
-    }
-
-    fn doors(&self) -> [(&'static str, Clients); 2] {
-        let by = |port| self.fleet.by_door(&self.user, port);
-        [("built-in", by(self.fleet.ssh_port)), ("OpenSSH", by(self.sshd.port))]
-    }
-
-    /// Says the same at both doors, and expects the same answer.
-    #[track_caller]
-    fn both(&self, what: &str, say: impl Fn(&Clients) -> Said) -> Said {
-        let [(_, built_in), (_, openssh)] = self.doors();
-        let (first, second) = (say(&built_in), say(&openssh));
-        assert_eq!((first.status, &first.out, &first.err), (second.status, &second.out, &second.err), "{what}");
-        second
-    }
-
-    fn key(&self, name: &str, kind: &[&str]) -> String {
-        let path = self.fleet.path(&format!("home/.ssh/{name}"));
-        run(Command::new("ssh-keygen").args(["-q", "-N", ""]).args(kind).arg("-f").arg(&path)).ok();
-        path.with_extension("pub").to_str().expect("UTF-8").to_owned()
-    }
-}
 
 #[test]
 fn both_doors_let_the_same_people_do_the_same() {

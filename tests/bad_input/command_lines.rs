@@ -1,7 +1,8 @@
-//! Group 1: command lines at the SSH door. The parser's own table (`session/command_line/tests.rs`) has more spellings of each.
+//! Group 1: command lines at both SSH doors. The parser's own table (`session/command_line/tests.rs`) has more spellings of each.
 
-use crate::support::fleet::Fleet;
+use crate::support::clients::Clients;
 use crate::support::run::run;
+use crate::support::two_doors::TwoDoors;
 use std::sync::Mutex;
 
 /// Row, command line, and what the one line of the answer says.
@@ -64,7 +65,13 @@ fn rows() -> Vec<(&'static str, String, &'static str)> {
     rows.into_iter().map(|(row, line, answer)| (row, line.to_owned(), answer)).collect()
 }
 
-pub fn check(fleet: &Fleet) {
+pub fn check(two: &TwoDoors) {
+    for (door, clients) in two.doors() {
+        check_at(door, &clients);
+    }
+}
+
+fn check_at(door: &str, clients: &Clients) {
     let waiting = Mutex::new(rows());
     std::thread::scope(|scope| {
         for _ in 0..3 {
@@ -72,7 +79,8 @@ pub fn check(fleet: &Fleet) {
                 loop {
                     let Some((row, line, answer)) = waiting.lock().unwrap().pop() else { return };
                     let shown: String = line.chars().take(60).collect();
-                    let said = fleet.ssh(&line).refused();
+                    let row = format!("{door} {row}");
+                    let said = clients.ssh(&line).refused();
                     assert_eq!(said.out, "", "{row} {shown}");
                     let told = said.err.starts_with("refused: ") && said.err.contains(answer);
                     assert!(told, "{row} {shown}: {said:?}");
@@ -82,10 +90,10 @@ pub fn check(fleet: &Fleet) {
         }
     });
     // S12: blanks are no command; whoever sends none is told where they are.
-    for nothing in [run(&mut fleet.ssh_command()), fleet.ssh("   ")] {
+    for nothing in [run(&mut clients.ssh_command()), clients.ssh("   ")] {
         assert_eq!(nothing.status, 1);
         assert!(nothing.err.contains("@localhost"), "a banner: {nothing:?}");
     }
     // S9: one trailing slash is allowed.
-    fleet.hg(&["identify", &fleet.ssh_url("team/first/")]).ok();
+    clients.hg(&["identify", &clients.ssh_url("team/first/")]).ok();
 }

@@ -1,9 +1,8 @@
-//! Group 4 over SSH, and of group 5 what is told on sight; the parsers' own tests (`crates/hg-wire`) cut and forge more.
+//! Group 4 over SSH, at both doors, and of group 5 what is told on sight; the parsers' own tests (`crates/hg-wire`) cut and forge more.
 
 use super::NAME;
-use crate::support::fleet::Fleet;
-use crate::support::run::run_with;
-use std::time::Duration;
+use crate::support::two_doors::TwoDoors;
+use crate::support::wire_client::WireClient;
 
 /// What the session does after a row.
 enum Then {
@@ -34,7 +33,7 @@ fn getbundle(arguments: &[(&str, &str)]) -> Vec<u8> {
     input.into_bytes()
 }
 
-fn pushkey(namespace: &str, key: &str, old: &str, new: &str) -> Vec<u8> {
+pub(super) fn pushkey(namespace: &str, key: &str, old: &str, new: &str) -> Vec<u8> {
     let pair = |name: &str, value: &str| format!("{name} {}\n{value}", value.len());
     let pairs = [pair("namespace", namespace), pair("key", key), pair("old", old), pair("new", new)];
     format!("pushkey\n{}", pairs.concat()).into_bytes()
@@ -128,21 +127,27 @@ fn rows(head: &str) -> Vec<(&'static str, Vec<u8>, &'static str, Then)> {
     ]
 }
 
-pub fn check(fleet: &Fleet, head: &str) {
-    for (row, input, answer, then) in rows(head) {
-        let shown: String = String::from_utf8_lossy(&input[..input.len().min(60)]).into_owned();
-        let heads = format!("41\n{head}\n");
-        let input = [&input[..], if matches!(then, Answers) { b"heads\n" } else { b"" }].concat();
-        let command = format!("hg -R {NAME} serve --stdio");
-        let said = run_with(fleet.ssh_command().arg(command), &input, Duration::from_secs(30));
-        assert!(said.out.contains(answer) || said.err.contains(answer), "{row} {shown:?}: {said:?}");
-        match then {
-            Answers => {
-                assert!(said.out.ends_with(&heads), "{row} {shown:?}: {said:?}");
-                assert_eq!(said.status, 0, "{row} {shown:?}: {said:?}");
+pub fn check(two: &TwoDoors, head: &str) {
+    for (door, clients) in two.doors() {
+        let mut client = WireClient::begin(&clients, "id_ed25519", NAME);
+        for (row, input, answer, then) in rows(head) {
+            let what = format!("{door} {row} {:?}", String::from_utf8_lossy(&input[..input.len().min(60)]));
+            match then {
+                // All in one session: none of them ends it.
+                Answers => {
+                    let said = client.ask(&what, &input, answer);
+                    assert!(said.contains(&format!("41\n{head}\n")), "{what}: {said}");
+                }
+                Ends => {
+                    let mut own = WireClient::begin(&clients, "id_ed25519", NAME);
+                    own.send(&input);
+                    let said = own.end();
+                    assert!(said.out.contains(answer) || said.err.contains(answer), "{what}: {said:?}");
+                    assert_eq!(said.status, 1, "{what}: {said:?}");
+                    assert!(!said.err.contains("panicked") && !said.err.contains("/repos/"), "{what}: {said:?}");
+                }
             }
-            Ends => assert_eq!(said.status, 1, "{row} {shown:?}: {said:?}"),
         }
-        assert!(!said.err.contains("panicked") && !said.err.contains("/repos/"), "{row} {shown:?}: {said:?}");
+        assert_eq!(client.end().status, 0, "{door}");
     }
 }

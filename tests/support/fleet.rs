@@ -65,10 +65,26 @@ impl Fleet {
         std::fs::create_dir_all(&volume).expect("made");
         let master = format!("[master]\nvolume = \"{}\"\n{}", volume.display(), sections(fleet.folder.path()));
         fleet.configure(standbys, &master);
-        let steps = fleet.path("stop-at");
-        std::fs::create_dir(&steps).expect("made");
-        fleet.up(&[("HGFLEET_STOP_AT", steps.to_str().expect("UTF-8"))]);
+        fleet.up_with_steps();
         fleet
+    }
+
+    /// Starts one with these sections that stops at the steps whose names lie in [`steps`](Self::steps).
+    pub fn start_with_steps(sections: &str) -> Fleet {
+        let mut fleet = Fleet::prepare(&[]);
+        fleet.configure(&[], sections);
+        fleet.up_with_steps();
+        fleet
+    }
+
+    fn up_with_steps(&mut self) {
+        std::fs::create_dir(self.steps()).expect("made");
+        self.up(&[("HGFLEET_STOP_AT", self.steps().to_str().expect("UTF-8"))]);
+    }
+
+    /// The folder of `HGFLEET_STOP_AT`, where the fleet has one.
+    pub fn steps(&self) -> PathBuf {
+        self.path("stop-at")
     }
 
     /// The folder that master and standby share, where they do.

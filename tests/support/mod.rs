@@ -1,9 +1,13 @@
 //! A fleet of its own for each test, and the real clients that talk to it.
 
 pub mod beside_stock;
+pub mod bundle;
 pub mod clients;
 pub mod fleet;
 pub mod guide;
+#[allow(dead_code, reason = "the store's own tests use all of it")]
+#[path = "../../crates/hg-store/tests/support/history.rs"]
+pub mod history;
 pub mod machines;
 #[path = "../../crates/hgfleet-log/tests/nats/server.rs"]
 pub mod nats;
@@ -13,3 +17,5 @@ pub mod sshd;
 pub mod status;
 pub mod steps;
 pub mod store;
+pub mod two_doors;
+pub mod wire_client;
