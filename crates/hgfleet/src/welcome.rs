@@ -42,11 +42,7 @@ pub fn text(config: &Config, addresses: Addresses, made: &Made, state: &str) -> 
             }
         }
     }
-    if !addresses.https.ip().is_loopback() {
-        line(format_args!("  WARNING: anybody who reaches {} can read every repository", addresses.https));
-    } else {
-        line(format_args!("  Anybody on this machine who reaches {} can read every repository.", addresses.https));
-    }
+    line(format_args!("  {}", who_reads(addresses.https, config.access_rules().as_deref())));
     let identity = if key.exists() { format!(" --ssh 'ssh -i {}'", key.display()) } else { String::new() };
     let config_option = format!("--config {}", config.folder.join(crate::config::FILE_NAME).display());
     line(format_args!("Try next:"));
@@ -56,6 +52,19 @@ pub fn text(config: &Config, addresses: Addresses, made: &Made, state: &str) -> 
     line(format_args!("  hg clone --config web.cacerts={} {https}/team/first over-https", ca.display()));
     line(format_args!("  hgfleet status {config_option}"));
     text
+}
+
+/// Who may read by this door, by these rules if there are any.
+fn who_reads(https: SocketAddr, rules: Option<&Path>) -> String {
+    match rules {
+        Some(rules) => {
+            format!("Who may read which repository over {https}, the access rules say: {}", rules.display())
+        }
+        None if https.ip().is_loopback() => {
+            format!("Anybody on this machine who reaches {https} can read every repository.")
+        }
+        None => format!("WARNING: anybody who reaches {https} can read every repository"),
+    }
 }
 
 fn host(address: SocketAddr) -> String {
@@ -71,4 +80,21 @@ fn fingerprint(host_key: &Path) -> Option<String> {
     let line = std::fs::read_to_string(public).ok()?;
     let key = russh::keys::PublicKey::from_openssh(line.trim()).ok()?;
     Some(key.fingerprint(russh::keys::HashAlg::Sha256).to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_says_of_who_reads_what_is_true() {
+        let said = |address: &str, rules: Option<&str>| who_reads(address.parse().unwrap(), rules.map(Path::new));
+        assert!(said("127.0.0.1:8443", None).starts_with("Anybody on this machine who reaches 127.0.0.1:8443 can"));
+        assert!(said("[::1]:8443", None).starts_with("Anybody on this machine"));
+        assert!(said("0.0.0.0:443", None).starts_with("WARNING: anybody who reaches 0.0.0.0:443 can read every"));
+        for address in ["127.0.0.1:8443", "0.0.0.0:443"] {
+            let said = said(address, Some("/data/access.toml"));
+            assert!(said.ends_with("the access rules say: /data/access.toml") && !said.contains("every"), "{said}");
+        }
+    }
 }
