@@ -5,7 +5,7 @@ use std::hash::Hash;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::{Account, Clock, Directory, DirectoryError, LdapOptions, Mail};
+use crate::{Account, Clock, Directory, DirectoryError, LdapOptions, Mail, PublicKey};
 
 /// Answers of each kind that are kept. Those that found nobody are counted apart, so that strangers drive out nobody's account.
 const KEPT_MAX: usize = 10_000;
@@ -216,6 +216,13 @@ impl<D: Directory> CachedDirectory<D> {
         }
     }
 
+    /// Forgets what was answered of an account.
+    fn forget(&self, mail: &Mail) {
+        let mut state = self.state();
+        state.by_mail.forget(mail);
+        state.by_key.found.retain(|_, (account, _)| account.mail != *mail);
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -232,6 +239,24 @@ impl<D: Directory> Directory for CachedDirectory<D> {
 
     fn account_to_write(&self, mail: &Mail) -> Result<Option<Account>, DirectoryError> {
         Ok(self.ask(mail, Purpose::Write)?.account)
+    }
+
+    fn takes_keys(&self) -> bool {
+        self.backend.takes_keys()
+    }
+
+    fn give_key(&self, mail: &Mail, key: &PublicKey) -> Result<(), DirectoryError> {
+        let given = self.backend.give_key(mail, key);
+        // Also where it failed: it may have been done.
+        self.forget(mail);
+        self.state().by_key.forget(&key.blob().to_vec());
+        given
+    }
+
+    fn take_key(&self, mail: &Mail, fingerprint: &str) -> Result<(), DirectoryError> {
+        let taken = self.backend.take_key(mail, fingerprint);
+        self.forget(mail);
+        taken
     }
 
     fn logged_in(&self, mail: &Mail) {

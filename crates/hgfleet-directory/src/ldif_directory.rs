@@ -192,6 +192,10 @@ impl Directory for LdifDirectory {
         Ok(self.content().accounts.get(mail).cloned())
     }
 
+    fn takes_keys(&self) -> bool {
+        true
+    }
+
     fn give_key(&self, mail: &Mail, key: &PublicKey) -> Result<(), DirectoryError> {
         self.add_key(mail, key)
     }

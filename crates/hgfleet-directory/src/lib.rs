@@ -152,10 +152,15 @@ pub trait Directory: Send + Sync {
         self.account(mail)
     }
 
+    /// Whether [`Directory::give_key`] and [`Directory::take_key`] can do anything.
+    fn takes_keys(&self) -> bool {
+        false
+    }
+
     /// Gives an account another key, where the directory can be written to.
     ///
     /// # Errors
-    /// [`DirectoryError::NotWritable`]; what [`LdifDirectory::add_key`] says.
+    /// [`DirectoryError::NotWritable`]; what [`LdifDirectory::add_key`] says; an LDAP server that refuses.
     fn give_key(&self, _mail: &Mail, _key: &PublicKey) -> Result<(), DirectoryError> {
         Err(DirectoryError::NotWritable)
     }
@@ -163,7 +168,7 @@ pub trait Directory: Send + Sync {
     /// Takes a key from an account that has another one, where the directory can be written to.
     ///
     /// # Errors
-    /// [`DirectoryError::NotWritable`], [`DirectoryError::LastKey`]; what [`LdifDirectory::remove_key`] says.
+    /// [`DirectoryError::NotWritable`], [`DirectoryError::LastKey`]; what [`LdifDirectory::remove_key`] says; an LDAP server that refuses.
     fn take_key(&self, _mail: &Mail, _fingerprint: &str) -> Result<(), DirectoryError> {
         Err(DirectoryError::NotWritable)
     }

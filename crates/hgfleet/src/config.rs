@@ -303,7 +303,8 @@ impl Config {
             repo_group: self.session.repo_group,
             repo_config: self.session.repo_config,
             // Each machine has a file of its own: a key that is taken away on one would open the others still.
-            own_keys: self.session.own_keys && self.machine.len() < 2,
+            own_keys: self.session.own_keys
+                && (self.machine.len() < 2 || self.directory.backend == DirectoryBackend::Ldap),
         }
     }
 

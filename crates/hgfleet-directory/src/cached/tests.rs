@@ -30,6 +30,14 @@ impl Directory for Arc<Backend> {
     fn account(&self, _: &Mail) -> Result<Option<Account>, DirectoryError> {
         self.account_by_key(b"")
     }
+
+    fn give_key(&self, _: &Mail, _: &PublicKey) -> Result<(), DirectoryError> {
+        Ok(())
+    }
+
+    fn take_key(&self, _: &Mail, _: &str) -> Result<(), DirectoryError> {
+        Err(DirectoryError::NotWritable)
+    }
 }
 
 struct Fixture {
@@ -95,6 +103,28 @@ fn a_removed_key_opens_nothing_after_the_short_time() {
     assert_eq!(fixture.at(119).account_by_key(b"key").unwrap(), None);
     assert_eq!(fixture.asked(), 2);
     assert!(fixture.at(120).account_by_key(b"key").unwrap().is_some());
+}
+
+#[test]
+fn what_an_account_changes_itself_counts_at_once() {
+    let fixture = fixture();
+    let key =
+        PublicKey::parse_line(b"ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcH")
+            .unwrap();
+    let ask = || {
+        (fixture.cache.account_by_key(b"old"), fixture.cache.account_by_key(key.blob()), fixture.cache.account(&mail()))
+    };
+    fixture.has(Some(account()));
+    assert!(fixture.at(0).account_by_key(b"old").unwrap().is_some());
+    fixture.has(None);
+    assert_eq!(fixture.at(1).account_by_key(key.blob()).unwrap(), None);
+    fixture.has(Some(account()));
+    fixture.at(2).give_key(&mail(), &key).unwrap();
+    assert!(matches!(ask(), (Ok(Some(_)), Ok(Some(_)), Ok(Some(_)))));
+    // It may have been done although it failed.
+    fixture.has(None);
+    assert!(fixture.at(3).take_key(&mail(), "").is_err());
+    assert!(matches!(ask(), (Ok(None), Ok(None), Ok(None))));
 }
 
 #[test]

@@ -17,7 +17,7 @@ use time::{OffsetDateTime, PrimitiveDateTime};
 
 use super::options::LdapOptions;
 use super::pool::Pool;
-use super::search::{Query, Request};
+use super::search::{Change, Query, Request};
 use super::{Background, DirectoryError};
 use crate::{Clock, Mail};
 
@@ -107,7 +107,8 @@ impl Writer {
         }
         let value = now.format(WRITTEN).map_err(|error| DirectoryError::Unreachable { reason: error.to_string() })?;
         let (dn, attribute) = (entry.dn.clone(), names.access_date.clone());
-        self.runtime.ask(&self.pool, Request::Replace { dn, attribute, value }).map(drop)
+        let change = Change::Replace(value.into_bytes());
+        self.runtime.ask(&self.pool, Request::Modify { dn, attribute, change }).map(drop)
     }
 }
 

@@ -10,6 +10,7 @@ mod guard;
 mod lookup;
 mod newest;
 mod options;
+mod own_keys;
 mod pool;
 mod search;
 mod settings;
@@ -25,7 +26,7 @@ use std::time::{Duration, Instant};
 
 use tokio::runtime::Runtime;
 
-use crate::{Account, AuthorizedKey, Clock, Directory, DirectoryError, Mail, values};
+use crate::{Account, AuthorizedKey, Clock, Directory, DirectoryError, Mail, PublicKey, values};
 use access_date::AccessDates;
 use connection::Connector;
 use newest::{Newest, Stamp};
@@ -42,6 +43,10 @@ pub struct LdapDirectory {
     /// How often the index could not be read, and why the last time.
     index_failures: Mutex<(u64, String)>,
     newest: Mutex<Newest>,
+    /// The way to the server that may be written.
+    writer: Option<Arc<Pool>>,
+    /// Held while an account's keys are changed: what was looked at is still so when it is written.
+    changing: Mutex<()>,
     access_dates: Option<AccessDates>,
     clock: Clock,
 }
@@ -89,7 +94,8 @@ impl LdapDirectory {
             Arc::new(Pool::new(servers, connector.clone(), settings.connect, settings.operation, connections))
         };
         let writer = settings.write_server.map(|server| pool(vec![server], 1));
-        let access_dates = writer.map(|pool| AccessDates::start(options.clone(), pool, runtime.clone(), clock.clone()));
+        let access_dates =
+            writer.clone().map(|pool| AccessDates::start(options.clone(), pool, runtime.clone(), clock.clone()));
         let lasts = options.cache_seconds.max(options.stale_read_seconds).max(options.stale_write_seconds);
         Ok(LdapDirectory {
             group_base: settings.group_base,
@@ -98,6 +104,8 @@ impl LdapDirectory {
             index: Mutex::new(None),
             index_failures: Mutex::default(),
             newest: Mutex::new(Newest::new(Duration::from_secs(lasts))),
+            writer,
+            changing: Mutex::new(()),
             access_dates: access_dates.transpose().map_err(thread)?,
             clock,
             options,
@@ -168,10 +176,10 @@ impl LdapDirectory {
         Ok(Arc::new(Index { owners, read }))
     }
 
-    /// The entry with this address. More than one, or one that has other addresses too, is an error.
-    fn entry(&self, mail: &Mail) -> Result<Option<Entry>, DirectoryError> {
+    /// The entry with this address, as one of these servers has it. More than one, or one that has other addresses too, is an error.
+    fn entry(&self, pool: &Arc<Pool>, mail: &Mail) -> Result<Option<Entry>, DirectoryError> {
         let ambiguous = |reason| DirectoryError::Ambiguous { mail: mail.clone(), reason };
-        let mut entries = self.ask(Request::Search(lookup::account_query(&self.options, mail)))?;
+        let mut entries = self.runtime.ask(pool, Request::Search(lookup::account_query(&self.options, mail)))?;
         if let [first, second, ..] = &entries[..] {
             return Err(ambiguous(format!("two entries have it, {:?} and {:?}", first.dn, second.dn)));
         }
@@ -194,6 +202,24 @@ impl LdapDirectory {
         let current = entries.iter().filter(|entry| newest.group(&entry.dn, Stamp::of(entry), now));
         Ok(current.flat_map(|entry| lookup::group_names(&self.options, entry)).collect())
     }
+
+    /// An account as one of these servers has it, unless it was seen newer.
+    fn account_from(&self, pool: &Arc<Pool>, mail: &Mail) -> Result<Option<Account>, DirectoryError> {
+        let entry = self.entry(pool, mail)?;
+        let stamp = entry.as_ref().and_then(Stamp::of);
+        let account = match entry {
+            None => None,
+            Some(entry) => {
+                let mut account = lookup::account_of(&self.options, &self.group_base, &entry, mail.clone());
+                account.groups.extend(self.groups(mail, &entry.dn)?);
+                account.groups.sort();
+                account.groups.dedup();
+                Some(account)
+            }
+        };
+        let mut newest = self.newest.lock().unwrap_or_else(PoisonError::into_inner);
+        Ok(newest.take(mail, account, stamp, self.clock.now()))
+    }
 }
 
 impl Directory for LdapDirectory {
@@ -208,20 +234,19 @@ impl Directory for LdapDirectory {
     }
 
     fn account(&self, mail: &Mail) -> Result<Option<Account>, DirectoryError> {
-        let entry = self.entry(mail)?;
-        let stamp = entry.as_ref().and_then(Stamp::of);
-        let account = match entry {
-            None => None,
-            Some(entry) => {
-                let mut account = lookup::account_of(&self.options, &self.group_base, &entry, mail.clone());
-                account.groups.extend(self.groups(mail, &entry.dn)?);
-                account.groups.sort();
-                account.groups.dedup();
-                Some(account)
-            }
-        };
-        let mut newest = self.newest.lock().unwrap_or_else(PoisonError::into_inner);
-        Ok(newest.take(mail, account, stamp, self.clock.now()))
+        self.account_from(&self.pool, mail)
+    }
+
+    fn takes_keys(&self) -> bool {
+        self.writer.is_some()
+    }
+
+    fn give_key(&self, mail: &Mail, key: &PublicKey) -> Result<(), DirectoryError> {
+        self.add_own_key(mail, key)
+    }
+
+    fn take_key(&self, mail: &Mail, fingerprint: &str) -> Result<(), DirectoryError> {
+        self.remove_own_key(mail, fingerprint)
     }
 
     fn logged_in(&self, mail: &Mail) {

@@ -119,7 +119,7 @@ impl Pool {
     fn limit_of(&self, request: &Request) -> Duration {
         match request {
             Request::Pages(_) => self.limit * PAGES_FACTOR,
-            Request::Search(_) | Request::Replace { .. } => self.limit,
+            Request::Search(_) | Request::Modify { .. } => self.limit,
         }
     }
 

@@ -47,8 +47,19 @@ pub(super) enum Request {
     Search(Query),
     /// Many entries, page by page.
     Pages(Query),
-    /// One attribute gets one value in place of all that it has.
-    Replace { dn: String, attribute: String, value: String },
+    /// One attribute of an entry is changed. May be asked for again where it is not known whether it was done.
+    Modify { dn: String, attribute: String, change: Change },
+}
+
+/// What becomes of an attribute's values.
+#[derive(Debug, Clone)]
+pub(super) enum Change {
+    /// This one in place of all.
+    Replace(Vec<u8>),
+    /// One more.
+    Add(Vec<u8>),
+    /// Without these.
+    Delete(Vec<Vec<u8>>),
 }
 
 impl Entry {
@@ -131,11 +142,20 @@ impl Connection {
                     }
                 }
             }
-            Request::Replace { dn, attribute, value } => {
-                let values = HashSet::from([value.as_str()]);
-                let result = self.ldap.modify(dn, vec![Mod::Replace(attribute.as_str(), values)]).await;
+            Request::Modify { dn, attribute, change } => {
+                let name = attribute.clone().into_bytes();
+                let modification = match change.clone() {
+                    Change::Replace(value) => Mod::Replace(name, HashSet::from([value])),
+                    Change::Add(value) => Mod::Add(name, HashSet::from([value])),
+                    Change::Delete(values) => Mod::Delete(name, values.into_iter().collect()),
+                };
+                let result = self.ldap.modify(dn, vec![modification]).await;
                 let result = result.map_err(|error| Fault::Broken(self.describe(&error)))?;
-                if result.rc == 0 { Ok(Vec::new()) } else { Err(Fault::Refused(result.to_string())) }
+                match (change, result.rc) {
+                    // It is as it should be: `attributeOrValueExists`, `noSuchAttribute` (RFC 4511, A.2).
+                    (_, 0) | (Change::Add(_), 20) | (Change::Delete(_), 16) => Ok(Vec::new()),
+                    _ => Err(Fault::Refused(result.to_string())),
+                }
             }
         }
     }

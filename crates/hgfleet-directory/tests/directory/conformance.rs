@@ -6,11 +6,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use hgfleet_directory::{
-    Account, AccountState, Clock, Directory, DirectoryError, LdapDirectory, LdifDirectory, PublicKey,
+    Account, AccountState, Clock, Directory, DirectoryError, LdapDirectory, LdapOptions, LdifDirectory, PublicKey,
 };
 
 use crate::entries::{attribute, enabled, group, key, mail, person};
-use crate::slapd::Slapd;
+use crate::slapd::{ADMIN, Slapd};
 
 /// A backend with some entries.
 struct Site {
@@ -27,11 +27,17 @@ enum Kind {
 
 impl Site {
     fn ldap(entries: &str) -> Site {
+        Site::ldap_with(entries, |_| {})
+    }
+
+    fn ldap_with(entries: &str, set: impl FnOnce(&mut LdapOptions)) -> Site {
         let slapd = Slapd::start(entries);
+        let mut options = slapd.options();
+        set(&mut options);
         let (seconds, start) = (Arc::new(AtomicU64::new(0)), Instant::now());
         let passed = seconds.clone();
         let clock = Clock::from_fn(move || start + Duration::from_secs(passed.load(Ordering::Relaxed)));
-        let directory = Box::new(LdapDirectory::open_with(slapd.options(), clock).unwrap());
+        let directory = Box::new(LdapDirectory::open_with(options, clock).unwrap());
         Site { directory, kind: Kind::Ldap(slapd), seconds }
     }
 
@@ -41,6 +47,15 @@ impl Site {
         std::fs::write(&path, entries).unwrap();
         let directory = Box::new(LdifDirectory::open(&path)?);
         Ok(Site { directory, kind: Kind::Ldif { path, _folder: folder }, seconds: Arc::default() })
+    }
+
+    /// Both backends with these entries, where accounts may change their own keys.
+    fn both_written(entries: &str) -> [Site; 2] {
+        let writer = |options: &mut LdapOptions| {
+            options.write_server = Some(options.servers[0].clone());
+            options.bind_dn = Some(ADMIN.to_owned());
+        };
+        [Site::ldif(entries).unwrap(), Site::ldap_with(entries, writer)]
     }
 
     /// Both backends with these entries.
@@ -118,6 +133,58 @@ fn what_is_taken_away_is_gone() {
         let disable = "replace: hgAccountEnabled\nhgAccountEnabled: FALSE\n";
         site.change(ann, "Enabled: TRUE", "Enabled: FALSE", disable);
         assert_eq!(site.account("ann@x").state, AccountState::Disabled);
+    }
+}
+
+#[test]
+fn an_account_changes_its_own_keys_and_nobody_elses() {
+    let entries = enabled("ann", &[key(1), key(2)]) + &enabled("bob", &[key(3)]);
+    for site in Site::both_written(&entries) {
+        let (ann, bob, name) = (mail("ann@x"), mail("bob@x"), site.name());
+        assert!(site.directory.takes_keys(), "{name}");
+        site.directory.give_key(&ann, &key(4)).unwrap();
+        let keys = || site.account("ann@x").keys;
+        assert_eq!(keys(), [1, 2, 4].map(|number| key(number).into()), "{name}");
+        // What stands behind the key goes with it, and the others stay.
+        site.directory.take_key(&ann, &key(1).fingerprint()).unwrap();
+        assert_eq!(keys(), [2, 4].map(|number| key(number).into()), "{name}");
+        site.seconds.fetch_add(60, Ordering::Relaxed);
+        assert_eq!((site.owner(&key(1)), site.owner(&key(4)).as_deref()), (None, Some("ann@x")), "{name}");
+        let give = |number| site.directory.give_key(&ann, &key(number)).unwrap_err();
+        assert!(matches!(give(3), DirectoryError::KeyTaken { owner, .. } if owner == bob), "{name}");
+        assert!(matches!(give(2), DirectoryError::KeyThere { .. } | DirectoryError::KeyTaken { .. }), "{name}");
+        let take = |number| site.directory.take_key(&ann, &key(number).fingerprint());
+        assert!(matches!(take(1), Err(DirectoryError::NoKey { .. })), "{name}");
+        assert!(matches!(take(3), Err(DirectoryError::NoKey { .. })), "{name}");
+        take(2).unwrap();
+        assert!(matches!(take(4), Err(DirectoryError::LastKey(_))), "{name}");
+        let nobody = mail("nobody@x");
+        assert!(matches!(site.directory.give_key(&nobody, &key(9)), Err(DirectoryError::NoAccount(_))), "{name}");
+        assert_eq!(site.account("bob@x").keys, [key(3).into()], "{name}");
+        if let Kind::Ldap(slapd) = &site.kind {
+            let dn = "cn=ann,ou=people,dc=example,dc=org";
+            assert_eq!(slapd.values(dn, "sshPublicKey"), [key(4).to_string()]);
+            for number in 100..199 {
+                site.directory.give_key(&ann, &key(number)).unwrap();
+            }
+            assert!(matches!(give(250), DirectoryError::TooManyKeys { .. }));
+        }
+    }
+}
+
+#[test]
+fn keys_stay_where_no_server_may_be_written_or_it_refuses() {
+    let entries = enabled("ann", &[key(1), key(2)]);
+    let read_only = Site::ldap(&entries);
+    assert!(!read_only.directory.takes_keys());
+    let refusing = Site::ldap_with(&entries, |options| options.write_server = Some(options.servers[0].clone()));
+    for (site, is_writable) in [(&read_only, false), (&refusing, true)] {
+        let gave = site.directory.give_key(&mail("ann@x"), &key(3)).unwrap_err();
+        let took = site.directory.take_key(&mail("ann@x"), &key(1).fingerprint()).unwrap_err();
+        for error in [gave, took] {
+            assert_eq!(matches!(error, DirectoryError::NotWritable), !is_writable, "{error}");
+        }
+        assert_eq!(site.account("ann@x").keys, [key(1).into(), key(2).into()]);
     }
 }
 

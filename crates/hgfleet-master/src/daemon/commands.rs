@@ -82,7 +82,7 @@ fn about(master: &Master, rights: &Rights) -> About {
     commands.extend(options.repo_group.then(|| "repo-group NAME".to_owned()));
     commands.extend(options.repo_config.then(|| "repo-config NAME".to_owned()));
     commands.extend(["repos", "status NAME", "keys list"].map(str::to_owned));
-    if options.own_keys {
+    if options.own_keys && master.directory.takes_keys() {
         commands.extend(["keys add < FILE.pub", "keys remove FINGERPRINT"].map(str::to_owned));
     }
     commands.push("help".to_owned());

@@ -8,6 +8,8 @@ use crate::protocol::KeyLine;
 
 /// What texts are about.
 const ON: &str = "your keys";
+/// Where they can't be changed.
+const FIXED: &str = "keys can't be changed from here";
 
 /// Lists them.
 pub(super) async fn list(master: &Master, client: &Client) -> Result<Vec<KeyLine>, No> {
@@ -43,7 +45,7 @@ async fn change(
 ) -> Result<(), No> {
     let rights = master.rights(client, ON, false).await?;
     if !master.commands.own_keys {
-        return Err(refusal(&DirectoryError::NotWritable));
+        return Err(No::refused(format!("refused: {FIXED}, on {ON}. Ask an administrator to change them")));
     }
     let (directory, mail) = (master.directory.clone(), rights.account.mail);
     let changed = tokio::task::spawn_blocking(move || change(directory.as_ref(), &mail)).await;
@@ -59,7 +61,7 @@ async fn change(
 
 fn refusal(error: &DirectoryError) -> No {
     let (what, remedy) = match error {
-        DirectoryError::NotWritable => ("keys can't be changed from here", "Change them where your account is kept"),
+        DirectoryError::NotWritable => (FIXED, "They are kept in an LDAP directory: change them there"),
         DirectoryError::LastKey(_) => ("it is the only one", "Add another key first"),
         DirectoryError::NoKey { .. } => ("there is no such key", "Look with: keys list"),
         // Whose it is is nobody else's business.
