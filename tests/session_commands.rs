@@ -1,8 +1,10 @@
-//! The commands that people run by `ssh`, on one fleet.
+//! The commands that people run by `ssh`, on one fleet, by both of its doors.
 
-use crate::support::clients::{history, ssh_options};
+use crate::support::clients::{Clients, history};
 use crate::support::fleet::Fleet;
 use crate::support::run::{Said, run, run_with};
+use crate::support::sshd::{Sshd, user};
+use std::cell::RefCell;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -12,34 +14,76 @@ const RULES: &str = "[[rule]]\nrepositories = [\"private/**\"]\nread = [\"staff\
     [[rule]]\nrepositories = [\"**\"]\nread = [\"*\"]\nwrite = [\"accounts\"]\n";
 
 /// A fleet with the commands on, and with what a test works on.
-struct Session {
+struct World {
     fleet: Fleet,
     _rules: tempfile::TempDir,
+    sshd: Sshd,
+    user: String,
+}
+
+/// What somebody does by one of its doors.
+struct Session<'w> {
+    fleet: &'w Fleet,
+    clients: Clients,
+    door: &'static str,
     mail: String,
     /// `users/…` of the account
     folder: String,
+    /// What was run, and what was said, free of what differs from one time to the next
+    said: RefCell<Vec<(String, i32, String, String)>>,
 }
 
-impl Session {
-    fn start() -> Session {
+impl World {
+    fn start() -> World {
         let rules = tempfile::tempdir().expect("a folder");
         let path = rules.path().join("access.toml");
         std::fs::write(&path, RULES).expect("written");
+        let user = user();
         let sections = format!(
-            "[access]\nrules = \"{}\"\n[session]\nuser_repositories = true\nuser_repositories_max = 3\nrepo_group = true\nrepo_config = true",
+            "[ssh]\nlogin = \"{user}\"\n[access]\nrules = \"{}\"\n[session]\nuser_repositories = true\nuser_repositories_max = 3\nrepo_group = true\nrepo_config = true",
             path.display()
         );
         let fleet = Fleet::start_with(&["standby-1"], &sections);
-        let listed = fleet.hgfleet(&["account", "list"]).ok().out;
-        let mail = listed.split('\t').next().expect("an account").to_owned();
-        let folder = format!("users/{}", mail.replace('@', "_"));
-        Session { fleet, _rules: rules, mail, folder }
+        let sshd = Sshd::start(&fleet);
+        World { fleet, _rules: rules, sshd, user }
     }
 
+    fn by(&self, door: &'static str, port: u16) -> Session<'_> {
+        let listed = self.fleet.hgfleet(&["account", "list"]).ok().out;
+        let mail = listed.split('\t').next().expect("an account").to_owned();
+        let folder = format!("users/{}", mail.replace('@', "_"));
+        let clients = self.fleet.by_door(&self.user, port);
+        Session { fleet: &self.fleet, clients, door, mail, folder, said: RefCell::default() }
+    }
+}
+
+/// A text without its numbers and fingerprints.
+fn plain(text: &str) -> String {
+    let mut plain = String::new();
+    for (number, word) in text.split("SHA256:").enumerate() {
+        let rest = if number == 0 { word } else { word.get(43..).unwrap_or_default() };
+        for letter in rest.chars() {
+            match letter {
+                '0'..='9' if plain.ends_with('#') => {}
+                '0'..='9' => plain.push('#'),
+                letter => plain.push(letter),
+            }
+        }
+    }
+    plain
+}
+
+impl Session<'_> {
     /// Runs a command, and types this.
     #[track_caller]
     fn typed(&self, command: &str, lines: &str) -> Said {
-        run_with(self.fleet.ssh_command().arg(command), lines.as_bytes(), Duration::from_secs(60))
+        let mut ssh = self.clients.ssh_command();
+        if !command.is_empty() {
+            ssh.arg(command);
+        }
+        let said = run_with(&mut ssh, lines.as_bytes(), Duration::from_secs(60));
+        self.said.borrow_mut().push((plain(command), said.status, plain(&said.out), plain(&said.err)));
+        said
     }
 
     #[track_caller]
@@ -64,34 +108,46 @@ impl Session {
 
 #[test]
 fn people_make_look_at_and_change_what_is_theirs() {
-    let session = Session::start();
-    let fleet = &session.fleet;
+    let world = World::start();
+    let fleet = &world.fleet;
     for name in ["team/first", "private/plans", "old/one", "a/b/deep"] {
         fleet.hgfleet(&["repo", "create", name]).ok();
     }
-    let work = fleet.init("work");
+    let built_in = world.by("built-in", fleet.ssh_port);
+    let work = built_in.clients.init("work");
     for number in 0..3 {
         work.commit("file", format!("{number}\n"), "a change");
     }
     work.hg(&["bookmark", "-r", "1", "here"]).ok();
     work.push("team/first").ok();
     // Nothing but the bookmark is new, which status 1 says.
-    assert_eq!(work.hg(&["push", "-B", "here", &fleet.ssh_url("team/first")]).status, 1);
+    assert_eq!(work.hg(&["push", "-B", "here", &built_in.clients.ssh_url("team/first")]).status, 1);
 
-    looking(&session);
-    wizard(&session);
-    quick_clone(&session, &work.path);
-    edit(&session);
-    keys(&session);
-    hidden(&session);
-    dropped(&session);
-    read_only(&session);
+    let openssh = world.by("openssh", world.sshd.port);
+    for session in [&built_in, &openssh] {
+        looking(session);
+        wizard(session);
+        quick_clone(session, &work.path);
+        edit(session);
+        keys(session);
+        hidden(session);
+        for own in ["new", "fork"] {
+            session.ok(&format!("edit {own} delete YES"));
+        }
+    }
+    let (first, second) = (built_in.said.take(), openssh.said.take());
+    for (first, second) in first.iter().zip(&second) {
+        assert_eq!(first, second, "the same at both doors");
+    }
+    assert!(first.len() == second.len() && first.len() > 50, "{} and {}", first.len(), second.len());
+    dropped(&built_in);
+    read_only(&built_in);
     for name in fleet.hgfleet(&["repo", "list"]).ok().out.lines().filter(|name| name.starts_with("users/")) {
         fleet.assert_one_store(name);
     }
 }
 
-fn looking(session: &Session) {
+fn looking(session: &Session<'_>) {
     let (mail, own) = (&session.mail, session.own("**"));
     let banner = session.typed("", "");
     assert_eq!(banner.status, 1, "{banner:#?}");
@@ -107,7 +163,7 @@ fn looking(session: &Session) {
     assert!(status.contains("last: push ") && status.contains(&format!(" by {mail} at 20")), "{status}");
     assert!(status.contains("mirror: mirror-2 in-service, has it, 0.0 s behind"), "{status}");
     assert!(!status.contains("refused"), "{status}");
-    let work = session.fleet.init("refused");
+    let work = session.clients.init(&format!("refused-{}", session.door));
     work.commit("other", "1\n", "unrelated");
     assert_eq!(work.push("old/one").status, 255);
     assert!(!session.ok("status old/one").contains("refused"), "it is for those who may push");
@@ -127,7 +183,7 @@ fn looking(session: &Session) {
     }
 }
 
-fn wizard(session: &Session) {
+fn wizard(session: &Session<'_>) {
     let new = session.own("new");
     for (typed, asked) in [
         ("", "Proceed? "),
@@ -155,8 +211,8 @@ fn wizard(session: &Session) {
     assert!(session.ok("repos").lines().any(|name| name == new));
 }
 
-fn quick_clone(session: &Session, original: &Path) {
-    let fleet = &session.fleet;
+fn quick_clone(session: &Session<'_>, original: &Path) {
+    let (fleet, clients) = (session.fleet, &session.clients);
     let fork = session.own("fork");
     let said = session.ok("clone fork team/first");
     assert!(
@@ -165,8 +221,9 @@ fn quick_clone(session: &Session, original: &Path) {
     );
     assert!(said.contains("Repository marked as non-publishing"), "{said}");
     // Over HTTPS, from a mirror.
-    fleet.hg(&["clone", "-q", &fleet.https_url(&fork), "forked"]).ok();
-    let forked = fleet.working_copy("forked");
+    let copy = format!("forked-{}", session.door);
+    clients.hg(&["clone", "-q", &fleet.https_url(&fork), &copy]).ok();
+    let forked = clients.working_copy(&copy);
     assert_eq!(history(fleet, &forked.path), history(fleet, original));
     assert_eq!(session.ok(&format!("repo-config {fork}")), "[phases]\npublish = False\n");
     forked.commit("mine", "1\n", "my change");
@@ -188,8 +245,8 @@ fn quick_clone(session: &Session, original: &Path) {
     session.ok("edit third delete YES");
 }
 
-fn edit(session: &Session) {
-    let fleet = &session.fleet;
+fn edit(session: &Session<'_>) {
+    let (fleet, clients) = (session.fleet, &session.clients);
     let fork = session.own("fork");
     let config = || session.ok(&format!("repo-config {fork}"));
     for typed in ["", "0\n", "1\n2\n", "2\n", "2\n\n"] {
@@ -220,22 +277,21 @@ fn edit(session: &Session) {
     let gone = run(fleet.curl().args(["-o", "/dev/null", "-w", "%{http_code}", &fleet.https_url(&fork)]));
     assert_eq!(gone.out, "401", "as of whatever is not there, where some are private");
     fleet.hgfleet(&["repo", "restore", &fork]).ok();
-    fleet.hg(&["clone", "-q", &fleet.ssh_url(&fork), "restored"]).ok();
+    clients.hg(&["clone", "-q", &clients.ssh_url(&fork), &format!("restored-{}", session.door)]).ok();
 }
 
-fn keys(session: &Session) {
-    let fleet = &session.fleet;
+fn keys(session: &Session<'_>) {
+    let (fleet, clients) = (session.fleet, &session.clients);
     let first = session.ok("keys list");
     assert_eq!(first.lines().count(), 1, "{first}");
-    let key = fleet.path("home/.ssh/second");
+    let name = format!("second-{}", session.door);
+    let key = fleet.path(&format!("home/.ssh/{name}"));
     run(Command::new("ssh-keygen").args(["-q", "-t", "ed25519", "-N", "", "-f"]).arg(&key)).ok();
     let public = std::fs::read_to_string(key.with_extension("pub")).expect("read");
     let added = session.typed("keys add", &public).ok().out;
     let fingerprint = added.trim().strip_prefix("added the key ").expect("its fingerprint");
     assert!(session.ok("keys list").contains(fingerprint));
-    let mut other = Command::new("ssh");
-    other.args(["-p", &fleet.ssh_port.to_string()]).args(ssh_options()).arg("-i").arg(&key);
-    let login = run(other.args(["hg@127.0.0.1", "keys list"])).ok();
+    let login = run(clients.ssh_with(&name, &[]).arg("keys list")).ok();
     assert_eq!(login.out.lines().count(), 2, "{login:#?}");
     for (typed, expected) in [
         (public.as_str(), "this key is there already"),
@@ -254,7 +310,7 @@ fn keys(session: &Session) {
 }
 
 /// What one may not read is answered as what is not there.
-fn hidden(session: &Session) {
+fn hidden(session: &Session<'_>) {
     for command in ["status", "repo-group", "repo-config", "clone y"] {
         let hidden = session.refused(&format!("{command} private/plans"));
         let absent = session.refused(&format!("{command} private/nothing"));
@@ -264,11 +320,11 @@ fn hidden(session: &Session) {
 }
 
 /// A link that breaks within a command leaves all of it, or nothing.
-fn dropped(session: &Session) {
-    let fleet = &session.fleet;
+fn dropped(session: &Session<'_>) {
+    let (fleet, clients) = (session.fleet, &session.clients);
     let dropped = session.own("dropped");
     for milliseconds in [60, 120, 180] {
-        let mut ssh = fleet.ssh_command();
+        let mut ssh = clients.ssh_command();
         ssh.arg("clone dropped team/first").stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         let mut ssh = ssh.spawn().expect("started");
         std::thread::sleep(Duration::from_millis(milliseconds));
@@ -284,11 +340,11 @@ fn dropped(session: &Session) {
 }
 
 /// What takes no pushes says why, to whoever pushes, whichever server is master; reads go on.
-fn read_only(session: &Session) {
-    let fleet = &session.fleet;
-    let work = fleet.working_copy("work");
+fn read_only(session: &Session<'_>) {
+    let (fleet, clients) = (session.fleet, &session.clients);
+    let work = clients.working_copy("work");
     let pushed = |what: &[&str]| {
-        let url = fleet.ssh_url("team/first");
+        let url = clients.ssh_url("team/first");
         let said = work.hg(&[&["push"], what, &[&url]].concat());
         (said.status, format!("{}{}", said.out, said.err))
     };
@@ -313,7 +369,7 @@ fn read_only(session: &Session) {
         "{status}"
     );
     assert!(status.starts_with("last: settings "), "{status}");
-    for url in [fleet.ssh_url("team/first"), fleet.https_url("team/first")] {
+    for url in [clients.ssh_url("team/first"), fleet.https_url("team/first")] {
         fleet.hg(&["identify", &url]).ok();
     }
     // The other repositories, and the operator, go on.
