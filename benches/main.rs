@@ -6,6 +6,7 @@
 mod clone;
 mod cluster;
 mod input;
+mod login;
 mod many;
 mod measure;
 mod policy;
@@ -22,8 +23,9 @@ use input::Input;
 type Benchmark = (&'static str, fn(&Input));
 
 /// All of them.
-const BENCHMARKS: [Benchmark; 9] = [
+const BENCHMARKS: [Benchmark; 10] = [
     ("start", start::run),
+    ("login", login::run),
     ("clone", clone::run),
     ("prepare", prepare::run),
     ("push", push::run),

@@ -11,7 +11,7 @@ use std::time::Duration;
 const RUNS: usize = 15;
 const SSHD: &str = "/usr/sbin/sshd";
 
-/// OpenSSH's server on a free port, for one key.
+/// OpenSSH's server on a free port.
 pub struct Sshd {
     process: Child,
     /// Its port
@@ -19,24 +19,29 @@ pub struct Sshd {
 }
 
 impl Sshd {
-    /// Starts it; none, with the reason printed, where it can't be.
-    pub fn start(input: &Input, key: &Path) -> Option<Sshd> {
+    /// Starts one for the owner of a key.
+    pub fn for_key(input: &Input, key: &Path) -> Option<Sshd> {
+        let keys = input.scratch("authorized_keys");
+        std::fs::copy(key.with_extension("pub"), &keys).expect("copied");
+        Sshd::start(input, "sshd", &format!("AuthorizedKeysFile {}\n", keys.display()))
+    }
+
+    /// Starts it, with these lines in its configuration; none, with the reason printed, where it can't be.
+    pub fn start(input: &Input, name: &str, lines: &str) -> Option<Sshd> {
         if !Path::new(SSHD).exists() {
-            println!("stock is left out: {SSHD} is not there (Debian package openssh-server)");
+            println!("left out: {SSHD} is not there (Debian package openssh-server)");
             return None;
         }
-        let folder = input.scratch("sshd");
+        let folder = input.scratch(name);
         std::fs::create_dir_all(&folder).expect("made");
         // sshd wants it, wherever its own files lie.
         let _ = std::fs::create_dir_all("/run/sshd");
         let host_key = folder.join("host_key");
         stock("ssh-keygen", &["-q", "-t", "ed25519", "-N", "", "-f", text(&host_key)]);
-        std::fs::copy(key.with_extension("pub"), folder.join("authorized_keys")).expect("copied");
         let port = TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).expect("a free port").port();
         let config = format!(
-            "Port {port}\nListenAddress 127.0.0.1\nHostKey {}\nAuthorizedKeysFile {}\nStrictModes no\nUsePAM no\nPermitRootLogin yes\nPidFile none\nLogLevel ERROR\n",
-            host_key.display(),
-            folder.join("authorized_keys").display()
+            "Port {port}\nListenAddress 127.0.0.1\nHostKey {}\n{lines}StrictModes no\nUsePAM no\nPermitRootLogin yes\nPidFile none\nLogLevel ERROR\n",
+            host_key.display()
         );
         std::fs::write(folder.join("config"), config).expect("written");
         let process = Command::new(SSHD)
@@ -51,7 +56,7 @@ impl Sshd {
             }
             std::thread::sleep(Duration::from_millis(20));
         }
-        println!("stock is left out: sshd does not start as this user");
+        println!("left out: sshd does not start as this user");
         None
     }
 }
@@ -85,7 +90,7 @@ pub fn run(input: &Input) {
         stock("cp", &["-r", text(&cargo), text(clone)]);
     }
     stock(HG, &["-R", text(&work), "update", "-q", "-r", &base(&work)]);
-    let sshd = Sshd::start(input, &key);
+    let sshd = Sshd::for_key(input, &key);
     let hg = on_path(HG).expect("hg is on the PATH");
     let (mut ours, mut stock_times) = (Vec::new(), Vec::new());
     for n in 0..RUNS {

@@ -161,7 +161,7 @@ pub fn run(input: &Input) {
     let ours = at_once(&ssh(&key, fleet.ssh_port, "hg"), |n| format!("hg -R r{n} serve --stdio"), &pushed);
     drop(fleet);
     println!("{REPOSITORIES} repositories at once, {MIRRORS} mirrors: {ours:.1} pushes a second");
-    let Some(sshd) = Sshd::start(input, &key) else { return };
+    let Some(sshd) = Sshd::for_key(input, &key) else { return };
     let peer = peer(input, &sshd, &key, &pushed);
     println!("stock, each mirror pulls over SSH: {peer:.1} pushes a second; hgfleet / stock {:.1}", ours / peer);
 }
