@@ -14,6 +14,8 @@ const NAMESPACES_MAX: usize = 16;
 pub struct GetbundleArguments {
     /// Wanted heads; none means all.
     pub heads: Vec<Node>,
+    /// It says that it wants no head, as a client of an empty repository does: for phases and markers that is none.
+    pub says_no_heads: bool,
     /// What the client has.
     pub common: Vec<Node>,
     /// What it understands.
@@ -62,6 +64,7 @@ impl GetbundleArguments {
         }
         Ok(GetbundleArguments {
             heads: nodes("heads")?,
+            says_no_heads: arguments.get(b"heads").is_some_and(<[u8]>::is_empty),
             common: nodes("common")?,
             capabilities: BundleCapabilities::parse(arguments.get(b"bundlecaps").unwrap_or_default())?,
             stream: boolean("stream", false)?,

@@ -23,8 +23,18 @@ pub(super) fn payload(
         (false, false) => return Err(CommandError::Refused("no common format of obsolescence markers".to_owned())),
     };
     let mut payload = vec![version];
-    for index in relevant(snapshot, heads, markers) {
-        let marker = &markers[index];
+    let mut relevant: Vec<&Marker> =
+        relevant(snapshot, heads, markers).into_iter().map(|index| &markers[index]).collect();
+    // Stock's order. What is equal so far keeps the file's, as of one set it has none.
+    relevant.sort_by(|one, other| {
+        (one.predecessor, &one.successors, one.flags, &one.metadata).cmp(&(
+            other.predecessor,
+            &other.successors,
+            other.flags,
+            &other.metadata,
+        ))
+    });
+    for marker in relevant {
         let encoded = if version == 1 { marker.encode_v1(&mut payload) } else { marker.encode_v0(&mut payload) };
         encoded.map_err(|error| {
             CommandError::Refused(format!("refused: {error}, in an obsolescence marker. Tell the administrators"))

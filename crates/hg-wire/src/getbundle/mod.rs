@@ -49,6 +49,11 @@ impl Bundle {
             let outgoing = outgoing(&snapshot, arguments, &changesets)?;
             changegroup = Some((version, outgoing)).filter(|(_, outgoing)| !outgoing.missing().is_empty());
         }
+        // Whose phases and markers are told.
+        let (heads, changesets) = match arguments.says_no_heads {
+            true => (Vec::new(), Vec::new()),
+            false => (heads, changesets),
+        };
         let mut parts = Vec::new();
         if arguments.bookmarks {
             if capabilities.get("bookmarks").is_none() {
@@ -152,6 +157,10 @@ pub fn error_bundle(text: &str) -> Result<Vec<u8>, CommandError> {
 fn wanted_heads(snapshot: &Snapshot, arguments: &GetbundleArguments) -> Result<Vec<Option<Revision>>, CommandError> {
     let served = snapshot.served()?;
     if arguments.heads.is_empty() {
+        if served.heads().is_empty() {
+            // The one head of an empty repository.
+            return Ok(vec![None]);
+        }
         return Ok(served.heads().iter().copied().map(Some).collect());
     }
     let changelog = snapshot.changelog();

@@ -20,16 +20,29 @@ impl Hg {
         program.map(|program| Hg { program })
     }
 
+    /// An `hg` in a repository, with nobody's configuration.
+    pub fn command(&self, repository: &Path, arguments: &[&str]) -> Command {
+        let mut command = self.plain(repository);
+        command.args(["--config", "ui.username=t", "--config", "devel.default-date=0 0"]).args(arguments);
+        command
+    }
+
+    /// A server of a repository, which takes no other arguments than these.
+    pub fn server(&self, repository: &Path) -> Command {
+        let mut command = self.plain(repository);
+        command.arg("-R").arg(repository).args(["serve", "--stdio"]);
+        command
+    }
+
+    fn plain(&self, repository: &Path) -> Command {
+        let mut command = Command::new(&self.program);
+        command.current_dir(repository).env("HGRCPATH", "/dev/null").env("HGPLAIN", "1").env("HGENCODING", "UTF-8");
+        command
+    }
+
     pub fn run(&self, repository: &Path, arguments: &[&str]) -> String {
-        let output = Command::new(&self.program)
-            .args(["--config", "ui.username=t", "--config", "experimental.evolution=all"])
-            .args(["--config", "devel.default-date=0 0"])
-            .args(arguments)
-            .current_dir(repository)
-            .env("HGRCPATH", "/dev/null")
-            .env("HGPLAIN", "1")
-            .output()
-            .expect("hg runs");
+        let arguments = [&["--config", "experimental.evolution=all"], arguments].concat();
+        let output = self.command(repository, &arguments).output().expect("hg runs");
         assert!(output.status.success(), "hg {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
         String::from_utf8(output.stdout).expect("UTF-8")
     }

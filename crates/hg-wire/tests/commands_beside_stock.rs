@@ -1,0 +1,430 @@
+//! The commands that read, asked of stock `hg serve --stdio` and of us, over one repository: what is text is the same text, what is a
+//! bundle has the same parts, with the same revisions.
+//!
+//! `HGFLEET_COMPARE=PATH cargo test --release -p hg-wire --test commands_beside_stock` compares over a repository of yours; it is only read.
+//! Needs `hg` in the PATH or in `.venv/bin`; without it the tests say so and pass.
+
+use hg_store::{Repository, Snapshot};
+use hg_wire::arguments::Arguments;
+use hg_wire::capabilities::Transport;
+use hg_wire::command::CommandName;
+use hg_wire::commands::{Answer, answer};
+use std::collections::BTreeSet;
+use std::fs;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::path::Path;
+use std::process::{Child, ChildStdin, ChildStdout, Stdio};
+use std::sync::Arc;
+use support::Hg;
+
+mod support;
+
+/// Revisions of a repository of which each command is asked, at most: a few of the first, the last, and some between.
+const SAMPLE: usize = 40;
+const NULL: &str = "0000000000000000000000000000000000000000";
+/// What a client of 7.2 says that it takes.
+const BUNDLECAPS: &str = "HG20,bundle2=HG20%0Abookmarks%0Achangegroup%3D01%2C02%2C03%0Acheckheads%3Drelated%0Adigests%3Dmd5%2Csha1%2Csha512%0A\
+    error%3Dabort%2Cunsupportedcontent%2Cpushraced%2Cpushkey%0Alistkeys%0Aobsmarkers%3DV0%2CV1%0Aphases%3Dheads%0Apushkey";
+
+/// A session of stock.
+struct Stock {
+    process: Child,
+    input: ChildStdin,
+    output: BufReader<ChildStdout>,
+}
+
+impl Stock {
+    fn start(hg: &Hg, root: &Path) -> Stock {
+        let mut command = hg.server(root);
+        let mut process =
+            command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().expect("hg runs");
+        let input = process.stdin.take().expect("a pipe");
+        let output = BufReader::new(process.stdout.take().expect("a pipe"));
+        Stock { process, input, output }
+    }
+
+    fn ask(&mut self, command: CommandName, arguments: &[(&str, &str)]) {
+        let mut request = format!("{}\n", command.as_str());
+        let declared = command.declared();
+        let pair = |(name, value): &(&str, &str)| format!("{name} {}\n{value}", value.len());
+        let (named, starred): (Vec<_>, Vec<_>) = arguments.iter().partition(|(name, _)| declared.contains(name));
+        if declared.contains(&"*") {
+            request.push_str(&format!("* {}\n", starred.len()));
+        }
+        request.extend(starred.iter().map(pair));
+        request.extend(named.iter().map(pair));
+        self.input.write_all(request.as_bytes()).expect("it listens");
+        self.input.flush().expect("it listens");
+    }
+
+    fn text(&mut self, command: CommandName, arguments: &[(&str, &str)]) -> Vec<u8> {
+        self.ask(command, arguments);
+        let mut line = String::new();
+        self.output.read_line(&mut line).expect("a length");
+        let length = line.trim_end().parse().unwrap_or_else(|_| panic!("{command:?} {arguments:?}: {line:?}"));
+        let mut text = vec![0; length];
+        self.output.read_exact(&mut text).expect("a text");
+        text
+    }
+
+    fn bundle(&mut self, command: CommandName, arguments: &[(&str, &str)]) -> Vec<Part> {
+        self.ask(command, arguments);
+        match command {
+            CommandName::Getbundle => parts(&mut self.output),
+            _ => vec![raw_changegroup(&mut self.output)],
+        }
+    }
+}
+
+impl Drop for Stock {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+/// A part of a bundle, with whatever is the same wherever it comes from.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Part {
+    header: String,
+    payload: Payload,
+}
+
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+enum Payload {
+    Bytes(Vec<u8>),
+    /// What the changegroup has of each revision but its delta: the name says what its text is.
+    Revisions(BTreeSet<String>),
+}
+
+impl std::fmt::Debug for Payload {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Payload::Bytes(bytes) => write!(f, "{}", bytes.escape_ascii()),
+            Payload::Revisions(revisions) => write!(f, "{} revisions", revisions.len()),
+        }
+    }
+}
+
+fn take(input: &mut impl Read, bytes: usize) -> Vec<u8> {
+    let mut taken = vec![0; bytes];
+    input.read_exact(&mut taken).expect("a bundle goes on");
+    taken
+}
+
+fn word(input: &mut impl Read) -> u32 {
+    u32::from_be_bytes(take(input, 4).try_into().expect("four"))
+}
+
+fn parts(input: &mut impl Read) -> Vec<Part> {
+    assert_eq!(take(input, 8), b"HG20\0\0\0\0");
+    let mut all = Vec::new();
+    loop {
+        let bytes = word(input) as usize;
+        if bytes == 0 {
+            return all;
+        }
+        let header = take(input, bytes);
+        let name = usize::from(header[0]);
+        // Numbers of parts may differ: stock counts what it leaves out.
+        let shown = [&header[..=name], &header[name + 5..]].concat();
+        let mut payload = Vec::new();
+        loop {
+            match word(input) {
+                0 => break,
+                bytes => payload.extend(take(input, bytes as usize)),
+            }
+        }
+        let header = shown.escape_ascii().to_string();
+        if header.contains("LISTKEYS") || header.contains("listkeys") {
+            payload = sorted(&payload);
+        }
+        let is_changegroup = header.to_lowercase().contains("changegroup");
+        let version = if header.contains("version03") {
+            3
+        } else if header.contains("version02") {
+            2
+        } else {
+            1
+        };
+        let payload = match is_changegroup {
+            true => Payload::Revisions(revisions(&mut payload.as_slice(), version)),
+            false => Payload::Bytes(payload),
+        };
+        all.push(Part { header, payload });
+    }
+}
+
+/// Keys in one order: stock has them in that of its sets.
+fn sorted(keys: &[u8]) -> Vec<u8> {
+    let mut lines: Vec<&[u8]> = keys.split(|byte| *byte == b'\n').collect();
+    lines.sort_unstable();
+    lines.join(&b'\n')
+}
+
+fn raw_changegroup(input: &mut impl Read) -> Part {
+    Part { header: "raw".to_owned(), payload: Payload::Revisions(revisions(input, 1)) }
+}
+
+/// Of each chunk: which log it is of, node, parents, linked changeset, flags.
+fn revisions(input: &mut impl Read, version: u8) -> BTreeSet<String> {
+    let fixed = match version {
+        1 => 80,
+        2 => 100,
+        _ => 102,
+    };
+    let mut all = BTreeSet::new();
+    let group = |input: &mut dyn Read, log: &str, all: &mut BTreeSet<String>| {
+        let mut input = input;
+        loop {
+            let bytes = word(&mut input) as usize;
+            if bytes == 0 {
+                return;
+            }
+            let chunk = take(&mut input, bytes - 4);
+            let hex = |from: usize| chunk[from..from + 20].iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+            let linked = if version == 1 { 60 } else { 80 };
+            let flags = if version == 3 { chunk[100..102].escape_ascii().to_string() } else { String::new() };
+            assert!(chunk.len() >= fixed);
+            let revision = format!("{log} {} {} {} {} {flags}", hex(0), hex(20), hex(40), hex(linked));
+            assert!(all.insert(revision), "twice in one changegroup");
+        }
+    };
+    group(input, "changelog", &mut all);
+    group(input, "manifest", &mut all);
+    if version == 3 {
+        assert_eq!(word(input), 0, "no tree manifests");
+    }
+    loop {
+        let bytes = word(input) as usize;
+        if bytes == 0 {
+            return all;
+        }
+        let path = take(input, bytes - 4).escape_ascii().to_string();
+        group(input, &path, &mut all);
+    }
+}
+
+/// One repository, asked both ways.
+struct Both {
+    stock: Stock,
+    snapshot: Arc<Snapshot>,
+    compared: usize,
+}
+
+impl Both {
+    fn ours(&self, command: CommandName, arguments: &[(&str, &str)]) -> Answer {
+        let mut all = Arguments::default();
+        for (name, value) in arguments {
+            all.add(*name, *value).expect("within bounds");
+        }
+        answer(command, &all, &self.snapshot, Transport::Ssh)
+            .unwrap_or_else(|error| panic!("{command:?} {arguments:?}: {}", error.client_text()))
+    }
+
+    fn text(&mut self, command: CommandName, arguments: &[(&str, &str)]) {
+        let mut theirs = self.stock.text(command, arguments);
+        let Answer::Text(mut ours) = self.ours(command, arguments) else { panic!("{command:?} is text") };
+        if command == CommandName::Listkeys {
+            (ours, theirs) = (sorted(&ours), sorted(&theirs));
+        }
+        self.compared += 1;
+        assert_eq!(ours.escape_ascii().to_string(), theirs.escape_ascii().to_string(), "{command:?} {arguments:?}");
+    }
+
+    fn bundle(&mut self, command: CommandName, arguments: &[(&str, &str)]) {
+        let theirs = self.stock.bundle(command, arguments);
+        let Answer::Stream(stream, _) = self.ours(command, arguments) else { panic!("{command:?} is a stream") };
+        let mut ours = Vec::new();
+        stream(&mut ours).expect("written");
+        let ours = match command {
+            CommandName::Getbundle => parts(&mut ours.as_slice()),
+            _ => vec![raw_changegroup(&mut ours.as_slice())],
+        };
+        self.compared += 1;
+        if ours != theirs {
+            for (ours, theirs) in ours.iter().zip(&theirs) {
+                if let (Payload::Revisions(ours), Payload::Revisions(theirs)) = (&ours.payload, &theirs.payload) {
+                    let only = |a: &BTreeSet<String>, b: &BTreeSet<String>| {
+                        a.difference(b).take(3).cloned().collect::<Vec<_>>()
+                    };
+                    println!("only ours: {:#?}\nonly stock's: {:#?}", only(ours, theirs), only(theirs, ours));
+                }
+            }
+            assert_eq!(format!("{ours:?}"), format!("{theirs:?}"), "{command:?} {arguments:?}");
+            panic!("{command:?} {arguments:?}: other revisions");
+        }
+    }
+}
+
+/// Asks everything that a client could, of some of the repository's revisions. Returns how many answers were compared.
+fn compare(hg: &Hg, root: &Path) -> usize {
+    let log = |revset: &str| -> Vec<String> {
+        let said = hg.run(root, &["log", "--hidden", "-r", revset, "-T", "{node}\n"]);
+        let all: Vec<String> = said.lines().map(str::to_owned).collect();
+        let step = (all.len() / SAMPLE).max(1);
+        all.iter().rev().step_by(step).rev().cloned().collect()
+    };
+    let (shown, unserved) = (log("not secret() and not hidden()"), log("secret() or hidden()"));
+    let heads = log("head() and not secret() and not hidden()");
+    let repository = Repository::open(root).expect("opened");
+    let snapshot = Arc::new(repository.snapshot(repository.current_state().expect("a state")).expect("a snapshot"));
+    let mut both = Both { stock: Stock::start(hg, root), snapshot, compared: 0 };
+
+    // All of it, but what is said of bundles; and stock sends a store with hidden changesets as a stream, which we don't.
+    let is_compared =
+        |word: &&str| !word.starts_with("bundle2=") && (unserved.is_empty() || !word.starts_with("stream"));
+    let said = |text: &[u8]| {
+        let words = String::from_utf8_lossy(text).trim_start_matches("capabilities: ").trim_end().to_owned();
+        words.split(' ').filter(is_compared).map(str::to_owned).collect::<BTreeSet<_>>()
+    };
+    let theirs = said(&both.stock.text(CommandName::Hello, &[]));
+    let Answer::Text(ours) = both.ours(CommandName::Hello, &[]) else { panic!("text") };
+    assert_eq!(said(&ours), theirs);
+
+    both.text(CommandName::Heads, &[]);
+    both.text(CommandName::Branchmap, &[]);
+    for namespace in ["bookmarks", "namespaces", "phases", "nosuch", ""] {
+        both.text(CommandName::Listkeys, &[("namespace", namespace)]);
+    }
+    // Stock has the markers in the order of its sets; the part of a bundle compares them one by one.
+    let obsolete = [("namespace", "obsolete")];
+    let theirs = both.stock.text(CommandName::Listkeys, &obsolete);
+    let Answer::Text(ours) = both.ours(CommandName::Listkeys, &obsolete) else { panic!("text") };
+    assert_eq!(ours.len(), theirs.len());
+    let absent = "f".repeat(40);
+    let all: Vec<&str> =
+        shown.iter().chain(&unserved).chain(&heads).map(String::as_str).chain([NULL, &absent]).collect();
+    both.text(CommandName::Known, &[("nodes", &all.join(" "))]);
+    both.text(CommandName::Known, &[("nodes", "")]);
+    both.text(CommandName::Batch, &[("cmds", "heads ;known nodes=")]);
+    both.text(
+        CommandName::Batch,
+        &[("cmds", &format!("lookup key=tip;listkeys namespace=bookmarks;known nodes={}", all.join(" ")))],
+    );
+
+    let names = hg.run(
+        root,
+        &["log", "--hidden", "-r", "all()", "-T", "{join(tags, '\\n')}\n{join(bookmarks, '\\n')}\n{branch}\n"],
+    );
+    let mut keys: BTreeSet<String> =
+        names.lines().take(3_000).map(str::to_owned).filter(|name| !name.is_empty()).collect();
+    keys.extend(
+        ["tip", "null", "default", "nosuch", "0", "1", "-1", "-2", "99999999", NULL, &absent].map(str::to_owned),
+    );
+    for node in shown.iter().chain(&unserved) {
+        keys.extend([
+            node.clone(),
+            node[..12].to_owned(),
+            node[..5].to_owned(),
+            node[..1].to_owned(),
+            node.to_uppercase(),
+        ]);
+    }
+    for key in &keys {
+        both.text(CommandName::Lookup, &[("key", key)]);
+    }
+
+    let some: Vec<&str> = shown.iter().step_by(5).map(String::as_str).collect();
+    if let (Some(first), Some(last)) = (shown.first(), shown.last()) {
+        let pairs = some.iter().map(|node| format!("{node}-{first} {last}-{node} {node}-{NULL}")).collect::<Vec<_>>();
+        both.text(CommandName::Between, &[("pairs", &pairs.join(" "))]);
+        both.text(CommandName::Branches, &[("nodes", &some.join(" "))]);
+    }
+    let whole = heads.join(" ");
+    for node in some.iter().rev().take(4) {
+        both.bundle(CommandName::Changegroup, &[("roots", node)]);
+        both.bundle(CommandName::Changegroupsubset, &[("bases", node), ("heads", &whole)]);
+    }
+    let caps = ("bundlecaps", BUNDLECAPS);
+    let everything = [caps, ("bookmarks", "1"), ("phases", "1"), ("obsmarkers", "1"), ("listkeys", "bookmarks,phases")];
+    let ask = |more: &[(&'static str, &str)], both: &mut Both| {
+        let arguments: Vec<(&str, &str)> = everything.iter().copied().chain(more.iter().copied()).collect();
+        both.bundle(CommandName::Getbundle, &arguments);
+    };
+    ask(&[("cg", "1"), ("common", NULL)], &mut both);
+    ask(&[("cg", "1"), ("common", NULL), ("heads", &whole)], &mut both);
+    ask(&[("cg", "0"), ("common", NULL), ("heads", "")], &mut both);
+    ask(&[("cg", "0"), ("common", &whole), ("heads", &whole)], &mut both);
+    for (n, node) in some.iter().enumerate() {
+        ask(&[("cg", "1"), ("common", NULL), ("heads", node)], &mut both);
+        ask(&[("cg", "1"), ("common", node), ("heads", &whole)], &mut both);
+        ask(&[("cg", "1"), ("common", node), ("heads", some[(n * 3 + 1) % some.len()])], &mut both);
+    }
+    both.bundle(CommandName::Getbundle, &[("bundlecaps", "HG20,bundle2=HG20%0Achangegroup%3D02"), ("common", NULL)]);
+    both.bundle(CommandName::Getbundle, &[("bundlecaps", "HG20,bundle2=HG20%0Achangegroup%3D01"), ("common", NULL)]);
+    both.compared
+}
+
+/// A random history: branches, closed ones, merges, copies, odd names, tags, bookmarks; of some kinds secret and hidden changesets.
+fn generate(hg: &Hg, root: &Path, seed: u64) {
+    fs::create_dir(root).expect("a folder");
+    hg.run(root, &["init"]);
+    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    let mut random = move |below: usize| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        (state >> 33) as usize % below
+    };
+    let files = ["a", "Dir/B ~.TXT", "dir.i/x.d", "é", "long/path/of/a/file", "aux"];
+    let branches = ["default", "stable", "st b;,=", "Zweig-ü"];
+    for step in 0..20 {
+        if step > 0 && random(3) == 0 {
+            hg.run(root, &["update", "-qC", "-r", &random(step).to_string()]);
+        }
+        if random(4) == 0 {
+            hg.run(root, &["branch", "-qf", branches[random(branches.len())]]);
+        }
+        if step > 4 && random(4) == 0 {
+            let other = random(step).to_string();
+            let output =
+                hg.command(root, &["--config", "ui.merge=internal:local", "merge", "-q", "-r", &other]).output();
+            drop(output.expect("hg runs"));
+        }
+        let file = root.join(files[random(files.len())]);
+        fs::create_dir_all(file.parent().expect("a folder")).expect("made");
+        fs::write(file, format!("{}\n{}", random(3), "line\n".repeat(random(50)))).expect("written");
+        let secret = if seed % 2 == 1 && step > 8 && random(8) == 0 { "--secret" } else { "-q" };
+        let message = format!("ümlaut {step}");
+        let commit = |more: &str| {
+            let arguments = ["commit", "-qA", secret, "-m", &message, "-u", "Jöhn <j@x>", more];
+            hg.command(root, &arguments).output().expect("hg runs").status.success()
+        };
+        // Not every changeset can close a branch.
+        assert!((random(9) == 0 && commit("--force-close-branch")) || commit("-q"));
+    }
+    let tip: usize = hg.run(root, &["log", "-r", "tip", "-T", "{rev}"]).parse().expect("a number");
+    for name in ["mark", "a@b", "@", "x y", "ö"] {
+        hg.run(root, &["bookmark", "-q", "-f", "-r", &random(tip).to_string(), name]);
+    }
+    hg.run(root, &["update", "-qC", "-r", "last(not secret())"]);
+    hg.run(root, &["tag", "-q", "-r", &random(tip).to_string(), "v1.0"]);
+    if seed % 3 != 0 {
+        fs::write(root.join(".hg/hgrc"), "[phases]\npublish = no\n[experimental]\nevolution = all\n").expect("written");
+        hg.run(root, &["phase", "-p", "-r", &random(tip).to_string()]);
+        fs::write(root.join("a"), "amended").expect("written");
+        hg.run(root, &["commit", "-qA", "-m", "to be amended"]);
+        hg.run(root, &["commit", "-q", "--amend", "-m", "amended"]);
+        hg.run(root, &["commit", "-q", "--amend", "-m", "amended again"]);
+    }
+}
+
+#[test]
+fn whatever_is_asked_is_answered_as_stock_does() {
+    let Some(hg) = Hg::find() else { return };
+    if let Some(root) = std::env::var_os("HGFLEET_COMPARE") {
+        println!("{} answers are the same", compare(&hg, Path::new(&root)));
+        return;
+    }
+    let folder = tempfile::tempdir().expect("a folder");
+    for seed in 0..3 {
+        let root = folder.path().join(seed.to_string());
+        generate(&hg, &root, seed);
+        println!("seed {seed}: {} answers are the same", compare(&hg, &root));
+    }
+    let empty = folder.path().join("empty");
+    fs::create_dir(&empty).expect("a folder");
+    hg.run(&empty, &["init"]);
+    compare(&hg, &empty);
+}
