@@ -31,8 +31,13 @@ impl Sshd {
         let _ = std::fs::create_dir("/run/sshd");
         let user = user();
         // The program lies below a folder that `sshd` does not trust with a command; what `env` starts it does not look at.
+        // The shell by which `sshd` starts a command takes itself for a nested one: it reads no files of whoever runs the tests. Hundreds
+        // of connections are made, so their key exchange is the cheapest of those that are recommended.
         let text = RECOMMENDED
-            .replace("Port 222\n", &format!("Port {port}\nListenAddress 127.0.0.1\n"))
+            .replace(
+                "Port 222\n",
+                &format!("Port {port}\nListenAddress 127.0.0.1\nSetEnv SHLVL=2\nKexAlgorithms curve25519-sha256\n"),
+            )
             .replace("/etc/hgfleet/ssh_host_ed25519_key", key.to_str().expect("UTF-8"))
             .replace("/etc/hgfleet/hgfleet.toml", fleet.path("data/hgfleet.toml").to_str().expect("UTF-8"))
             .replace("AuthorizedKeysCommand /usr/bin/hgfleet", &format!("AuthorizedKeysCommand /usr/bin/env {HGFLEET}"))
