@@ -73,7 +73,11 @@ impl Check for CaseCheck {
         }
         match is_covered {
             true => added.iter().for_each(|path| self.names.add(path)),
-            false => paths(text).for_each(|path| self.names.add(path)),
+            false => {
+                // With what it lacks these are its parent's names too: the parent's other children need not bring them again.
+                paths(text).chain(removed.iter().map(|path| &**path)).for_each(|path| self.names.add(path));
+                self.covered.extend(parent);
+            }
         }
         self.covered.insert(of);
         for path in &added {

@@ -15,7 +15,7 @@ pub use crate::manifest::Flag;
 pub use stored::observe_stored;
 
 pub(crate) use ancestors::common_ancestors;
-pub(crate) use manifest_changes::{stretched_changes, whole_changes};
+pub(crate) use manifest_changes::{Compared, stretched_changes, whole_changes};
 pub(crate) use stored::find;
 
 /// A file as a manifest has it.

@@ -7,7 +7,7 @@
 use rustc_hash::{FxHashMap, FxHashSet};
 
 use crate::observe::{
-    Ancestry, FileEntry, ObservedEntry, Observer, common_ancestors, find, stretched_changes, whole_changes,
+    Ancestry, Compared, FileEntry, ObservedEntry, Observer, common_ancestors, find, stretched_changes, whole_changes,
 };
 use crate::{Node, Revision, Snapshot};
 
@@ -52,18 +52,10 @@ impl<'o> Watch<'o> {
             return Ok(());
         };
         let text = Text::clone(&received.text);
-        match (&parents[..], &received.base) {
-            ([(node, _)], Some(base)) if *node == incoming.base && incoming.delta.len() < text.len() => {
-                let stretches = stretches(&incoming.delta).map(|stretch| (stretch.old, stretch.new));
-                let mut told = |change: (&[u8], Option<FileEntry>, Option<FileEntry>)| {
-                    let (path, before, now) = change;
-                    let changeset = Revision::new(changeset);
-                    self.observer.entry(&ObservedEntry { changeset, path, parents: &[before], now });
-                };
-                stretched_changes(base, &text, stretches, &mut told);
-            }
-            _ => self.compare(changeset, &parents, &text),
-        }
+        let is_to_first =
+            incoming.delta.len() < text.len() && parents.first().is_some_and(|(node, _)| *node == incoming.base);
+        let delta = is_to_first.then_some(&incoming.delta[..]);
+        self.compare(changeset, &parents, &text, delta);
         self.end(manifests, spool, changelog, changeset, &text)
     }
 
@@ -82,7 +74,7 @@ impl<'o> Watch<'o> {
             let text = text_of(manifests, spool, &node)?.unwrap_or_default();
             // A parent without a manifest is as good as none: all files are told.
             let parents = self.parent_texts(manifests, spool, changelog, changeset)?.unwrap_or_else(no_parent);
-            self.compare(changeset, &parents, &text);
+            self.compare(changeset, &parents, &text, None);
             self.end(manifests, spool, changelog, changeset, &text)?;
         }
         Ok(())
@@ -98,25 +90,25 @@ impl<'o> Watch<'o> {
     ) -> Result<(), PrepareError> {
         self.told.insert(changeset);
         let old_manifests = &mut self.old_manifests;
-        let mut texts = Texts { snapshot: self.snapshot, old_manifests, manifests, spool, changelog };
+        let mut texts = Texts { snapshot: self.snapshot, old_manifests, manifests, spool, changelog, ancestors: None };
         self.observer.manifest(Revision::new(changeset), text, &mut texts)
     }
 
-    /// Tells every path that is not as one of the parents has it.
-    fn compare(&mut self, changeset: u32, parents: &ParentTexts, text: &Text) {
+    /// Tells every path that is not as one of the parents has it. `delta`: what makes the text of the first parent's, where that is known.
+    fn compare(&mut self, changeset: u32, parents: &ParentTexts, text: &Text, delta: Option<&[u8]>) {
         let changeset = Revision::new(changeset);
         let observer = &mut *self.observer;
         let (first, second) = match &parents[..] {
             [(_, first), (_, second)] => (first, second),
             [(_, only)] => {
-                return whole_changes(only, text, &mut |(path, before, now)| {
+                return changes(only, text, delta, &mut |(path, before, now)| {
                     observer.entry(&ObservedEntry { changeset, path, parents: &[before], now });
                 });
             }
             _ => return,
         };
         let (mut from_first, mut from_second) = (Vec::new(), Vec::new());
-        whole_changes(first, text, &mut |change| from_first.push(change));
+        changes(first, text, delta, &mut |change| from_first.push(change));
         whole_changes(second, text, &mut |change| from_second.push(change));
         let (mut one, mut other) = (from_first.into_iter().peekable(), from_second.into_iter().peekable());
         loop {
@@ -164,6 +156,16 @@ impl<'o> Watch<'o> {
     }
 }
 
+/// The differences of a manifest from one before: within the delta that made the one of the other, where that is known.
+fn changes<'a>(old: &'a [u8], new: &'a [u8], delta: Option<&[u8]>, each: &mut dyn FnMut(Compared<'a>)) {
+    match delta {
+        Some(delta) => {
+            stretched_changes(old, new, stretches(delta).map(|stretch| (stretch.old, stretch.new)), each);
+        }
+        None => whole_changes(old, new, each),
+    }
+}
+
 fn no_parent() -> ParentTexts {
     vec![(Node::NULL, Text::default())]
 }
@@ -200,16 +202,27 @@ struct Texts<'a, 's> {
     manifests: &'a Manifests<'s>,
     spool: &'a mut Spool,
     changelog: &'a CombinedChangelog<'s>,
+    /// Those of the nearest common ancestors of a merge's parents, once they were asked for: it may take over thousands of files.
+    ancestors: Option<(Revision, Vec<Node>)>,
+}
+
+impl Texts<'_, '_> {
+    fn of_ancestors(&mut self, merge: Revision) -> Result<Vec<Node>, PrepareError> {
+        let parents = |of: u32| self.changelog.revlog.parents(of);
+        let [Some(one), Some(other)] = parents(merge.get()) else { return Ok(Vec::new()) };
+        let common = common_ancestors(parents, one, other);
+        common.into_iter().map(|at| manifest_of(self.snapshot, self.old_manifests, self.changelog, at)).collect()
+    }
 }
 
 impl Ancestry for Texts<'_, '_> {
     fn at_common_ancestors(&mut self, merge: Revision, path: &[u8]) -> Result<Vec<Option<FileEntry>>, PrepareError> {
-        let parents = |of: u32| self.changelog.revlog.parents(of);
-        let [Some(one), Some(other)] = parents(merge.get()) else { return Ok(Vec::new()) };
+        if self.ancestors.as_ref().is_none_or(|(of, _)| *of != merge) {
+            self.ancestors = Some((merge, self.of_ancestors(merge)?));
+        }
         let mut found = Vec::new();
-        for ancestor in common_ancestors(parents, one, other) {
-            let node = manifest_of(self.snapshot, self.old_manifests, self.changelog, ancestor)?;
-            let text = text_of(self.manifests, self.spool, &node)?.unwrap_or_default();
+        for node in self.ancestors.iter().flat_map(|(_, nodes)| nodes) {
+            let text = text_of(self.manifests, self.spool, node)?.unwrap_or_default();
             found.push(find(&text, path));
         }
         Ok(found)
