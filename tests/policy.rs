@@ -48,7 +48,7 @@ fn a_push_that_breaks_a_rule_is_refused_whole() {
         bookmarks = { allowed = false }\n";
     let protected = "protected = [{ paths = [\"release/**\"], groups = [\"release\"] }]\n";
     let strict = format!("[[rule]]\n{rule}{protected}");
-    let world = World::start(&strict, &["plain", "strict", "checked"]);
+    let world = World::start(&strict, &["plain", "strict", "checked", "odd"]);
     let (fleet, write) = (&world.fleet, |text: &str| std::fs::write(&world.rules, text).expect("written"));
 
     // Without a rule of its own a repository takes what hurts no client.
@@ -122,6 +122,7 @@ fn a_push_that_breaks_a_rule_is_refused_whole() {
     assert!(told.out.contains(line) || told.err.contains(line), "{told:#?}");
     fleet.assert_one_store("strict");
     others_decide(&world);
+    odd_content_does_nothing(fleet);
 }
 
 /// Programs and servers that are asked, and what the log's pushes would have met.
@@ -228,6 +229,38 @@ fn others_decide(world: &World) {
     assert!(said.out.ends_with(" of 4 pushes would be refused\n"), "{said:#?}");
     let said = fleet.hgfleet(&["policy", "test", "nowhere"]).refused();
     assert!(said.err.contains("no server of this machine has a repository nowhere"), "{said:#?}");
+}
+
+/// Rows N6, N8 and N9 of the bad input: what files and changesets say is kept, and neither believed nor carried out.
+fn odd_content_does_nothing(fleet: &Fleet) {
+    let work = fleet.init("odd");
+    // A file whose name makes the pattern below take for ever, where somebody asks it.
+    work.commit(&format!("{}!", "a".repeat(60)), "1\n", "first");
+    let first = work.hg(&["log", "-r", "0", "-T", "{node}"]).ok().out;
+    work.commit("README", "(a+)+$\n".repeat(1000), "second");
+    work.commit(".hgignore", "syntax: regexp\n^(a+)+$\n", "third");
+    work.commit(".hgeol", "[patterns]\n**{a,{a,{a,{a,{a,*}}}}} = native\n", "fourth");
+    let tags = format!(
+        "{first} v1\n{} gone\n{first} tip\n{first} null\n{first} ..\n{first}\n\0\n{first} a\tb\u{1b}[2J\n",
+        "12".repeat(20)
+    );
+    std::fs::write(work.path.join(".hgtags"), tags).expect("written");
+    let author = format!("Other <other@example.com> \u{202e}{}", "x".repeat(100_000));
+    work.hg(&["commit", "-q", "-A", "-m", "tags", "-u", &author]).ok();
+    work.push("odd").ok();
+
+    let id = |name: &str| work.hg(&["identify", "--id", "-r", name, &fleet.https_url("odd")]);
+    let tip = work.hg(&["log", "-r", "tip", "-T", "{short(node)}"]).ok().out;
+    assert_eq!((id("v1").ok().out.trim(), id("tip").ok().out.trim()), (&first[..12], &*tip), "N6");
+    assert_eq!(id("null").ok().out.trim(), "0".repeat(12), "N6");
+    let said = id("gone");
+    assert!(said.status == 255 && said.err.contains("unknown revision 'gone'"), "N6: {said:#?}");
+    // Who pushed is the key's owner.
+    let mail = fleet.hgfleet(&["account", "list"]).ok().out.split('\t').next().expect("an account").to_owned();
+    let listed = fleet.hgfleet(&["log", "list"]).ok().out;
+    let line = listed.lines().rfind(|line| line.contains("  odd  ")).expect("a record");
+    assert!(line.contains(&format!("  odd  {mail}  5 changesets  ")) && !listed.contains("other@"), "N8: {line}");
+    fleet.assert_one_store("odd");
 }
 
 /// A server on loopback that keeps what it is asked, and says what it is told to.

@@ -1,6 +1,6 @@
 //! Tags, from the `.hgtags` of the served heads.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use crate::node::hex_digit;
 use crate::{Node, Snapshot, StoreError, manifest};
@@ -119,14 +119,12 @@ fn add(all: &mut BTreeMap<Vec<u8>, History>, name: Vec<u8>, (node, mut before): 
         all.insert(name, (node, before));
         return;
     };
+    // A file may put one tag on hundreds of thousands of nodes: none of these is looked for in a list more than once.
     let followed =
         *old != node && old_before.contains(&node) && (!before.contains(old) || old_before.len() > before.len());
     let winner = if followed { old.clone() } else { node };
-    for earlier in old_before {
-        if !before.contains(earlier) {
-            before.push(earlier.clone());
-        }
-    }
+    let mut known: HashSet<Vec<u8>> = before.iter().cloned().collect();
+    before.extend(old_before.iter().filter(|earlier| known.insert((*earlier).clone())).cloned());
     all.insert(name, (winner, before));
 }
 
@@ -147,6 +145,37 @@ mod tests {
             }
         }
         assert_eq!(all[b"one".as_slice()].0, vec![0xbb; 20]);
+    }
+
+    /// Row N6 of the bad input.
+    #[test]
+    fn a_tag_that_was_on_very_many_changesets_costs_what_its_file_is_long() {
+        let file = |first: u32| -> String { (first..first + 150_000).map(|n| format!("{n:040x} one\n")).collect() };
+        let begun = std::time::Instant::now();
+        let mut all = BTreeMap::new();
+        for text in [file(0), file(100_000), file(50_000)] {
+            assert!(text.len() > 6 << 20);
+            for (name, history) in parse(text.as_bytes()) {
+                add(&mut all, name, history);
+            }
+        }
+        let (_, before) = &all[b"one".as_slice()];
+        assert_eq!(before.iter().collect::<HashSet<_>>().len(), before.len());
+        assert!(before.len() >= 249_999, "{}", before.len());
+        assert!(begun.elapsed() < std::time::Duration::from_secs(20), "{:?}", begun.elapsed());
+    }
+
+    #[test]
+    fn lines_that_are_no_tags_are_passed_over() {
+        let odd = format!(
+            "{0} \n{0} ..\n{0} tip\n{1} gone\n{2} long\n\0\n{0}\n",
+            "aa".repeat(20),
+            "00".repeat(20),
+            "aa".repeat(40)
+        );
+        let parsed = parse(odd.as_bytes());
+        let names: Vec<&[u8]> = parsed.keys().map(Vec::as_slice).collect();
+        assert_eq!(names, [&b""[..], b"..", b"gone", b"long", b"tip"]);
     }
 
     #[test]
