@@ -57,9 +57,7 @@ impl SshdSession {
         let judged = judged.await.unwrap_or_else(|error| Err(Denial::Directory(error.to_string())));
         let (account, key) = judged.map_err(|denial| {
             tracing::info!(peer = address, reason = %denial, "login behind sshd refused");
-            No::refused(format!(
-                "refused: the key opens no account here ({denial}), on this fleet. Ask an administrator"
-            ))
+            No::refused(denial.told())
         })?;
         if let Some(seen) = seen_at {
             master.passed_on.logged_in(seen);

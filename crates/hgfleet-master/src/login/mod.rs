@@ -87,6 +87,21 @@ pub(crate) enum Denial {
     Directory(String),
 }
 
+impl Denial {
+    /// What a client may read of it. Where the directory is, and what is wrong with it, is for the log alone.
+    pub(crate) fn told(&self) -> String {
+        match self {
+            Denial::Directory(_) => {
+                "refused: the directory of accounts does not answer, on this fleet. Try again in a few minutes"
+                    .to_owned()
+            }
+            denial => {
+                format!("refused: the key opens no account here ({denial}), on this fleet. Ask an administrator")
+            }
+        }
+    }
+}
+
 impl From<DirectoryError> for Denial {
     fn from(error: DirectoryError) -> Denial {
         Denial::Directory(error.to_string())

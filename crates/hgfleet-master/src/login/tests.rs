@@ -216,3 +216,10 @@ fn sshd_is_told_of_keys_what_it_must_know() {
     assert!(office.judge(jane.blob(), at("192.0.2.1")).unwrap_err().contains("wrong-address"));
     assert!(office.judge(jane.blob(), ClientAddress::Unknown).unwrap_err().contains("unknown-address"));
 }
+
+#[test]
+fn a_client_does_not_read_where_the_directory_is() {
+    let told = Denial::Directory("ldap://10.0.0.1: the connection broke".to_owned()).told();
+    assert_eq!(told, "refused: the directory of accounts does not answer, on this fleet. Try again in a few minutes");
+    assert!(Denial::Unknown.told().starts_with("refused: the key opens no account here (unknown-key), on this fleet."));
+}
