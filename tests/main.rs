@@ -9,6 +9,7 @@ mod support;
 mod access;
 mod bad_input;
 mod directory;
+mod directory_trouble;
 mod doors;
 mod failover;
 mod faults;

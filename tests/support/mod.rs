@@ -8,6 +8,7 @@ pub mod guide;
 #[allow(dead_code, reason = "the store's own tests use all of it")]
 #[path = "../../crates/hg-store/tests/support/history.rs"]
 pub mod history;
+pub mod ldap_server;
 pub mod machines;
 #[path = "../../crates/hgfleet-log/tests/nats/server.rs"]
 pub mod nats;
@@ -17,5 +18,6 @@ pub mod sshd;
 pub mod status;
 pub mod steps;
 pub mod store;
+pub mod troubled_line;
 pub mod two_doors;
 pub mod wire_client;
