@@ -6,8 +6,8 @@ use crate::support::bundle::{bundle, changegroup, changegroup_with_flags, part, 
 use crate::support::history::{History, hunk};
 use crate::support::wire_client::WireClient;
 use flate2::write::ZlibEncoder;
-use hg_store::Node;
 use hg_store::prepare::IncomingRevision;
+use hg_store::{Marker, Node};
 use std::io::Write;
 use std::net::TcpListener;
 
@@ -268,6 +268,26 @@ fn good(number: usize) -> Vec<u8> {
     bundle(&[changegroup(history.pieces())])
 }
 
+/// Markers that hide nothing: what is replaced by what replaced it, and a public changeset that is none any more (B20).
+fn harmless_markers(head: &str) -> Vec<u8> {
+    let marker = |predecessor: Node, successors: &[Node]| Marker {
+        predecessor,
+        successors: successors.to_vec(),
+        flags: 0,
+        metadata: Vec::new(),
+        time: 0.0,
+        offset: 0,
+        parents: None,
+    };
+    let [a, b] = [1, 2].map(|byte| Node::new([byte; 20]));
+    let head = Node::from_hex(head.as_bytes()).expect("a node");
+    let mut bytes = vec![1];
+    for marker in [marker(a, &[b]), marker(b, &[a]), marker(head, &[])] {
+        marker.encode_v1(&mut bytes).expect("it fits");
+    }
+    bundle(&[part("OBSMARKERS", &[], &bytes)])
+}
+
 pub fn check(target: &Target<'_>, name: &str) {
     let head = target.start(name, &bundle(&[changegroup(old().pieces())]));
     target.two.fleet.hgfleet(&["repo", "config", name, "--set", "experimental.evolution=all"]).ok();
@@ -295,6 +315,10 @@ pub fn check(target: &Target<'_>, name: &str) {
         let mut client = WireClient::begin(clients, "id_ed25519", name);
         client.push(&format!("{door}: a good push"), &good(number), "stored as");
     }
+    let mut client = WireClient::begin(&target.two.doors()[1].1, "id_ed25519", name);
+    client.push("markers", &harmless_markers(&head), "stored as");
+    let known = format!("known\nnodes 40\n{head}* 0\n");
+    client.ask("a public changeset stays", known.as_bytes(), "1\n1");
     assert!(beacon.accept().is_err(), "a server asked where a client told it to");
     target.two.fleet.assert_one_store(name);
 }

@@ -43,7 +43,9 @@ fn each_row_gets_one_clear_answer_and_changes_nothing() {
     assert_eq!(fleet.status()["log"]["sequence"], end, "nothing was stored");
     assert!(store::files(&fleet.copies(NAME)[0].join(".hg")) == before, "nothing was written");
     assert_eq!(pids(fleet), running, "no server has died");
-    assert!(!fleet.log().contains("panicked"), "{}", fleet.log());
+    let log = fleet.log();
+    assert!(!log.contains("panicked"), "{log}");
+    assert!(log.chars().all(|letter| !letter.is_control() || "\n\t".contains(letter)), "the log is plain text");
     work.commit("a", "2\n", "second");
     work.push(NAME).ok();
     fleet.assert_one_store(NAME);
