@@ -22,6 +22,8 @@ pub use address_list::AddressList;
 pub use authorized_key::{AuthorizedKey, KeyConditionError, KeyOptions};
 pub use cached::{Answer, CacheOptions, CachedDirectory, Purpose};
 pub use clock::Clock;
+/// What reads an LDAP server's messages before the library does. Public for the sake of those who try it with any bytes.
+pub use ldap::read_message as read_ldap_message;
 pub use ldap::{LdapAttributes, LdapBind, LdapDirectory, LdapOptions, LdapOptionsError, LdapScope, Password};
 pub use ldif::{LdifEntry, LdifError, LdifErrorKind};
 pub use ldif_directory::{AccountLine, LdifDirectory};

@@ -100,7 +100,10 @@ pub(super) async fn carry<S: AsyncRead + AsyncWrite + Send + 'static>(
 }
 
 /// Reads one message and not a byte more. `None`: the other side is done.
-pub(super) async fn read_message(stream: &mut (impl AsyncRead + Unpin)) -> Result<Option<Vec<u8>>, String> {
+///
+/// # Errors
+/// Why no message can be had, in words: the connection broke, or what comes is too large or no LDAP.
+pub async fn read_message(stream: &mut (impl AsyncRead + Unpin)) -> Result<Option<Vec<u8>>, String> {
     let lost = |error: std::io::Error| format!("the connection broke: {error}");
     let mut message = vec![0; 2];
     if stream.read(&mut message[..1]).await.map_err(lost)? == 0 {

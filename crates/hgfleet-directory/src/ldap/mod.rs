@@ -16,6 +16,7 @@ mod search;
 mod settings;
 mod tls;
 
+pub use guard::read_message;
 pub use options::{LdapAttributes, LdapBind, LdapOptions, LdapOptionsError, LdapScope, Password};
 
 use std::collections::HashMap;
