@@ -253,14 +253,14 @@ fn who(fleet: &Fleet) -> String {
     record["who"].as_str().expect("a name").to_owned()
 }
 
-/// Only a landing account names somebody else, and only at the built-in door.
+/// Only a landing account names somebody else.
 fn for_others(target: &Target<'_>) {
     let [(_, built_in), (_, openssh)] = target.two.doors();
     let jane = ["-oSetEnv=AUTOLAND_REQUEST_USER=jane@example.org"];
     for (number, (clients, key, recorded)) in [
         (&built_in, "second", SECOND),
         (&openssh, "second", SECOND),
-        (&openssh, "landing", LANDING),
+        (&openssh, "landing", "jane@example.org"),
         (&built_in, "landing", "jane@example.org"),
     ]
     .into_iter()
