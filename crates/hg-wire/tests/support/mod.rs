@@ -27,14 +27,8 @@ impl Hg {
         command
     }
 
-    /// A server of a repository, which takes no other arguments than these.
-    pub fn server(&self, repository: &Path) -> Command {
-        let mut command = self.plain(repository);
-        command.arg("-R").arg(repository).args(["serve", "--stdio"]);
-        command
-    }
-
-    fn plain(&self, repository: &Path) -> Command {
+    /// An `hg` without an argument.
+    pub fn plain(&self, repository: &Path) -> Command {
         let mut command = Command::new(&self.program);
         command.current_dir(repository).env("HGRCPATH", "/dev/null").env("HGPLAIN", "1").env("HGENCODING", "UTF-8");
         command
