@@ -120,7 +120,7 @@ pub struct AccessRules {
 pub struct Families {
     /// Those in which the action is granted.
     pub granted: Vec<String>,
-    /// The others.
+    /// The others that may be read.
     pub others: Vec<String>,
 }
 
@@ -174,13 +174,17 @@ impl AccessRules {
     }
 
     /// Tells the families of repositories apart in which an action is granted, and in which it is not. Where patterns overlap, the
-    /// first rule decides, which this does not show.
+    /// first rule decides, which this does not show. A family of which the caller may do neither that nor read is in no list: its
+    /// pattern may be a repository's name.
     pub fn families(&self, caller: Caller<'_>, action: Action) -> Families {
         let mut families = Families::default();
         for rule in &self.rules {
-            let is_granted = rule.granted(action).iter().any(|name| is_meant(name, caller));
-            let list = if is_granted { &mut families.granted } else { &mut families.others };
-            list.push(rule.shown.clone());
+            let is_granted = |action| rule.granted(action).iter().any(|name| is_meant(name, caller));
+            if is_granted(action) {
+                families.granted.push(rule.shown.clone());
+            } else if is_granted(Action::Read) {
+                families.others.push(rule.shown.clone());
+            }
         }
         families
     }

@@ -155,11 +155,15 @@ fn what_lies_in_an_accounts_folder_is_its_own() {
 #[test]
 fn families_are_what_the_rules_tell_apart() {
     let rules = AccessRules::parse(RULES).expect("rules");
-    let families = |mail| rules.families(Caller::Account { mail, groups: &[] }, Action::Write);
+    let of = |mail, groups: &[String]| rules.families(Caller::Account { mail, groups }, Action::Write);
+    let families = |mail| of(mail, &[]);
     let private = "private/**, {old,new}/secret".to_owned();
     let team = "team/*".to_owned();
     assert_eq!(families("jane@example.com"), Families { granted: vec![private.clone(), team.clone()], others: vec![] });
-    assert_eq!(families("joe@example.com"), Families { granted: vec![team], others: vec![private] });
+    // Who may not read them either learns no name.
+    assert_eq!(families("joe@example.com"), Families { granted: vec![team.clone()], others: vec![] });
+    let staff = of("joe@example.com", &groups(&["staff"]));
+    assert_eq!(staff, Families { granted: vec![team], others: vec![private] });
 }
 
 #[test]
