@@ -1,0 +1,124 @@
+//! `hgfleet repo`.
+
+use super::{ConfigFile, ReadOnly};
+use clap::Subcommand;
+use std::path::PathBuf;
+
+/// `hgfleet repo`
+#[derive(Debug, Subcommand)]
+pub enum Repo {
+    /// Create an empty repository
+    Create {
+        /// Name, such as `team/first`
+        name: String,
+        /// Keep pushed draft changesets draft
+        #[arg(long)]
+        non_publishing: bool,
+        #[command(flatten)]
+        config: ConfigFile,
+    },
+    /// Delete a repository; it is kept for a while, and its name is free at once
+    Delete {
+        /// Name
+        name: String,
+        #[command(flatten)]
+        config: ConfigFile,
+    },
+    /// Bring back a deleted repository as it was
+    Restore {
+        /// The name that it had; of several, the one that was deleted last
+        name: String,
+        /// Another name to give it
+        #[arg(long = "as", value_name = "NAME")]
+        new_name: Option<String>,
+        #[command(flatten)]
+        config: ConfigFile,
+    },
+    /// Give a repository another name
+    Rename {
+        /// Name
+        name: String,
+        /// New name
+        new_name: String,
+        #[command(flatten)]
+        config: ConfigFile,
+    },
+    /// Show a repository's `hgrc`, or change it on every server
+    Config {
+        /// Name
+        name: String,
+        /// Set a key, such as `phases.publish=False`; may be given several times
+        #[arg(long, value_name = "SECTION.NAME=VALUE")]
+        set: Vec<String>,
+        /// Remove a key; may be given several times
+        #[arg(long, value_name = "SECTION.NAME")]
+        unset: Vec<String>,
+        #[command(flatten)]
+        config: ConfigFile,
+    },
+    /// Describe a repository in one line, for its page and for lists
+    Describe {
+        /// Name
+        name: String,
+        /// The description; empty: none
+        text: String,
+        #[command(flatten)]
+        config: ConfigFile,
+    },
+    /// Show whether a repository is read only, or make it so, or end that
+    ReadOnly {
+        /// Name
+        name: String,
+        #[command(flatten)]
+        options: ReadOnly,
+    },
+    /// Run a command that rewrites a repository (strip, censor, debugupgraderepo, …) on a copy, and exchange it on every
+    /// server; pushes to it wait meanwhile
+    Exec {
+        /// Name
+        name: String,
+        #[command(flatten)]
+        config: ConfigFile,
+        /// The command: `-- hg …`
+        #[arg(last = true, required = true, value_name = "COMMAND")]
+        command: Vec<std::ffi::OsString>,
+    },
+    /// List the repositories
+    List {
+        /// Those that were deleted and can be brought back, with the times of both
+        #[arg(long)]
+        deleted: bool,
+        #[command(flatten)]
+        config: ConfigFile,
+    },
+    /// Take in an existing repository from a folder on this machine, or all that lie below a folder
+    Import {
+        /// The folder with the `.hg`, or one with such folders in it
+        path: PathBuf,
+        /// Name to give it [default: the folder's name]; of a folder of repositories, what their names begin with
+        name: Option<String>,
+        #[command(flatten)]
+        config: ConfigFile,
+    },
+    /// Rebuild and hash every revision, check links, compare the digests of all servers; nothing waits for it
+    Verify {
+        /// Name
+        #[arg(required_unless_present = "all", conflicts_with = "all")]
+        name: Option<String>,
+        /// All repositories, one after the other
+        #[arg(long)]
+        all: bool,
+        #[command(flatten)]
+        config: ConfigFile,
+    },
+    /// Put a fresh copy of a repository in the place of what a server has
+    Resync {
+        /// Name
+        name: String,
+        /// The server that is to take the copy [default: each on which the repository is in quarantine]
+        #[arg(long, value_name = "SERVER")]
+        server: Option<String>,
+        #[command(flatten)]
+        config: ConfigFile,
+    },
+}
