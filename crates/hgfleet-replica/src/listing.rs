@@ -1,5 +1,6 @@
 //! What another server is given to make a copy of a repository.
 
+use std::cmp::Ordering;
 use std::collections::HashMap;
 use std::fs::File;
 use std::io::Read as _;
@@ -48,6 +49,14 @@ pub struct ListedFile {
 
 /// A repository's state, the paths of its files, and what is kept of them, all of one record.
 type FilesAsKept = (Arc<Current>, Vec<Vec<u8>>, KeptFiles);
+
+/// How a store's files differ from what is kept of them.
+enum Difference {
+    /// A file, or the end of one, that no record made.
+    Added(String),
+    /// A file, or the end of one, that a record made.
+    Lost(String),
+}
 
 impl Replica {
     /// Lists a repository's files as of its last record. No file that grows is read; records for it wait meanwhile.
@@ -123,9 +132,10 @@ impl Inner {
             Ok((_, kept)) if *kept.digest().as_bytes() != current.digest => {
                 Some("damaged: what is kept of its files does not make its digest".to_owned())
             }
-            Ok((paths, kept)) => match self.added(&entry.name, paths, kept)? {
-                Some(added) => Some(format!("{ALTERED}: {added}")),
-                None => self.lost(&entry.name, paths, kept)?.map(|lost| self.blame(entry, writer, &lost)),
+            Ok((paths, kept)) => match self.difference(&entry.name, paths, kept)? {
+                Some(Difference::Added(what)) => Some(format!("{ALTERED}: {what}")),
+                Some(Difference::Lost(what)) => Some(self.blame(entry, writer, &what)),
+                None => None,
             },
         };
         match (found, why) {
@@ -141,49 +151,36 @@ impl Inner {
     /// Whether a repository has files, or ends of files, that no record made: no disk does that.
     pub(crate) fn has_added(&self, entry: &Entry) -> Result<bool, ReplicaError> {
         let kept = self.all_kept(entry)?;
-        Ok(self.added(&entry.name, &state_files(&self.hg(&entry.name))?, &kept)?.is_some())
+        let difference = self.difference(&entry.name, &state_files(&self.hg(&entry.name))?, &kept)?;
+        Ok(matches!(difference, Some(Difference::Added(_))))
     }
 
-    /// Names a file that no record made, or that is longer than records made it.
-    fn added(
+    /// Finds out whether there are other files than are kept, or of other lengths: what was appended without a record, or cut off,
+    /// shows in nothing else. What was added counts before what is lost.
+    fn difference(
         &self,
         name: &RepositoryName,
         paths: &[Vec<u8>],
         kept: &KeptFiles,
-    ) -> Result<Option<String>, ReplicaError> {
+    ) -> Result<Option<Difference>, ReplicaError> {
         if let Some(path) = paths.iter().find(|path| kept.get(path).is_none()) {
-            return Ok(Some(format!("{} is there, and no record made it", path.escape_ascii())));
+            return Ok(Some(Difference::Added(format!("{} is there, and no record made it", path.escape_ascii()))));
         }
-        self.other_length(name, paths, kept, |found, expected| found > expected)
-    }
-
-    /// Names a file that is shorter than records made it, or says how many are missing.
-    fn lost(&self, name: &RepositoryName, paths: &[Vec<u8>], kept: &KeptFiles) -> Result<Option<String>, ReplicaError> {
-        if paths.len() < kept.len() {
-            return Ok(Some(format!("{} files are missing", kept.len() - paths.len())));
-        }
-        self.other_length(name, paths, kept, |found, expected| found < expected)
-    }
-
-    /// Names a file whose length, and the length that is kept of it, are as `is_wrong` says: what was appended without a record, or
-    /// cut off, shows in nothing else.
-    fn other_length(
-        &self,
-        name: &RepositoryName,
-        paths: &[Vec<u8>],
-        kept: &KeptFiles,
-        is_wrong: impl Fn(u64, u64) -> bool,
-    ) -> Result<Option<String>, ReplicaError> {
+        let missing = kept.len().saturating_sub(paths.len());
+        let mut lost = (missing > 0).then(|| format!("{missing} files are missing"));
         let mut directories = self.directories(name)?;
         for path in paths {
             let stat = directories.stat(path).map_err(ReplicaError::io("stat a file of", &self.hg(name)))?;
             let found = stat.map_or(0, |stat| stat.st_size as u64);
             let expected = kept.get(path).map_or(0, |file| file.bytes);
-            if is_wrong(found, expected) {
-                return Ok(Some(format!("{} has {found} bytes and not {expected}", path.escape_ascii())));
+            let what = || format!("{} has {found} bytes and not {expected}", path.escape_ascii());
+            match found.cmp(&expected) {
+                Ordering::Greater => return Ok(Some(Difference::Added(what()))),
+                Ordering::Less => lost = lost.or_else(|| Some(what())),
+                Ordering::Equal => {}
             }
         }
-        Ok(None)
+        Ok(lost.map(Difference::Lost))
     }
 
     /// Reads all that is kept of a repository's files, in one go.
