@@ -25,11 +25,14 @@ pub struct HttpOptions {
     pub push_address: Option<String>,
 }
 
-/// Reads the arguments that came in the body, where there are such.
+/// Reads the arguments that came in the body, where there are such. A write's stay: it is refused, whatever they say.
 ///
 /// # Errors
 /// The answer to a body that is cut, or whose arguments are none.
 pub fn complete(mut request: Request, body: &mut dyn Read) -> Result<Request, Response> {
+    if request.command.is_none_or(CommandName::writes) {
+        return Ok(request);
+    }
     let bytes = std::mem::take(&mut request.posted_argument_bytes);
     let mut form = Vec::new();
     if !body.take(bytes as u64).read_to_end(&mut form).is_ok_and(|read| read == bytes) {
@@ -41,16 +44,9 @@ pub fn complete(mut request: Request, body: &mut dyn Read) -> Result<Request, Re
     }
 }
 
-/// Answers a command. `body` is the request's body; of a refused push it is drained up to a bound.
+/// Answers a command whose arguments are complete ([`complete`]). `body` is the request's body; of a refused push it is drained up to a
+/// bound.
 pub fn answer(request: Request, body: &mut dyn Read, snapshot: &Arc<Snapshot>, options: &HttpOptions) -> Response {
-    let is_write = request.command.is_some_and(CommandName::writes);
-    let request = match is_write || request.posted_argument_bytes == 0 {
-        true => request,
-        false => match complete(request, body) {
-            Ok(request) => request,
-            Err(refused) => return refused,
-        },
-    };
     let Request { command, arguments, engine, is_post, .. } = request;
     let Some(command) = command else {
         return Refusal::from(CommandError::Malformed("no such command".to_owned())).into();

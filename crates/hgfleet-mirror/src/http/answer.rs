@@ -88,7 +88,7 @@ async fn command<R: Repositories>(
         false => Box::new(RequestBody::new(body)),
     };
     let mut request = request;
-    if request.posted_argument_bytes > 0 && request.command.is_some_and(|command| !command.writes()) {
+    if request.posted_argument_bytes > 0 {
         let completed = tokio::task::spawn_blocking(move || {
             let request = wire::complete(request, &mut body);
             (request, body)

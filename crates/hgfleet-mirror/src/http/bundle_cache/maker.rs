@@ -1,6 +1,6 @@
 //! Making a bundle: as fast as it goes while there is room for the whole of it, else at the pace of its slowest reader.
 
-use std::io::{self, Write};
+use std::io::{self, BufWriter, Write};
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,7 +22,6 @@ pub(super) struct Maker {
     cache: Arc<BundleCache>,
     key: Key,
     bundle: Arc<MadeBundle>,
-    piece: Vec<u8>,
     at: u64,
     /// Up to where the file was emptied again, where there is no room for the whole.
     emptied: Option<u64>,
@@ -31,11 +30,13 @@ pub(super) struct Maker {
 
 impl Maker {
     pub(super) fn new(cache: Arc<BundleCache>, key: Key, bundle: Arc<MadeBundle>) -> Maker {
-        Maker { cache, key, bundle, piece: Vec::with_capacity(PIECE_BYTES), at: 0, emptied: None, has_ended: false }
+        Maker { cache, key, bundle, at: 0, emptied: None, has_ended: false }
     }
 
     pub(super) fn run(mut self, stream: StreamBody) {
-        let made = stream(&mut self).map_err(io::Error::other).and_then(|()| self.flush());
+        let mut pieces = BufWriter::with_capacity(PIECE_BYTES, &mut self);
+        let made = stream(&mut pieces).map_err(io::Error::other).and_then(|()| pieces.flush());
+        drop(pieces);
         self.end(if made.is_ok() { Stage::Whole } else { Stage::Failed });
     }
 
@@ -49,8 +50,8 @@ impl Maker {
         self.has_ended = true;
     }
 
-    fn write_piece(&mut self) -> io::Result<()> {
-        let bytes = self.piece.len() as u64;
+    fn write_piece(&mut self, piece: &[u8]) -> io::Result<()> {
+        let bytes = piece.len() as u64;
         if self.emptied.is_none() {
             let has_room = self.cache.grow(bytes);
             self.bundle.count(bytes);
@@ -60,7 +61,7 @@ impl Maker {
         }
         loop {
             self.keep_pace()?;
-            match self.bundle.file().write_all_at(&self.piece, self.at) {
+            match self.bundle.file().write_all_at(piece, self.at) {
                 Ok(()) => break,
                 Err(error) if error.kind() == io::ErrorKind::StorageFull && self.emptied.is_none() => {
                     self.keep_none();
@@ -69,7 +70,6 @@ impl Maker {
             }
         }
         self.at += bytes;
-        self.piece.clear();
         self.bundle.tell(self.at, Stage::Making);
         Ok(())
     }
@@ -111,15 +111,10 @@ impl Drop for Maker {
 
 impl Write for Maker {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let taken = bytes.len().min(PIECE_BYTES - self.piece.len());
-        self.piece.extend_from_slice(&bytes[..taken]);
-        if self.piece.len() == PIECE_BYTES {
-            self.write_piece()?;
-        }
-        Ok(taken)
+        self.write_piece(bytes).map(|()| bytes.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        if self.piece.is_empty() { Ok(()) } else { self.write_piece() }
+        Ok(())
     }
 }

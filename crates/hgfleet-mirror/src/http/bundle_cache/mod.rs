@@ -1,4 +1,4 @@
-//! BundleCache that were made for one client, kept for the next: the thousandth clone of the same heads costs what sending a file
+//! Bundles that were made for one client, kept for the next: the thousandth clone of the same heads costs what sending a file
 //! costs, and equal requests that come together are answered by one that is made once.
 //!
 //! A bundle is kept by the snapshot that it was made from and by the request, in a file without a name, which ends with the
@@ -19,7 +19,10 @@ use tokio::sync::watch;
 pub(crate) use claim::Claim;
 pub(crate) use made::{BundleReader, MadeBundle};
 
-/// BundleCache of requests that were answered lately.
+/// Bundles that are kept: each is an open file, and each request looks at all of them.
+const BUNDLES_MAX: usize = 256;
+
+/// Bundles of requests that were answered lately.
 #[derive(Debug)]
 pub struct BundleCache {
     folder: PathBuf,
@@ -104,6 +107,7 @@ impl BundleCache {
                 }
             }
         }
+        while kept.slots.len() >= BUNDLES_MAX && kept.forget_oldest() {}
         let (sender, begun) = watch::channel(());
         let slot = Slot { snapshot: Arc::downgrade(snapshot), state: State::Claimed(begun), used: clock };
         kept.slots.insert(key.clone(), slot);
@@ -120,11 +124,9 @@ impl BundleCache {
         let mut kept = self.kept();
         kept.bytes += bytes;
         while kept.bytes > self.bytes_max {
-            let whole = kept.slots.iter().filter(|(_, slot)| slot.is_whole());
-            let Some(oldest) = whole.min_by_key(|(_, slot)| slot.used).map(|(key, _)| key.clone()) else {
+            if !kept.forget_oldest() {
                 return false;
-            };
-            kept.forget(&oldest);
+            }
         }
         true
     }
@@ -158,6 +160,13 @@ impl Kept {
         if let Some(Slot { state: State::Made(bundle), .. }) = self.slots.remove(key) {
             self.bytes = self.bytes.saturating_sub(bundle.take_counted());
         }
+    }
+
+    /// Forgets the whole one that was asked for the longest ago. False: none is whole.
+    fn forget_oldest(&mut self) -> bool {
+        let whole = self.slots.iter().filter(|(_, slot)| slot.is_whole());
+        let oldest = whole.min_by_key(|(_, slot)| slot.used).map(|(key, _)| key.clone());
+        oldest.as_ref().map(|key| self.forget(key)).is_some()
     }
 
     /// Forgets the bundles of snapshots that are nobody's any more.

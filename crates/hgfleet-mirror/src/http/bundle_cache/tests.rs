@@ -1,6 +1,6 @@
 //! One bundle for many readers, in all orders of coming and going.
 
-use super::{BundleCache, BundleReader, Found};
+use super::{BUNDLES_MAX, BundleCache, BundleReader, Found};
 use bytes::Bytes;
 use hg_store::{Repository, Snapshot, StoreFormat};
 use hg_wire::http::StreamBody;
@@ -149,6 +149,16 @@ async fn room_is_made_by_what_was_not_asked_for_lately() {
         assert_eq!(cache.made(), made, "{request}");
         assert!(cache.bytes() <= 1_000);
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn so_many_small_ones_are_kept_and_no_more() {
+    let cache = Cache::new(64 << 20);
+    for n in 0..BUNDLES_MAX + 10 {
+        assert_eq!(all(cache.ask(&n.to_string(), || of(vec![1])).await).await.expect("whole"), [1]);
+    }
+    assert!(cache.cache.kept().slots.len() <= BUNDLES_MAX);
+    drop(cache.ask(&(BUNDLES_MAX + 9).to_string(), || panic!("kept")).await);
 }
 
 #[tokio::test(flavor = "multi_thread")]
