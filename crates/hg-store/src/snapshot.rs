@@ -9,8 +9,8 @@ use crate::config::Config;
 use crate::kept_index::KeptNodes;
 use crate::revlog::index::Links;
 use crate::{
-    Bookmarks, Branchmap, Changeset, Fncache, Obsstore, Phases, Repository, Revision, Revlog, RevlogExtent, Settings,
-    StoreError, Tags, View, path_encoding,
+    Bookmarks, Branchmap, Changeset, Fncache, Node, Obsstore, Phases, Repository, Revision, Revlog, RevlogExtent,
+    Settings, StoreError, Tags, View, changeset, path_encoding,
 };
 
 /// Lengths of the files that grow, and the small files: what a server keeps and hands out for each request.
@@ -176,6 +176,14 @@ impl Snapshot {
             .map_err(|error| StoreError::corrupt(self.changelog.path(), format!("revision {revision}: {error}")))
     }
 
+    /// The branch of a changeset, and whether the changeset closes it.
+    pub fn branch_of(&self, revision: Revision) -> Result<(Vec<u8>, bool), StoreError> {
+        let text = self.changelog.text_unchecked(revision)?;
+        let (branch, closes) = changeset::branch_of(&text)
+            .map_err(|error| StoreError::corrupt(self.changelog.path(), format!("revision {revision}: {error}")))?;
+        Ok((branch.unwrap_or_else(|| b"default".to_vec()), closes))
+    }
+
     /// Heads of each branch over the served view.
     pub fn branchmap(&self) -> Result<&Branchmap, StoreError> {
         once(&self.branchmap, || Branchmap::read(self))
@@ -184,6 +192,11 @@ impl Snapshot {
     /// Tags as the `.hgtags` of the served heads say.
     pub fn tags(&self) -> Result<Tags, StoreError> {
         once(&self.tags, || Tags::read(self)).cloned()
+    }
+
+    /// The revision of `.hgtags` at a served head, null where the head has none; `None` while nobody has asked for the tags.
+    pub fn known_tags_file_node(&self, head: Revision) -> Option<Node> {
+        self.tags.get()?.file_node(head)
     }
 }
 

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashSet};
 
 use crate::node::hex_digit;
-use crate::{Node, Snapshot, StoreError, manifest};
+use crate::{Node, Revision, Snapshot, StoreError, manifest};
 
 const FILE: &[u8] = b".hgtags";
 /// Manifests of heads are alike: one helps to rebuild the next.
@@ -13,6 +13,8 @@ const MANIFESTS_KEPT_BYTES: usize = 16 << 20;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Tags {
     entries: Vec<(Vec<u8>, Node)>,
+    /// The file's revision at each served head, null where a head has none; sorted by head.
+    file_nodes: Vec<(Revision, Node)>,
 }
 
 /// What a tag is on, and what it was on before; as bytes, since a file may have names of any length.
@@ -20,10 +22,18 @@ type History = (Vec<u8>, Vec<Vec<u8>>);
 
 impl Tags {
     pub(crate) fn read(snapshot: &Snapshot) -> Result<Tags, StoreError> {
-        let Some(log) = snapshot.filelog(FILE)? else { return Ok(Tags::default()) };
+        let Some(log) = snapshot.filelog(FILE)? else {
+            let none = snapshot.served()?.heads().iter().map(|head| (*head, Node::NULL));
+            return Ok(Tags::new(Vec::new(), none.collect()));
+        };
         let mut all: BTreeMap<Vec<u8>, History> = BTreeMap::new();
-        for node in file_nodes(snapshot)? {
-            let Some(revision) = log.revision_of(&node) else {
+        let file_nodes = file_nodes(snapshot)?;
+        let mut read = HashSet::from([Node::NULL]);
+        for (_, node) in &file_nodes {
+            if !read.insert(*node) {
+                continue;
+            }
+            let Some(revision) = log.revision_of(node) else {
                 return Err(StoreError::corrupt(log.path(), format!("lacks revision {node}")));
             };
             let text = log.text(revision)?;
@@ -40,7 +50,12 @@ impl Tags {
                 entries.push((name, node));
             }
         }
-        Ok(Tags { entries })
+        Ok(Tags::new(entries, file_nodes))
+    }
+
+    fn new(entries: Vec<(Vec<u8>, Node)>, mut file_nodes: Vec<(Revision, Node)>) -> Tags {
+        file_nodes.sort_unstable();
+        Tags { entries, file_nodes }
     }
 
     /// Where a tag is.
@@ -49,20 +64,27 @@ impl Tags {
         Some(self.entries[at].1)
     }
 
+    /// The file's revision at a served head, null where the head has none; `None` of any other changeset.
+    pub(crate) fn file_node(&self, head: Revision) -> Option<Node> {
+        let at = self.file_nodes.binary_search_by_key(&head, |(known, _)| *known).ok()?;
+        Some(self.file_nodes[at].1)
+    }
+
     /// All of them, sorted by name.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = (&[u8], Node)> {
         self.entries.iter().map(|(name, node)| (name.as_slice(), *node))
     }
 }
 
-/// The revisions of the file at the served heads, lowest head first, each once.
-fn file_nodes(snapshot: &Snapshot) -> Result<Vec<Node>, StoreError> {
+/// The file's revision at each served head, null where a head has none; lowest head first.
+fn file_nodes(snapshot: &Snapshot) -> Result<Vec<(Revision, Node)>, StoreError> {
     let log = snapshot.manifest();
     let mut manifests = log.texts(MANIFESTS_KEPT_BYTES);
     let mut nodes = Vec::new();
     for head in snapshot.served()?.heads().iter().rev() {
         let changeset = snapshot.changeset(*head)?;
         if changeset.manifest.is_null() {
+            nodes.push((*head, Node::NULL));
             continue;
         }
         let Some(revision) = log.revision_of(&changeset.manifest) else {
@@ -72,9 +94,7 @@ fn file_nodes(snapshot: &Snapshot) -> Result<Vec<Node>, StoreError> {
         let text = manifests.text_unchecked(revision)?;
         let line = manifest::find(&text, FILE)
             .map_err(|error| StoreError::corrupt(log.path(), format!("revision {revision}: {error}")))?;
-        if let Some(line) = line.filter(|line| !nodes.contains(&line.node)) {
-            nodes.push(line.node);
-        }
+        nodes.push((*head, line.map_or(Node::NULL, |line| line.node)));
     }
     Ok(nodes)
 }

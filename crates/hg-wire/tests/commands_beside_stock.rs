@@ -9,7 +9,7 @@ use hg_wire::arguments::Arguments;
 use hg_wire::capabilities::Transport;
 use hg_wire::command::CommandName;
 use hg_wire::commands::{Answer, answer};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::path::Path;
@@ -22,9 +22,9 @@ mod support;
 /// Revisions of a repository of which each command is asked, at most: a few of the first, the last, and some between.
 const SAMPLE: usize = 40;
 const NULL: &str = "0000000000000000000000000000000000000000";
-/// What a client of 7.2 says that it takes.
-const BUNDLECAPS: &str = "HG20,bundle2=HG20%0Abookmarks%0Achangegroup%3D01%2C02%2C03%0Acheckheads%3Drelated%0Adigests%3Dmd5%2Csha1%2Csha512%0A\
-    error%3Dabort%2Cunsupportedcontent%2Cpushraced%2Cpushkey%0Alistkeys%0Aobsmarkers%3DV0%2CV1%0Aphases%3Dheads%0Apushkey";
+/// What a client of 7.2 says that it takes; one of 5.6 takes another cache, too.
+const BUNDLECAPS: &str = "HG20,bundle2=HG20%0Abookmarks%0Achangegroup%3D01%2C02%2C03%0Acheckheads%3Drelated%0Adelta-compression%3Dnone%2Czlib%2Czstd%0Adigests%3Dmd5%2Csha1%2Csha512%0A\
+    error%3Dabort%2Cunsupportedcontent%2Cpushraced%2Cpushkey%0Ahgtagsfnodes%0Alistkeys%0Aobsmarkers%3DV0%2CV1%0Aphases%3Dheads%0Apushkey%0Arev-branch-cache";
 
 /// A session of stock.
 struct Stock {
@@ -97,6 +97,8 @@ enum Payload {
     Bytes(Vec<u8>),
     /// What the changegroup has of each revision but its delta: the name says what its text is.
     Revisions(BTreeSet<String>),
+    /// Of changesets, the revision of `.hgtags`, as far as the server knew it.
+    TagsFiles(BTreeMap<String, String>),
 }
 
 impl std::fmt::Debug for Payload {
@@ -104,6 +106,7 @@ impl std::fmt::Debug for Payload {
         match self {
             Payload::Bytes(bytes) => write!(f, "{}", bytes.escape_ascii()),
             Payload::Revisions(revisions) => write!(f, "{} revisions", revisions.len()),
+            Payload::TagsFiles(known) => write!(f, "{known:?}"),
         }
     }
 }
@@ -151,9 +154,26 @@ fn parts(input: &mut impl Read) -> Vec<Part> {
         };
         let payload = match is_changegroup {
             true => Payload::Revisions(revisions(&mut payload.as_slice(), version)),
+            false if header.contains("hgtagsfnodes") => {
+                let pairs = payload.chunks_exact(40).map(|pair| (hex(&pair[..20]), hex(&pair[20..])));
+                Payload::TagsFiles(pairs.collect())
+            }
             false => Payload::Bytes(payload),
         };
         all.push(Part { header, payload });
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Takes the part out of a bundle's.
+fn take_tags_files(parts: &mut Vec<Part>) -> BTreeMap<String, String> {
+    let at = parts.iter().position(|part| matches!(part.payload, Payload::TagsFiles(_)));
+    match at.map(|at| parts.remove(at).payload) {
+        Some(Payload::TagsFiles(known)) => known,
+        _ => BTreeMap::new(),
     }
 }
 
@@ -184,11 +204,11 @@ fn revisions(input: &mut impl Read, version: u8) -> BTreeSet<String> {
                 return;
             }
             let chunk = take(&mut input, bytes - 4);
-            let hex = |from: usize| chunk[from..from + 20].iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+            let node = |from: usize| hex(&chunk[from..from + 20]);
             let linked = if version == 1 { 60 } else { 80 };
             let flags = if version == 3 { chunk[100..102].escape_ascii().to_string() } else { String::new() };
             assert!(chunk.len() >= fixed);
-            let revision = format!("{log} {} {} {} {} {flags}", hex(0), hex(20), hex(40), hex(linked));
+            let revision = format!("{log} {} {} {} {} {flags}", node(0), node(20), node(40), node(linked));
             assert!(all.insert(revision), "twice in one changegroup");
         }
     };
@@ -212,6 +232,8 @@ struct Both {
     stock: Stock,
     snapshot: Arc<Snapshot>,
     compared: usize,
+    /// Of how many of them both knew the revision of `.hgtags` at a head.
+    tags_files: usize,
 }
 
 impl Both {
@@ -235,15 +257,23 @@ impl Both {
     }
 
     fn bundle(&mut self, command: CommandName, arguments: &[(&str, &str)]) {
-        let theirs = self.stock.bundle(command, arguments);
+        let mut theirs = self.stock.bundle(command, arguments);
         let Answer::Stream(stream, _) = self.ours(command, arguments) else { panic!("{command:?} is a stream") };
         let mut ours = Vec::new();
         stream(&mut ours).expect("written");
-        let ours = match command {
+        let mut ours = match command {
             CommandName::Getbundle => parts(&mut ours.as_slice()),
             _ => vec![raw_changegroup(&mut ours.as_slice())],
         };
         self.compared += 1;
+        // Each server tells of what it happens to know.
+        let (known, known_by_stock) = (take_tags_files(&mut ours), take_tags_files(&mut theirs));
+        for (node, file) in &known {
+            if let Some(by_stock) = known_by_stock.get(node) {
+                self.tags_files += 1;
+                assert_eq!(file, by_stock, "{command:?} {arguments:?}: .hgtags of {node}");
+            }
+        }
         let headers = |parts: &[Part]| parts.iter().map(|part| part.header.clone()).collect::<Vec<_>>();
         assert_eq!(headers(&ours), headers(&theirs), "{command:?} {arguments:?}");
         for (ours, theirs) in ours.into_iter().zip(theirs) {
@@ -262,8 +292,9 @@ impl Both {
     }
 }
 
-/// Asks everything that a client could, of some of the repository's revisions. Returns how many answers were compared.
-fn compare(hg: &Hg, root: &Path) -> usize {
+/// Asks everything that a client could, of some of the repository's revisions. Returns how many answers were compared, and how often the
+/// revision of `.hgtags` at a head.
+fn compare(hg: &Hg, root: &Path) -> (usize, usize) {
     let log = |revset: &str| -> Vec<String> {
         let said = hg.run(root, &["log", "--hidden", "-r", revset, "-T", "{node}\n"]);
         let all: Vec<String> = said.lines().map(str::to_owned).collect();
@@ -274,7 +305,7 @@ fn compare(hg: &Hg, root: &Path) -> usize {
     let heads = log("head() and not secret() and not hidden()");
     let repository = Repository::open(root).expect("opened");
     let snapshot = Arc::new(repository.snapshot(repository.current_state().expect("a state")).expect("a snapshot"));
-    let mut both = Both { stock: Stock::start(hg, root), snapshot, compared: 0 };
+    let mut both = Both { stock: Stock::start(hg, root), snapshot, compared: 0, tags_files: 0 };
 
     // All of it, but what is said of bundles; and stock sends a store with hidden changesets as a stream, which we don't.
     let is_compared =
@@ -358,7 +389,7 @@ fn compare(hg: &Hg, root: &Path) -> usize {
     }
     both.bundle(CommandName::Getbundle, &[("bundlecaps", "HG20,bundle2=HG20%0Achangegroup%3D02"), ("common", NULL)]);
     both.bundle(CommandName::Getbundle, &[("bundlecaps", "HG20,bundle2=HG20%0Achangegroup%3D01"), ("common", NULL)]);
-    both.compared
+    (both.compared, both.tags_files)
 }
 
 /// A random history: branches, closed ones, merges, copies, odd names, tags, bookmarks; of some kinds secret and hidden changesets.
@@ -419,14 +450,17 @@ fn generate(hg: &Hg, root: &Path, seed: u64) {
 fn whatever_is_asked_is_answered_as_stock_does() {
     let Some(hg) = Hg::find() else { return };
     if let Some(root) = std::env::var_os("HGFLEET_COMPARE") {
-        println!("{} answers are the same", compare(&hg, Path::new(&root)));
+        println!("{} answers are the same", compare(&hg, Path::new(&root)).0);
         return;
     }
     let folder = tempfile::tempdir().expect("a folder");
     for seed in 0..3 {
         let root = folder.path().join(seed.to_string());
         generate(&hg, &root, seed);
-        println!("seed {seed}: {} answers are the same", compare(&hg, &root));
+        hg.run(&root, &["tags"]);
+        let (answers, tags_files) = compare(&hg, &root);
+        println!("seed {seed}: {answers} answers are the same");
+        assert!(tags_files > 0, "no bundle told of .hgtags");
     }
     let empty = folder.path().join("empty");
     fs::create_dir(&empty).expect("a folder");

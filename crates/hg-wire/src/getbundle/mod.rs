@@ -4,6 +4,7 @@
 //! the changegroup is made while it is sent.
 
 mod arguments;
+mod caches;
 mod markers;
 mod phase_heads;
 
@@ -83,6 +84,16 @@ impl Bundle {
                 ));
             }
             parts.push((PartHeader::new("PHASE-HEADS"), phase_heads::payload(&snapshot, &heads)?));
+        }
+        if arguments.changegroup && capabilities.get("hgtagsfnodes").is_some() {
+            let payload = caches::tags_file_nodes(&snapshot, &heads);
+            if !payload.is_empty() {
+                parts.push((PartHeader::new("hgtagsfnodes"), payload));
+            }
+        }
+        if arguments.changegroup && capabilities.get("rev-branch-cache").is_some() {
+            let missing = changegroup.as_ref().map_or(&[][..], |(_, outgoing)| outgoing.missing());
+            parts.push((PartHeader::new("cache:rev-branch-cache"), caches::branches(&snapshot, missing)?));
         }
         Ok(Bundle { snapshot, stream, changegroup, parts: Some(parts) })
     }
