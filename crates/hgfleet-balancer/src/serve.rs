@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use client_address::Trusted;
+use connection_places::{Place, Places};
 use http::Request;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -16,7 +17,6 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use rustls::ServerConfig;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 
@@ -29,7 +29,9 @@ use crate::site::Site;
 use crate::ssh;
 
 /// Connections at a time, for each listener; more wait in the system's queue.
-const CONNECTIONS_MAX: usize = 4096;
+const CONNECTIONS_MAX: u32 = 4096;
+/// Connections that wait in the system's queue; where it is full, a client tries again only after a second.
+const BACKLOG: i32 = 4096;
 /// Header lines of a request. Mercurial sends a list of heads in as many as it takes.
 const HEADERS_MAX: usize = 512;
 /// All of a request's head, in bytes.
@@ -43,14 +45,18 @@ async fn accept<F>(
     listener: TcpListener,
     what: &'static str,
     trusted: Arc<Trusted>,
-    serve: impl Fn(TcpStream, SocketAddr, OwnedSemaphorePermit) -> F + Clone + Send + 'static,
+    serve: impl Fn(TcpStream, SocketAddr, Place) -> F + Clone + Send + 'static,
 ) -> Infallible
 where
     F: Future<Output = ()> + Send + 'static,
 {
-    let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    // Whoever bound the listener may have left it a queue for a hundred.
+    if let Err(error) = rustix::net::listen(&listener, BACKLOG) {
+        tracing::warn!(what, %error, "the queue of connections stays as short as it was");
+    }
+    let places = Places::new(CONNECTIONS_MAX);
     loop {
-        let Ok(place) = places.clone().acquire_owned().await else { std::future::pending().await };
+        let place = places.take().await;
         match listener.accept().await {
             Ok((stream, peer)) => {
                 if let Err(error) = stream.set_nodelay(true) {
@@ -88,11 +94,14 @@ pub(crate) async fn https(
     serving: Serving,
 ) -> Infallible {
     let acceptor = TlsAcceptor::from(config);
-    accept(listener, "HTTPS", trusted, move |stream, peer, place| {
+    accept(listener, "HTTPS", trusted, move |stream, peer, mut place| {
         let (acceptor, site, serving) = (acceptor.clone(), site.clone(), serving.clone());
         async move {
-            let _place = place;
-            let stream = match timeout(site.times.header, acceptor.accept(stream)).await {
+            let agreed = tokio::select! {
+                agreed = timeout(site.times.header, acceptor.accept(stream)) => agreed,
+                () = place.wanted() => return,
+            };
+            let stream = match agreed {
                 Ok(Ok(stream)) => stream,
                 Ok(Err(error)) => {
                     tracing::debug!(%peer, %error, "TLS was not agreed on");
@@ -101,7 +110,7 @@ pub(crate) async fn https(
                 Err(_) => return,
             };
             let answer_site = site.clone();
-            speak(stream, peer, &site, serving, move |request, busy| {
+            speak(stream, peer, &site, (serving, place), move |request, busy| {
                 let site = answer_site.clone();
                 async move { forward::answer(&site, peer, request, busy).await }
             })
@@ -121,9 +130,8 @@ pub(crate) async fn http(
     accept(listener, "HTTP", trusted, move |stream, peer, place| {
         let (site, serving) = (site.clone(), serving.clone());
         async move {
-            let _place = place;
             let answer_site = site.clone();
-            speak(stream, peer, &site, serving, move |request, busy| {
+            speak(stream, peer, &site, (serving, place), move |request, busy| {
                 std::future::ready(redirect::answer(&answer_site, &request, busy))
             })
             .await;
@@ -136,7 +144,7 @@ async fn speak<S, F>(
     stream: S,
     peer: SocketAddr,
     site: &Site,
-    mut serving: Serving,
+    (mut serving, mut place): (Serving, Place),
     answer: impl Fn(Request<Incoming>, BusyToken) -> F,
 ) where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
@@ -144,7 +152,9 @@ async fn speak<S, F>(
 {
     let busy = Busy::default();
     let guarded = Guarded::new(stream, busy.clone(), site.times.header, site.times.idle);
+    let requests = place.requests();
     let service = service_fn(|request| {
+        requests.begin();
         let answered = answer(request, busy.begin());
         async move { Ok::<_, Infallible>(answered.await) }
     });
@@ -164,6 +174,14 @@ async fn speak<S, F>(
             connection.as_mut().graceful_shutdown();
             connection.await
         }
+        () = place.wanted() => match requests.any() {
+            // Ends now, or with the request that runs.
+            true => {
+                connection.as_mut().graceful_shutdown();
+                connection.await
+            }
+            false => return,
+        },
     };
     if let Err(error) = ended {
         tracing::debug!(%peer, %error, "a connection has ended");

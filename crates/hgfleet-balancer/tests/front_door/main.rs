@@ -15,6 +15,7 @@ use hgfleet_balancer::BalancerTimes;
 use http::{Response, StatusCode};
 use http_body_util::{BodyExt, StreamBody};
 use hyper::body::Frame;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 fn quick() -> BalancerTimes {
     BalancerTimes {
@@ -262,6 +263,44 @@ async fn slow_heads_and_idle_connections_are_cut_and_busy_ones_are_not() {
     assert!(waited >= idle && waited < idle * 2, "kept open for {waited:?}");
     // Longer than head and idle limits: it is being answered.
     assert_eq!(status(&front.get("/slow").await), 200);
+}
+
+/// Connects as often to a door and says this each time; fewer where this process may not open as many files.
+fn crowd(address: SocketAddr, count: u64, say: &[u8]) -> Vec<TcpStream> {
+    let limit = getrlimit(Resource::Nofile);
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit });
+    let may = limit.maximum.unwrap_or(u64::MAX).saturating_sub(500) / 2;
+    let connect = |_| {
+        let mut connection = TcpStream::connect(address).expect("connected");
+        connection.write_all(say).expect("sent");
+        connection
+    };
+    (0..count.min(may)).map(connect).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn thousands_of_resting_connections_keep_nobody_out() {
+    let folder = folder();
+    let _a = Mirror::start(&run_of(&folder), "a", at(position(1), "read"));
+    let patient = Duration::from_secs(600);
+    let times = BalancerTimes { header: patient, idle: patient, ..quick() };
+    let front = Front::start(folder, times).await;
+    // A request, which is answered, and no other; nothing at all, where TLS has to be agreed on first.
+    let plain = front.http;
+    let resting =
+        tokio::task::spawn_blocking(move || crowd(plain, 5_000, b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"));
+    let resting = resting.await.expect("connected");
+    let begun = Instant::now();
+    let answer = say_from(1, plain, b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").await;
+    assert_eq!(status(&answer), 301);
+    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+    drop(resting);
+    let tls = front.https;
+    let resting = tokio::task::spawn_blocking(move || crowd(tls, 5_000, b"")).await.expect("connected");
+    let begun = Instant::now();
+    assert_eq!(status(&front.get("/r").await), 200);
+    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+    drop(resting);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -43,4 +43,4 @@ pub const BODY_BYTES_PER_SECOND_MIN: u64 = 4 * 1_024;
 /// A client that takes no byte of an answer for this time is cut.
 pub const IDLE_SECONDS_MAX: u64 = 60;
 /// Connections of one listener; further ones wait to be accepted.
-pub const CONNECTIONS_MAX: usize = 4_096;
+pub const CONNECTIONS_MAX: u32 = 4_096;

@@ -4,6 +4,7 @@ use super::{
     CONNECTIONS_MAX, HEAD_BYTES_MAX, HEAD_SECONDS_MAX, HEADERS_MAX, IDLE_SECONDS_MAX, Listener, Repositories,
     ResponseBody, answer, timed_io::TimedIo,
 };
+use connection_places::Places;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -13,7 +14,7 @@ use std::convert::Infallible;
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 
 /// Answers requests.
 pub trait Service: Send + Sync + 'static {
@@ -38,7 +39,7 @@ pub async fn serve<L: Listener, S: Service>(
     shutdown: impl Future<Output = ()> + Send,
     drain: Duration,
 ) {
-    let connections = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let places = Places::new(CONNECTIONS_MAX);
     let (stop, stopping) = watch::channel(());
     let mut server = http1::Builder::new();
     server
@@ -48,9 +49,12 @@ pub async fn serve<L: Listener, S: Service>(
         .max_buf_size(HEAD_BYTES_MAX);
     let mut shutdown = std::pin::pin!(shutdown);
     loop {
-        let Ok(permit) = connections.clone().acquire_owned().await else { break };
-        let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
+        let accepted = async {
+            let place = places.take().await;
+            (place, listener.accept().await)
+        };
+        let (mut place, accepted) = tokio::select! {
+            accepted = accepted => accepted,
             () = &mut shutdown => break,
         };
         let (stream, peer) = match accepted {
@@ -63,7 +67,10 @@ pub async fn serve<L: Listener, S: Service>(
             }
         };
         let service = service.clone();
+        let requests = place.requests();
+        let counted = requests.clone();
         let handler = service_fn(move |request| {
+            counted.begin();
             let service = service.clone();
             async move { Ok::<_, Infallible>(service.call(request).await) }
         });
@@ -74,6 +81,14 @@ pub async fn serve<L: Listener, S: Service>(
             let mut connection = std::pin::pin!(connection);
             let ended = tokio::select! {
                 ended = &mut connection => ended,
+                () = place.wanted() => match requests.any() {
+                    // Ends now, or with the request that runs.
+                    true => {
+                        connection.as_mut().graceful_shutdown();
+                        connection.await
+                    }
+                    false => return,
+                },
                 // The sender is gone: the request that runs is the connection's last.
                 _ = stopping.changed() => {
                     connection.as_mut().graceful_shutdown();
@@ -83,13 +98,11 @@ pub async fn serve<L: Listener, S: Service>(
             if let Err(error) = ended {
                 tracing::debug!(%peer, %error, "a connection broke off");
             }
-            drop(permit);
         });
     }
     drop(listener);
     drop(stop);
-    let all_ended = connections.acquire_many(CONNECTIONS_MAX as u32);
-    if tokio::time::timeout(drain, all_ended).await.is_err() {
+    if tokio::time::timeout(drain, places.all_free()).await.is_err() {
         tracing::info!("requests that still run are cut");
     }
 }

@@ -2,12 +2,13 @@
 
 use super::{Folders, FromRepositories, serve};
 use hg_store::{Repository, StoreFormat};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::fs;
 use std::future::pending;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
@@ -48,6 +49,57 @@ async fn get(address: SocketAddr, target: &str, headers: &str) -> String {
 
 fn status(answer: &str) -> &str {
     answer.get(9..12).unwrap_or("none")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn thousands_of_resting_connections_keep_nobody_out() {
+    let limit = getrlimit(Resource::Nofile);
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit });
+    // Both ends are in this process.
+    let may = limit.maximum.unwrap_or(u64::MAX).saturating_sub(500) / 2;
+    let (address, _folder) = server().await;
+    let mut resting = Vec::new();
+    for number in 0..may.min(5_000) {
+        let mut connection = TcpStream::connect(address).await.expect("connected");
+        if number % 2 == 0 {
+            let _ = connection.write_all(b"GET /team/first?cmd=heads HTTP/1.1\r\nHost: h\r\n\r\n").await;
+        }
+        resting.push(connection);
+    }
+    let begun = Instant::now();
+    assert_eq!(status(&get(address, "/team/first?cmd=heads", "").await), "200");
+    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+    drop(resting);
+}
+
+/// Answers of megabytes to a client that takes one byte a second, and to one that takes nothing, are made no further than the connection
+/// holds; others are served meanwhile.
+#[tokio::test(flavor = "multi_thread")]
+async fn slow_and_vanished_readers_hurt_nobody() {
+    let (address, _folder) = server().await;
+    let request =
+        format!("GET /team/first?cmd=batch&cmds={} HTTP/1.1\r\nHost: h\r\n\r\n", "heads+%3B".repeat(900) + "heads+");
+    let mut slow = Vec::new();
+    for number in 0..200 {
+        let mut connection = TcpStream::connect(address).await.expect("connected");
+        for _ in 0..50 {
+            // It may have been cut off.
+            let _ = connection.write_all(request.as_bytes()).await;
+        }
+        let mut byte = [0];
+        if number % 2 == 0 {
+            connection.read_exact(&mut byte).await.expect("an answer");
+            slow.push(connection);
+        }
+    }
+    for _ in 0..3 {
+        let begun = Instant::now();
+        assert_eq!(status(&get(address, "/team/first?cmd=heads", "").await), "200");
+        assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
+        for connection in &mut slow {
+            let _ = connection.read(&mut [0]).await;
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
