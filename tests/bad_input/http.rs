@@ -65,6 +65,9 @@ fn rows() -> Vec<Row> {
         ("H1", "/%2fetc/passwd".into(), vec![], 404, PAGE),
         ("H3", "/a%00b".into(), vec![], 400, ANY),
         ("H4", "/%ff%fe".into(), vec![], 404, PAGE),
+        ("H11", command("heads"), vec!["-HRange: bytes=0-1,1-2,5-"], 200, TEXT),
+        ("H11", format!("/{NAME}"), vec!["-HRange: bytes=-99999999999"], 200, PAGE),
+        ("H12", command("heads"), vec!["-HAccept-Encoding: br;q=999, gzip, evil"], 200, TEXT),
         ("H9", "/".into(), vec!["-XTRACE"], 405, ANY),
         ("H9", "/".into(), vec!["-XDELETE"], 405, ANY),
         ("H15", command("unbundle&heads=666f726365"), vec![], 405, ERROR),
@@ -141,6 +144,18 @@ pub fn check(fleet: &Fleet) {
             let stock = body.contains("push requires POST request") || body.contains("not available over HTTP");
             assert!(media_type != ERROR || refused || stock, "{row} at the {door}: {target}: {said}");
         }
+    }
+    // W8: a few more hashes than anybody has heads.
+    let nodes = format!("nodes={}", ("f".repeat(40) + "+").repeat(100_001));
+    let file = fleet.path("many-nodes");
+    std::fs::write(&file, &nodes).expect("written");
+    for (door, options, base) in &doors {
+        let mut curl = Command::new("curl");
+        curl.args(["-s", "-w", "\n%{http_code}"]).args(options).arg(format!("-HX-HgArgs-Post: {}", nodes.len()));
+        let said =
+            run(curl.args(["--data-binary", &format!("@{}", file.display())]).arg(format!("{base}/{NAME}?cmd=known")));
+        let said = said.ok().out;
+        assert!(said.contains("refused: ") && said.ends_with("\n413"), "W8 at the {door}: {said}");
     }
     let connect = || {
         let stream = UnixStream::connect(&socket).expect("the mirror listens");
