@@ -31,12 +31,14 @@ pub enum StoreError {
         what: String,
     },
     /// A repository that Mercurial may be able to read, and this library can't.
-    #[error("{}: {what} is not supported", path.display())]
+    #[error("{}: {what} is not supported. {remedy}", path.display())]
     Unsupported {
         /// The file that says so.
         path: PathBuf,
         /// What it asks for.
         what: String,
+        /// What the repository's owner can do about it: a sentence, without its full stop.
+        remedy: &'static str,
     },
 }
 
@@ -51,6 +53,22 @@ impl StoreError {
         matches!(self, StoreError::Unsupported { .. })
     }
 
+    /// What is asked of a reader that can't be given; `None` for other errors. Names no file.
+    pub fn unsupported_part(&self) -> Option<&str> {
+        match self {
+            StoreError::Unsupported { what, .. } => Some(what),
+            _ => None,
+        }
+    }
+
+    /// What the repository's owner can do where it is of a kind that can't be read here.
+    pub fn remedy(&self) -> Option<&'static str> {
+        match self {
+            StoreError::Unsupported { remedy, .. } => Some(remedy),
+            _ => None,
+        }
+    }
+
     pub(crate) fn io(action: &'static str, path: impl Into<PathBuf>, source: io::Error) -> StoreError {
         StoreError::Io { action, path: path.into(), source }
     }
@@ -59,7 +77,7 @@ impl StoreError {
         StoreError::Corrupt { path: path.as_ref().to_owned(), what: what.into() }
     }
 
-    pub(crate) fn unsupported(path: impl AsRef<Path>, what: impl Into<String>) -> StoreError {
-        StoreError::Unsupported { path: path.as_ref().to_owned(), what: what.into() }
+    pub(crate) fn unsupported(path: impl AsRef<Path>, what: impl Into<String>, remedy: &'static str) -> StoreError {
+        StoreError::Unsupported { path: path.as_ref().to_owned(), what: what.into(), remedy }
     }
 }

@@ -1,10 +1,10 @@
-//! The list of store paths of all tracked files.
+//! The list of store paths of all tracked files: `store/fncache`, or what lies in a store that has no such file.
 
 use std::hash::{BuildHasher, RandomState};
 
 use crate::StoreError;
 use crate::folder::Folder;
-use crate::path_encoding::decode_directories;
+use crate::path_encoding::{PathEncoding, decode_directories};
 
 const PATH: &[u8] = b"fncache";
 
@@ -26,6 +26,40 @@ impl Fncache {
         Fncache::parse(&content).map_err(|what| StoreError::corrupt(store.path_of(PATH), what))
     }
 
+    /// Lists what lies in a store without the file, whose names tell their paths.
+    pub(crate) fn walk(store: &Folder, encoding: PathEncoding) -> Result<Fncache, StoreError> {
+        let mut paths = Vec::new();
+        store.each_file(b"data", &mut |name| {
+            if !name.ends_with(b".i") && !name.ends_with(b".d") {
+                return Ok(());
+            }
+            match encoding.decode(name).filter(|path| is_store_path(path)) {
+                Some(path) => paths.push(path),
+                None => return Err(StoreError::corrupt(store.path_of(name), "no name of a tracked file")),
+            }
+            Ok(())
+        })?;
+        paths.sort_unstable();
+        let bytes: usize = paths.iter().map(Vec::len).sum();
+        if u32::try_from(bytes).is_err() {
+            return Err(StoreError::corrupt(store.path_of(b"data"), "over 4 GiB of names"));
+        }
+        let mut list = Fncache::sized(paths.len(), bytes);
+        for path in &paths {
+            list.add(path);
+        }
+        Ok(list)
+    }
+
+    fn sized(lines: usize, bytes: usize) -> Fncache {
+        Fncache {
+            bytes: Vec::with_capacity(bytes),
+            ends: Vec::with_capacity(lines),
+            slots: vec![0; (lines * 2).next_power_of_two()],
+            hasher: RandomState::new(),
+        }
+    }
+
     fn parse(content: &[u8]) -> Result<Fncache, String> {
         if u32::try_from(content.len()).is_err() {
             return Err("over 4 GiB".into());
@@ -34,12 +68,7 @@ impl Fncache {
             return Err("doesn't end with a newline".into());
         }
         let lines = memchr::memchr_iter(b'\n', content).count();
-        let mut list = Fncache {
-            bytes: Vec::with_capacity(content.len()),
-            ends: Vec::with_capacity(lines),
-            slots: vec![0; (lines * 2).next_power_of_two()],
-            hasher: RandomState::new(),
-        };
+        let mut list = Fncache::sized(lines, content.len());
         let mut rest = content;
         while let Some(end) = memchr::memchr(b'\n', rest) {
             let line = &rest[..end];

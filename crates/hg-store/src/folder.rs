@@ -15,6 +15,9 @@ use crate::StoreError;
 /// Files up to this size are read, larger ones are mapped: two system calls less, and no page wasted.
 const MAPPED_BYTES_MIN: u64 = 64 << 10;
 
+/// How deep folders may lie below `store/data`; a tracked file's path has at most half of its 4,096 bytes as separators.
+const DEPTH_MAX: usize = 2_100;
+
 /// Opening never blocks (a FIFO would) and never leads to another file than the one named.
 const FILE_FLAGS: OFlags =
     OFlags::RDONLY.union(OFlags::CLOEXEC).union(OFlags::NOFOLLOW).union(OFlags::NONBLOCK).union(OFlags::NOCTTY);
@@ -35,6 +38,13 @@ impl Folder {
         let descriptor = rustix::fs::openat(CWD, path, flags, Mode::empty())
             .map_err(|errno| StoreError::io("open", path, errno.into()))?;
         Ok(Folder { descriptor, path: path.to_owned() })
+    }
+
+    /// The same directory, opened again.
+    pub(crate) fn again(&self) -> Result<Folder, StoreError> {
+        let descriptor = self.descriptor.try_clone();
+        let descriptor = descriptor.map_err(|source| StoreError::io("open", &self.path, source))?;
+        Ok(Folder { descriptor, path: self.path.clone() })
     }
 
     /// Opens a directory in this one; `None` when there is nothing of that name.
@@ -147,6 +157,35 @@ impl Folder {
             }
         }
         Ok(names)
+    }
+
+    /// Calls `found` with each regular file below a folder, by its path from here. None where there is no such folder.
+    pub(crate) fn each_file(
+        &self,
+        folder: &[u8],
+        found: &mut dyn FnMut(&[u8]) -> Result<(), StoreError>,
+    ) -> Result<(), StoreError> {
+        self.each_file_at(folder, 0, found)
+    }
+
+    fn each_file_at(
+        &self,
+        folder: &[u8],
+        depth: usize,
+        found: &mut dyn FnMut(&[u8]) -> Result<(), StoreError>,
+    ) -> Result<(), StoreError> {
+        if depth > DEPTH_MAX {
+            return Err(StoreError::corrupt(self.path_of(folder), "too deep a folder"));
+        }
+        for (name, is_folder) in self.names(folder)? {
+            let path = [folder, b"/", &name].concat();
+            if is_folder {
+                self.each_file_at(&path, depth + 1, found)?;
+            } else {
+                found(&path)?;
+            }
+        }
+        Ok(())
     }
 
     /// Reads a whole small file; one that is larger than the bound is an error.

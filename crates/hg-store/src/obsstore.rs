@@ -104,7 +104,9 @@ impl Obsstore {
             return Ok(Obsstore::default());
         }
         let markers = parse(&bytes).map_err(|error| match error {
-            MarkerError::Version(_) => StoreError::unsupported(store.path_of(PATH), error.to_string()),
+            MarkerError::Version(_) => {
+                StoreError::unsupported(store.path_of(PATH), error.to_string(), "Update the server")
+            }
             _ => StoreError::corrupt(store.path_of(PATH), error.to_string()),
         })?;
         Ok(Obsstore { version: bytes.first().copied(), markers })

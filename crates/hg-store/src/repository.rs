@@ -4,14 +4,17 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::folder::Folder;
+use crate::path_encoding::PathEncoding;
 use crate::requirements::Requirements;
 use crate::revlog::index::Links;
 use crate::{Revlog, RevlogExtent, Snapshot, SnapshotState, StoreError};
 
 mod create;
 mod journal;
+mod share;
 
 pub use create::StoreFormat;
+use share::Source;
 
 /// Phase roots and bookmarks are read whole; a million of either fits.
 const SMALL_FILE_BYTES_MAX: u64 = 128 << 20;
@@ -23,8 +26,11 @@ const LOOKS_MAX: usize = 8;
 pub struct Repository {
     root: PathBuf,
     hg: Folder,
+    /// The repository whose store it is, where this is a share.
+    source: Option<Source>,
     store: Folder,
     requirements: Requirements,
+    encoding: PathEncoding,
     kept_folder: Option<PathBuf>,
 }
 
@@ -47,15 +53,32 @@ impl Repository {
             return Err(no_repository());
         }
         let hg = Folder::open(root, true)?.folder(".hg")?.ok_or_else(no_repository)?;
-        let store = hg.folder("store")?;
-        let requirements = Requirements::read(&hg, store.as_ref())?;
-        let store = store.ok_or_else(|| StoreError::corrupt(hg.path().join("store"), "missing"))?;
-        Ok(Arc::new(Repository { root: root.to_owned(), hg, store, requirements, kept_folder }))
+        let requirements = Requirements::read_beside(&hg)?;
+        let source = Source::of(&hg, &requirements)?;
+        let of_store = source.as_ref().map_or(&hg, |source| &source.hg);
+        let store = of_store.folder("store")?;
+        let requirements = requirements.with_store(&hg, store.as_ref())?;
+        let store = match requirements.store() {
+            true => store.ok_or_else(|| StoreError::corrupt(of_store.path().join("store"), "missing"))?,
+            false => of_store.again()?,
+        };
+        let encoding = PathEncoding::of(&requirements);
+        Ok(Arc::new(Repository { root: root.to_owned(), hg, source, store, requirements, encoding, kept_folder }))
     }
 
     /// The folder that holds `.hg`.
     pub fn root(&self) -> &Path {
         &self.root
+    }
+
+    /// The `.hg` that the store is in: its own, or that of the repository which it shares.
+    pub fn hg_of_store(&self) -> PathBuf {
+        self.source.as_ref().map_or_else(|| self.hg.path().to_owned(), Source::path)
+    }
+
+    /// Whether it is a share with bookmarks of its own, which don't lie beside the store.
+    pub fn has_bookmarks_of_its_own(&self) -> bool {
+        !self.requirements.bookmarks_in_store() && self.source.as_ref().is_some_and(|source| !source.bookmarks)
     }
 
     /// Which `.hg` was opened, by its device and its number there: at the same path there may be another one by now.
@@ -66,6 +89,16 @@ impl Repository {
         self.hg.identity()
     }
 
+    /// The files that change, or come to be, whenever a snapshot would be another one.
+    pub fn watched_files(&self) -> Vec<PathBuf> {
+        let own = [&b"requires"[..], b"sharedpath", b"shared", b"hgrc", b"hgrc-not-shared", b"bookmarks"];
+        let own = own.map(|name| self.hg.path_of(name));
+        let shared =
+            self.source.iter().flat_map(|source| [&b"hgrc"[..], b"bookmarks"].map(|name| source.hg.path_of(name)));
+        let stored = [&b"00changelog.i"[..], b"00manifest.i", b"fncache", b"phaseroots", b"bookmarks", b"obsstore"];
+        own.into_iter().chain(shared).chain(stored.map(|name| self.store.path_of(name))).collect()
+    }
+
     /// What the repository asks of its reader.
     pub fn requirements(&self) -> &Requirements {
         &self.requirements
@@ -73,6 +106,16 @@ impl Repository {
 
     pub(crate) fn kept_folder(&self) -> Option<&Path> {
         self.kept_folder.as_deref()
+    }
+
+    /// How store paths become names on disk.
+    pub fn encoding(&self) -> PathEncoding {
+        self.encoding
+    }
+
+    /// The name on disk, below the store's folder, of a store path such as `data/x.i`.
+    pub(crate) fn encode(&self, path: &[u8]) -> Vec<u8> {
+        self.encoding.encode(path)
     }
 
     pub(crate) fn store(&self) -> &Folder {
@@ -92,8 +135,9 @@ impl Repository {
         let phaseroots = self.store.read(b"phaseroots", SMALL_FILE_BYTES_MAX)?;
         let manifest = Revlog::open_linked(&self.store, b"00manifest.i", changelog.revisions)?
             .map_or(RevlogExtent::default(), |log| log.extent());
-        let fncache_bytes = self.store.file(b"fncache")?.map_or(0, |(_, bytes)| bytes);
-        let hgrc = self.hg.read(b"hgrc", HGRC_BYTES_MAX)?;
+        let fncache = self.requirements.fncache().then(|| self.store.file(b"fncache")).transpose()?.flatten();
+        let fncache_bytes = fncache.map_or(0, |(_, bytes)| bytes);
+        let hgrc = self.read_hgrc()?;
         Ok(SnapshotState { changelog, manifest, obsstore_bytes, fncache_bytes, phaseroots, bookmarks, hgrc })
     }
 
@@ -103,8 +147,28 @@ impl Repository {
     }
 
     fn bookmarks_file(&self) -> (&Folder, &'static [u8]) {
-        let folder = if self.requirements.bookmarks_in_store() { &self.store } else { &self.hg };
+        let folder = match &self.source {
+            _ if self.requirements.bookmarks_in_store() => &self.store,
+            Some(source) if source.bookmarks => &source.hg,
+            _ => &self.hg,
+        };
         (folder, b"bookmarks")
+    }
+
+    /// The settings that count: in a share that is `share-safe` those of its source first, and last what is not for shares.
+    fn read_hgrc(&self) -> Result<Option<Vec<u8>>, StoreError> {
+        let of_source = match &self.source {
+            Some(source) if self.requirements.share_safe() => source.hg.read(b"hgrc", HGRC_BYTES_MAX)?,
+            _ => None,
+        };
+        let own = self.hg.read(b"hgrc", HGRC_BYTES_MAX)?;
+        let last = self.hg.read(b"hgrc-not-shared", HGRC_BYTES_MAX)?;
+        Ok([of_source, own, last].into_iter().flatten().reduce(|mut all, next| {
+            // A file may end within a line, and a section goes on until the next begins.
+            all.extend_from_slice(b"\n");
+            all.extend(next);
+            all
+        }))
     }
 
     /// The hgrc file, for messages.

@@ -13,21 +13,42 @@ const KNOWN: &[&str] = &[
     "dirstate-tracked-key-v1",
     "dirstate-v2",
     "dotencode",
+    // Phase 32 in `phaseroots`.
+    "exp-archived-phase",
+    "exp-compression-none",
     "fncache",
     "generaldelta",
+    // Phase 96 in `phaseroots`; the name without a number is that of 4.8 to 6.3.
     "internal-phase",
     "internal-phase-2",
     // A cache beside the changelog; ignored, Mercurial brings it up to date itself.
     "persistent-nodemap",
     "revlog-compression-zstd",
     "revlogv1",
+    // The path is relative to `.hg`.
+    "relshared",
     "share-safe",
+    // The store is another repository's, `.hg/sharedpath` says where.
+    "shared",
     "sparserevlog",
     "store",
 ];
 
-/// Without these a store has other names or another format.
-const NEEDED: &[&str] = &["revlogv1", "store", "fncache", "dotencode"];
+/// Without it a store's files have another format.
+const NEEDED: &str = "revlogv1";
+
+/// What to do about a requirement that is not known, where it is more than a conversion of the format.
+const REMEDIES: &[(&str, &str)] = &[
+    ("narrowhg-experimental", "Serve the whole repository that it was cloned from"),
+    ("exp-remotefilelog-repo-req-1", "Serve the repository that it was cloned from: it has no files of its own"),
+    ("lfs", "Serve it with stock Mercurial, or convert it with `hg lfconvert --to-normal`"),
+    ("largefiles", "Serve it with stock Mercurial, or convert it with `hg lfconvert --to-normal`"),
+    ("treemanifest", "Copy its history to a repository without it, by `hg pull` from a plain `hg init`"),
+];
+
+/// What to do about all others.
+pub(crate) const CONVERT: &str =
+    "Convert a copy of it with `hg debugupgraderepo --run` (`hg help config.format` has the settings), and serve that";
 
 const REQUIRES_BYTES_MAX: u64 = 64 << 10;
 
@@ -38,20 +59,23 @@ pub struct Requirements {
 }
 
 impl Requirements {
-    /// Reads both files. `hg` is `.hg`, `store` is `.hg/store`.
-    pub(crate) fn read(hg: &Folder, store: Option<&Folder>) -> Result<Requirements, StoreError> {
+    /// Reads the file that lies in `.hg`: all of them, or what is asked by the working folder.
+    pub(crate) fn read_beside(hg: &Folder) -> Result<Requirements, StoreError> {
         let mut requirements = Requirements::default();
         requirements.add(hg)?;
-        if let Some(store) = store.filter(|_| requirements.share_safe()) {
-            requirements.add(store)?;
-        }
-        for needed in NEEDED {
-            if !requirements.contains(needed) {
-                let what = format!("a repository without requirement '{needed}'");
-                return Err(StoreError::unsupported(hg.path().join("requires"), what));
-            }
-        }
         Ok(requirements)
+    }
+
+    /// Adds what the file in `.hg/store` asks, where the one in `hg` says that there is one.
+    pub(crate) fn with_store(mut self, hg: &Folder, store: Option<&Folder>) -> Result<Requirements, StoreError> {
+        if let Some(store) = store.filter(|_| self.share_safe()) {
+            self.add(store)?;
+        }
+        if !self.contains(NEEDED) {
+            let what = format!("a repository without requirement '{NEEDED}'");
+            return Err(StoreError::unsupported(hg.path().join("requires"), what, CONVERT));
+        }
+        Ok(self)
     }
 
     fn add(&mut self, folder: &Folder) -> Result<(), StoreError> {
@@ -67,11 +91,18 @@ impl Requirements {
             let name = String::from_utf8_lossy(line);
             if !KNOWN.contains(&&*name) {
                 let what = format!("requirement '{}'", name.escape_debug());
-                return Err(StoreError::unsupported(path, what));
+                let remedy = REMEDIES.iter().find(|(other, _)| *other == name).map_or(CONVERT, |(_, remedy)| remedy);
+                return Err(StoreError::unsupported(path, what, remedy));
             }
             self.names.insert(name.into_owned());
         }
         Ok(())
+    }
+
+    /// The names in the contents of such files, known or not.
+    pub(crate) fn unchecked(content: &[u8]) -> Requirements {
+        let lines = content.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
+        Requirements { names: lines.map(|name| String::from_utf8_lossy(name).into_owned()).collect() }
     }
 
     /// The names, sorted.
@@ -84,9 +115,34 @@ impl Requirements {
         self.names.contains(name)
     }
 
+    /// What keeps the repository from being written to here, though it is read; `None` where nothing does.
+    pub fn read_only(&self) -> Option<&'static str> {
+        (!self.store()).then_some("a repository without requirement 'store'")
+    }
+
+    /// The store is that of another repository.
+    pub fn shared(&self) -> bool {
+        self.contains("shared") || self.contains("relshared")
+    }
+
+    /// Files lie in `.hg/store`, else in `.hg` itself.
+    pub fn store(&self) -> bool {
+        self.contains("store")
+    }
+
+    /// `.hg/store/fncache` lists the files of `.hg/store/data`, whose names may be hashes.
+    pub fn fncache(&self) -> bool {
+        self.store() && self.contains("fncache")
+    }
+
     /// Chunks may be zstd frames.
     pub fn zstd(&self) -> bool {
         self.contains("revlog-compression-zstd")
+    }
+
+    /// Chunks are written as they are, where not zstd frames; else as zlib streams.
+    pub fn uncompressed(&self) -> bool {
+        self.contains("exp-compression-none")
     }
 
     /// A delta's base may be any earlier revision.
@@ -121,9 +177,23 @@ mod tests {
 
     #[test]
     fn unknown_names_are_refused_by_name() {
-        for name in ["treemanifest", "narrowhg-experimental", "lfs", "exp-revlogv2.2", "shared", "x\u{1b}y", " store"] {
+        for name in [
+            "treemanifest",
+            "narrowhg-experimental",
+            "exp-remotefilelog-repo-req-1",
+            "lfs",
+            "largefiles",
+            "exp-revlogv2.2",
+            "exp-changelog-v2",
+            "delta-info-revlog",
+            "fileindex-v1",
+            "exp-sparse",
+            "x\u{1b}y",
+            " store",
+        ] {
             let error = parsed(format!("store\n{name}\n").as_bytes()).expect_err(name);
             assert!(error.is_unsupported());
+            assert!(error.remedy().is_some_and(|remedy| remedy.contains("hg") || remedy.contains("Serve")), "{error}");
             assert!(error.to_string().contains(&name.escape_debug().to_string()), "{error}");
         }
         let known = parsed(b"store\nrevlogv1").expect("known");

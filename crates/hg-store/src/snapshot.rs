@@ -10,7 +10,7 @@ use crate::kept_index::KeptNodes;
 use crate::revlog::index::Links;
 use crate::{
     Bookmarks, Branchmap, Changeset, Fncache, Node, Obsstore, Phases, Repository, Revision, Revlog, RevlogExtent,
-    Settings, StoreError, Tags, View, changeset, path_encoding,
+    Settings, StoreError, Tags, View, changeset,
 };
 
 /// Lengths of the files that grow, and the small files: what a server keeps and hands out for each request.
@@ -127,15 +127,19 @@ impl Snapshot {
 
     /// The revlog of a store path such as `data/x.i`; `None` when it has no revision.
     pub(crate) fn revlog_at(&self, path: &[u8]) -> Result<Option<Revlog>, StoreError> {
-        let name = path_encoding::encode(path);
+        let name = self.repository.encode(path);
         let changesets = self.state.changelog.revisions;
         let log = Revlog::open_linked(self.repository.store(), &name, changesets)?;
         Ok(log.filter(|log| !log.is_empty()))
     }
 
-    /// The list of tracked files' store paths.
+    /// The list of tracked files' store paths. A store without `fncache` is walked, and may have more than the snapshot.
     pub fn fncache(&self) -> Result<Fncache, StoreError> {
-        Fncache::read(self.repository.store(), self.state.fncache_bytes)
+        let store = self.repository.store();
+        match self.repository.requirements().fncache() {
+            true => Fncache::read(store, self.state.fncache_bytes),
+            false => Fncache::walk(store, self.repository.encoding()),
+        }
     }
 
     /// Phases of the changesets.

@@ -127,10 +127,20 @@ fn assert_same(ours: &Path, stock: &Path) {
         let manifest = |repository| hg(repository, &["manifest", "--debug", "-r", head]);
         assert_eq!(manifest(ours), manifest(stock));
     }
-    let fncache = |repository: &Path| sorted_lines(&repository.join(".hg/store/fncache"));
+    let fncache = |repository: &Path| {
+        let path = repository.join(".hg/store/fncache");
+        path.exists().then(|| sorted_lines(&path))
+    };
     assert_eq!(fncache(ours), fncache(stock));
+    let files = |repository: &Path| hg_store::digest::state_files(&repository.join(".hg")).expect("listed");
+    assert_eq!(names_of_logs(files(ours)), names_of_logs(files(stock)));
     let (ours, stock) = (store_bytes(&ours.join(".hg/store")), store_bytes(&stock.join(".hg/store")));
     assert!(ours * 100 <= stock * 102 + 100_000, "{ours} bytes, stock has {stock}");
+}
+
+/// The files of revlogs, whether split or not: ours may be split a push earlier.
+fn names_of_logs(files: Vec<Vec<u8>>) -> Vec<Vec<u8>> {
+    files.into_iter().filter(|name| name.ends_with(b".i") && name.starts_with(b"store/d")).collect()
 }
 
 /// Both take the same bundle.
@@ -151,12 +161,25 @@ fn odd_repository_comes_out_as_stock_has_it() {
     }
     let folder = tempfile::tempdir().expect("a folder");
     let source = odd_repository();
-    let stores: [(&str, &[&str]); 5] = [
+    let stores: [(&str, &[&str]); 9] = [
         ("none-v2", &[]),
         ("none-v2;cg.version=03", &["format.revlog-compression=zlib"]),
         ("none-v1", &[]),
         ("none-v2", &["format.sparse-revlog=no"]),
         ("none-v2", &["format.usegeneraldelta=no", "format.sparse-revlog=no"]),
+        ("none-v2", &["format.revlog-compression=none"]),
+        ("none-v2", &["format.dotencode=no"]),
+        ("none-v2", &["format.use-share-safe=no", "format.bookmarks-in-store=yes"]),
+        // As Mercurial 0.9.2 made them.
+        (
+            "none-v2",
+            &[
+                "format.usefncache=no",
+                "format.usegeneraldelta=no",
+                "format.revlog-compression=zlib",
+                "format.use-share-safe=no",
+            ],
+        ),
     ];
     for (number, (kind, config)) in stores.into_iter().enumerate() {
         let whole = bundle(&folder, source, &format!("{number}.hg"), kind, &["--all"]);

@@ -51,7 +51,7 @@ impl StandaloneHost {
     /// It can't be opened or read, or the stored push can't be applied.
     pub fn open(root: &Path, on_wait: impl FnMut(&str) + 'static) -> Result<StandaloneHost, StandaloneError> {
         let repository = Repository::open(root)?;
-        let hg = repository.root().join(".hg");
+        let hg = repository.hg_of_store();
         pending::redo(&hg, scope(&repository), LOCK_WAIT)?;
         Ok(StandaloneHost { repository, hg, lock_wait: LOCK_WAIT, on_wait: Box::new(on_wait), kept: None })
     }

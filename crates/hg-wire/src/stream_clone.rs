@@ -20,9 +20,18 @@ use hg_store::{Snapshot, StoreFile, StoreFiles, path_encoding};
 use std::io::{self, Write};
 use std::sync::Arc;
 
-/// Requirements that a clone need not share: how a working directory is kept, or how names are encoded.
-const NOT_STREAMED: [&str; 7] =
-    ["dirstate-tracked-key-v1", "dirstate-v2", "dotencode", "fncache", "persistent-nodemap", "share-safe", "store"];
+/// Requirements that a clone need not share: how a working directory is kept, where the store is, or how names are encoded.
+const NOT_STREAMED: [&str; 9] = [
+    "dirstate-tracked-key-v1",
+    "dirstate-v2",
+    "dotencode",
+    "fncache",
+    "persistent-nodemap",
+    "relshared",
+    "share-safe",
+    "shared",
+    "store",
+];
 
 /// The answer to `stream_out` where there is none.
 pub const FORBIDDEN: &[u8] = b"1\n";

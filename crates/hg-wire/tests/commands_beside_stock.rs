@@ -394,8 +394,7 @@ fn compare(hg: &Hg, root: &Path) -> (usize, usize) {
 
 /// A random history: branches, closed ones, merges, copies, odd names, tags, bookmarks; of some kinds secret and hidden changesets.
 fn generate(hg: &Hg, root: &Path, seed: u64) {
-    fs::create_dir(root).expect("a folder");
-    hg.run(root, &["init"]);
+    hg.init(root, &[]);
     let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
     let mut random = move |below: usize| {
         state ^= state << 13;
@@ -463,7 +462,109 @@ fn whatever_is_asked_is_answered_as_stock_does() {
         assert!(tags_files > 0, "no bundle told of .hgtags");
     }
     let empty = folder.path().join("empty");
-    fs::create_dir(&empty).expect("a folder");
-    hg.run(&empty, &["init"]);
+    hg.init(&empty, &[]);
     compare(&hg, &empty);
+}
+
+#[test]
+fn stores_of_every_format_are_answered_from_alike() {
+    let Some(hg) = Hg::find() else { return };
+    let folder = tempfile::tempdir().expect("a folder");
+    let source = folder.path().join("source");
+    generate(&hg, &source, 1);
+    for (number, format) in (0..).zip(support::FORMATS) {
+        let root = folder.path().join(format!("format-{number}"));
+        let settings = format.iter().flat_map(|setting| ["--config", *setting]);
+        let words = settings.chain(["clone", "-q", "-U", "--pull", "source", root.to_str().expect("UTF-8")]);
+        hg.run(folder.path(), &words.collect::<Vec<_>>());
+        // Builds without Rust parts ask before they use what is slow without them.
+        let settings = fs::read_to_string(source.join(".hg/hgrc")).expect("there");
+        let slow = "[storage]\nrevlog.persistent-nodemap.slow-path = allow\n";
+        fs::write(root.join(".hg/hgrc"), settings + slow).expect("written");
+        println!("{format:?}: {} answers are the same", compare(&hg, &root).0);
+        let repository = Repository::open(&root).expect("opened");
+        let snapshot = repository.snapshot(repository.current_state().expect("a state")).expect("a snapshot");
+        assert_eq!(hg_store::verify(&snapshot).expect("readable").problems, Vec::<String>::new(), "{format:?}");
+    }
+}
+
+#[test]
+fn shares_are_answered_from_alike() {
+    let Some(hg) = Hg::find() else { return };
+    let folder = tempfile::tempdir().expect("a folder");
+    let safe = folder.path().join("safe");
+    generate(&hg, &safe, 1);
+    hg.run(folder.path(), &["--config", "format.use-share-safe=no", "clone", "-q", "-U", "--pull", "safe", "unsafe"]);
+    for (source, name, options) in
+        [("safe", "own", &[][..]), ("safe", "shared", &["-B"]), ("unsafe", "relative", &["--relative"])]
+    {
+        let words = [&["--config", "extensions.share=", "share", "-q", "-U"], options, &[source, name]].concat();
+        hg.run(folder.path(), &words);
+        let share = folder.path().join(name);
+        // Stock knows of shared bookmarks with the extension alone.
+        fs::write(share.join(".hg/hgrc"), "[extensions]\nshare =\n[experimental]\nevolution = all\n").expect("written");
+        hg.run(&share, &["bookmark", "-q", "-f", "-r", "0", name]);
+        println!("{name}: {} answers are the same", compare(&hg, &share).0);
+    }
+}
+
+#[test]
+fn shares_that_lead_nowhere_are_refused() {
+    let Some(hg) = Hg::find() else { return };
+    let folder = tempfile::tempdir().expect("a folder");
+    hg.init(&folder.path().join("source"), &[]);
+    hg.run(folder.path(), &["--config", "extensions.share=", "share", "-q", "-U", "source", "share"]);
+    let share = folder.path().join("share");
+    let path = share.join(".hg/sharedpath");
+    let right = fs::read_to_string(&path).expect("there");
+    assert!(Repository::open(&share).is_ok());
+    let other = share.join(".hg").display().to_string();
+    let above = folder.path().join("source").display().to_string();
+    for (wrong, said) in [
+        ("", "no path"),
+        ("../../source/.hg", "absolute"),
+        ("/nonexistent/.hg", "can't open"),
+        (&above, "leads to no `.hg`"),
+        (&other, "another share"),
+        ("/a\n/b/.hg", "no path"),
+    ] {
+        fs::write(&path, wrong).expect("written");
+        let error = Repository::open(&share).err().expect(wrong).to_string();
+        assert!(error.contains(said), "{wrong:?}: {error}");
+    }
+    fs::write(&path, right).expect("written");
+    fs::write(folder.path().join("source/.hg/requires"), "revlogv1\nstore\n").expect("written");
+    let error = Repository::open(&share).err().expect("of another format").to_string();
+    assert!(error.contains("share-safe") && error.contains("hg share"), "{error}");
+}
+
+/// What no client ever sees, and what a store without it would have: phases 32 and 96.
+#[test]
+fn archived_and_internal_changesets_are_never_served() {
+    let Some(hg) = Hg::find() else { return };
+    let folder = tempfile::tempdir().expect("a folder");
+    let root = folder.path().join("root");
+    hg.init(&root, &["format.exp-archived-phase=yes", "format.internal-phase=yes"]);
+    for name in ["a", "b", "c"] {
+        fs::write(root.join(name), name).expect("written");
+        hg.run(&root, &["commit", "-qA", "-m", name]);
+        hg.run(&root, &["update", "-q", "null"]);
+    }
+    let node = |revision: &str| hg.run(&root, &["log", "--hidden", "-r", revision, "-T", "{node}"]);
+    let nodes = ["0", "1", "2"].map(node);
+    fs::write(root.join(".hg/store/phaseroots"), format!("1 {}\n32 {}\n96 {}\n", nodes[0], nodes[1], nodes[2]))
+        .expect("written");
+    let repository = Repository::open(&root).expect("opened");
+    let snapshot = Arc::new(repository.snapshot(repository.current_state().expect("a state")).expect("a snapshot"));
+    let mut both = Both { stock: Stock::start(&hg, &root), snapshot, compared: 0, tags_files: 0 };
+    both.text(CommandName::Heads, &[]);
+    both.text(CommandName::Branchmap, &[]);
+    both.text(CommandName::Known, &[("nodes", &nodes.join(" "))]);
+    for key in nodes.iter().map(String::as_str).chain(["0", "1", "2", "tip"]) {
+        both.text(CommandName::Lookup, &[("key", key)]);
+    }
+    for namespace in ["phases", "bookmarks"] {
+        both.text(CommandName::Listkeys, &[("namespace", namespace)]);
+    }
+    both.bundle(CommandName::Getbundle, &[("bundlecaps", BUNDLECAPS), ("common", NULL), ("phases", "1")]);
 }

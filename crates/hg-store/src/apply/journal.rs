@@ -11,8 +11,9 @@ use rustix::fs::{AtFlags, OFlags};
 use rustix::io::Errno;
 
 use super::{ApplyError, ApplyMode, Directories, Step};
+use crate::Requirements;
 use crate::change::{ChangeRef, Operation};
-use crate::path_encoding;
+use crate::path_encoding::{self, PathEncoding};
 
 /// What plain `hg` looks for before it writes.
 const JOURNAL: &[u8] = b"store/journal";
@@ -20,19 +21,27 @@ const BACKUPS: &[u8] = b"store/journal.backupfiles";
 /// What `hg rollback` would go back to: a state that knows nothing of this change.
 const UNDO: &[u8] = b"store/undo";
 const FNCACHE: &[u8] = b"store/fncache";
+const REQUIREMENTS: [&[u8]; 2] = [b"requires", b"store/requires"];
+const REQUIREMENTS_BYTES_MAX: u64 = 64 << 10;
 /// Most bytes of fncache that are searched for the name of a file whose path is a hash.
 const FNCACHE_BYTES_MAX: u64 = 1 << 30;
 
 pub(super) struct Journal<'a> {
     directories: &'a mut Directories,
     step: &'a mut dyn FnMut(Step<'_>) -> io::Result<()>,
+    encoding: PathEncoding,
     /// Lines of fncache, read where a name has to be found there.
     fncache: Option<Vec<u8>>,
 }
 
 impl<'a> Journal<'a> {
     pub(super) fn new(directories: &'a mut Directories, step: &'a mut dyn FnMut(Step<'_>) -> io::Result<()>) -> Self {
-        Self { directories, step, fncache: None }
+        Self { directories, step, encoding: PathEncoding::default(), fncache: None }
+    }
+
+    /// Returns the name that encodes to a path of the store, where it can be read from that path.
+    fn readable_name(&self, path: &[u8]) -> Option<Vec<u8>> {
+        self.encoding.decode(path.strip_prefix(b"store/")?)
     }
 
     /// Writes both files: the journal last, so that whoever finds it finds the backups whole.
@@ -48,6 +57,7 @@ impl<'a> Journal<'a> {
             (false, _) => {}
         }
         self.remove(UNDO)?;
+        self.encoding = encoding_of(self.directories)?;
         let mut journal = Vec::new();
         let mut backups = b"2\n".to_vec();
         for (number, operation) in change.operations().enumerate() {
@@ -57,7 +67,7 @@ impl<'a> Journal<'a> {
                         write_line(&mut journal, &name, *old_bytes);
                     }
                 }
-                Operation::Create { path, .. } | Operation::Append { path, .. } => match readable_name(path) {
+                Operation::Create { path, .. } | Operation::Append { path, .. } => match self.readable_name(path) {
                     Some(name) => write_line(&mut journal, &name, 0),
                     None => write_backup_line(&mut backups, path, b""),
                 },
@@ -115,7 +125,7 @@ impl<'a> Journal<'a> {
     /// Returns the name by which stock knows a file of the store: the one that encodes to its path. `None` where there
     /// is none; that file is not in the journal then, and `hg recover` leaves what was added to it.
     fn tracked_name(&mut self, path: &[u8]) -> Result<Option<Vec<u8>>, ApplyError> {
-        if let Some(name) = readable_name(path) {
+        if let Some(name) = self.readable_name(path) {
             return Ok(Some(name));
         }
         let Some(path) = path.strip_prefix(b"store/") else { return Ok(None) };
@@ -128,7 +138,7 @@ impl<'a> Journal<'a> {
         Ok(lines
             .filter(|line| line.ends_with(extension))
             .map(path_encoding::decode_directories)
-            .find(|name| path_encoding::encode(name) == path))
+            .find(|name| self.encoding.encode(name) == path))
     }
 
     fn read_fncache(&mut self) -> Result<Vec<u8>, ApplyError> {
@@ -140,11 +150,18 @@ impl<'a> Journal<'a> {
     }
 }
 
-/// Returns the name that encodes to a path of the store, where it can be read from that path.
-fn readable_name(path: &[u8]) -> Option<Vec<u8>> {
-    let path = path.strip_prefix(b"store/")?;
-    let decoded = path_encoding::decode_directories(&decode(path));
-    (path_encoding::encode(&decoded) == path).then_some(decoded)
+/// Reads how names are encoded. A store that has no requirements yet is just being made, and no name in it is looked up.
+fn encoding_of(directories: &mut Directories) -> Result<PathEncoding, ApplyError> {
+    let mut content = Vec::new();
+    for path in REQUIREMENTS {
+        if let Some(file) = directories.file(path, OFlags::RDONLY).map_err(ApplyError::io("open", path))? {
+            file.take(REQUIREMENTS_BYTES_MAX).read_to_end(&mut content).map_err(ApplyError::io("read", path))?;
+        }
+    }
+    match content.is_empty() {
+        true => Ok(PathEncoding::default()),
+        false => Ok(PathEncoding::of(&Requirements::unchecked(&content))),
+    }
 }
 
 fn write_line(lines: &mut Vec<u8>, name: &[u8], old_bytes: u64) {
@@ -170,33 +187,4 @@ pub(super) fn beside(path: &[u8], what: &str, number: usize) -> Vec<u8> {
 /// Returns the last part of a path.
 pub(super) fn name_of(path: &[u8]) -> &[u8] {
     path.rsplit(|&byte| byte == b'/').next().unwrap_or_default()
-}
-
-/// Undoes the encoding of a name that is not hashed: `_x` is a capital, `__` is `_`, `~hh` a byte. What is no such
-/// encoding gives some name that does not encode to it.
-fn decode(path: &[u8]) -> Vec<u8> {
-    let digit = |byte: u8| char::from(byte).to_digit(16).unwrap_or_default() as u8;
-    let mut name = Vec::with_capacity(path.len());
-    let mut rest = path;
-    loop {
-        rest = match rest {
-            [] => return name,
-            [b'_', b'_', rest @ ..] => {
-                name.push(b'_');
-                rest
-            }
-            [b'_', letter, rest @ ..] => {
-                name.push(letter.to_ascii_uppercase());
-                rest
-            }
-            [b'~', high, low, rest @ ..] => {
-                name.push(digit(*high) << 4 | digit(*low));
-                rest
-            }
-            [byte, rest @ ..] => {
-                name.push(*byte);
-                rest
-            }
-        }
-    }
 }

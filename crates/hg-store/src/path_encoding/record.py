@@ -36,9 +36,11 @@ with open("names.txt", "w") as names:
     for _ in range(250):
         plain = name(numbers)
         print(escape(plain), escape(encode(plain)), file=names)
-with open("digests.txt", "w") as digests:
-    for seed in range(2, 62):
-        numbers, digest = Numbers(seed), hashlib.sha1()
-        for _ in range(1000):
-            digest.update(encode(name(numbers)) + b"\n")
-        print(digest.hexdigest(), file=digests)
+OTHERS = {"fncache": store._plainhybridencode, "store": store.encodefilename, "plain": store.encodedir}
+for suffix, encode, seeds in [("", encode, 60)] + [("-" + key, encode, 5) for key, encode in OTHERS.items()]:
+    with open("digests%s.txt" % suffix, "w") as digests:
+        for seed in range(2, 2 + seeds):
+            numbers, digest = Numbers(seed), hashlib.sha1()
+            for _ in range(1000):
+                digest.update(encode(name(numbers)) + b"\n")
+            print(digest.hexdigest(), file=digests)

@@ -55,7 +55,7 @@ impl Numbers {
     }
 }
 
-fn unescape(text: &str) -> Vec<u8> {
+fn read(text: &str) -> Vec<u8> {
     let mut pieces = text.split("\\x");
     let mut bytes = pieces.next().unwrap_or_default().as_bytes().to_vec();
     for piece in pieces {
@@ -70,21 +70,33 @@ fn recorded_names() {
     let mut numbers = Numbers(1);
     for line in include_str!("names.txt").lines() {
         let (plain, encoded) = line.split_once(' ').expect("two names");
-        assert_eq!(numbers.name(), unescape(plain), "the generators differ");
-        assert_eq!(encode(&unescape(plain)), unescape(encoded), "{plain}");
+        assert_eq!(numbers.name(), read(plain), "the generators differ");
+        assert_eq!(PathEncoding::Dotencode.encode(&read(plain)), read(encoded), "{plain}");
     }
 }
 
 #[test]
 fn sixty_thousand_generated_names() {
-    for (digest, seed) in include_str!("digests.txt").lines().zip(2..) {
+    compare(PathEncoding::Dotencode, include_str!("digests.txt"));
+}
+
+#[test]
+fn names_in_older_stores() {
+    compare(PathEncoding::Fncache, include_str!("digests-fncache.txt"));
+    compare(PathEncoding::Store, include_str!("digests-store.txt"));
+    compare(PathEncoding::Plain, include_str!("digests-plain.txt"));
+}
+
+/// Against the digests of a thousand names each.
+fn compare(encoding: PathEncoding, digests: &str) {
+    for (digest, seed) in digests.lines().zip(2..) {
         let (mut numbers, mut hash) = (Numbers(seed), Sha1::new());
         for _ in 0..1000 {
-            hash.update(encode(&numbers.name()));
+            hash.update(encoding.encode(&numbers.name()));
             hash.update(b"\n");
         }
         let found: String = hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
-        assert_eq!(found, digest, "seed {seed}");
+        assert_eq!(found, digest, "{encoding:?}, seed {seed}");
     }
 }
 
@@ -96,9 +108,29 @@ proptest! {
 
     #[test]
     fn any_bytes_become_a_short_plain_name(path in proptest::collection::vec(any::<u8>(), 0..400)) {
-        let name = encode(&[b"data/".as_slice(), &path, b".i"].concat());
+        let name = PathEncoding::Dotencode.encode(&[b"data/".as_slice(), &path, b".i"].concat());
         prop_assert!(name.len() <= 120);
         prop_assert!(name.iter().all(|byte| (32..126).contains(byte) || *byte == b'~'));
         prop_assert!(!name.iter().any(u8::is_ascii_uppercase));
+    }
+
+    #[test]
+    fn names_that_are_not_hashed_tell_their_path(path in proptest::collection::vec(any::<u8>(), 0..60)) {
+        let path = [b"data/".as_slice(), &path, b".i"].concat();
+        for encoding in [PathEncoding::Dotencode, PathEncoding::Fncache, PathEncoding::Store, PathEncoding::Plain] {
+            let name = encoding.encode(&path);
+            if !name.starts_with(b"dh/") {
+                prop_assert_eq!(encoding.decode(&name), Some(path.clone()));
+            }
+        }
+    }
+
+    #[test]
+    fn any_bytes_may_be_tried_as_a_name(name in proptest::collection::vec(any::<u8>(), 0..60)) {
+        for encoding in [PathEncoding::Dotencode, PathEncoding::Fncache, PathEncoding::Store, PathEncoding::Plain] {
+            if let Some(path) = encoding.decode(&name) {
+                prop_assert_eq!(encoding.encode(&path), name.clone());
+            }
+        }
     }
 }

@@ -7,6 +7,8 @@ use std::io;
 
 use flate2::{Compress, Compression, FlushCompress, Status};
 
+use crate::Requirements;
+
 /// Level and least size as Mercurial has them, so that chunks come out as it would write them.
 const ZSTD_LEVEL: i32 = 3;
 const ZSTD_BYTES_MIN: usize = 50;
@@ -15,6 +17,7 @@ const ZLIB_BYTES_MIN: usize = 44;
 enum Method {
     Zstd(zstd::bulk::Compressor<'static>),
     Zlib(Compress),
+    None,
 }
 
 /// Compresses chunks, one after the other, with one context.
@@ -24,12 +27,12 @@ pub(super) struct Compressor {
 }
 
 impl Compressor {
-    /// zstd only where the repository's requirements allow its reader to expect it.
-    pub(super) fn new(zstd: bool) -> io::Result<Compressor> {
-        let method = if zstd {
-            Method::Zstd(zstd::bulk::Compressor::new(ZSTD_LEVEL)?)
-        } else {
-            Method::Zlib(Compress::new(Compression::default(), true))
+    /// As the repository's requirements say: zstd only where its reader expects it.
+    pub(super) fn new(requirements: &Requirements) -> io::Result<Compressor> {
+        let method = match (requirements.zstd(), requirements.uncompressed()) {
+            (true, _) => Method::Zstd(zstd::bulk::Compressor::new(ZSTD_LEVEL)?),
+            (false, true) => Method::None,
+            (false, false) => Method::Zlib(Compress::new(Compression::default(), true)),
         };
         Ok(Compressor { method, compressed: Vec::new() })
     }
@@ -54,6 +57,7 @@ impl Compressor {
     /// Whether `self.compressed` holds something smaller than `data` now.
     fn try_compress(&mut self, data: &[u8]) -> io::Result<bool> {
         match &mut self.method {
+            Method::None => return Ok(false),
             Method::Zstd(zstd) => {
                 if data.len() < ZSTD_BYTES_MIN {
                     return Ok(false);
@@ -84,28 +88,37 @@ impl Compressor {
 mod tests {
     use super::*;
 
-    fn chunk(zstd: bool, data: &[u8]) -> Vec<u8> {
+    const ZSTD: &str = "revlog-compression-zstd";
+    const ZLIB: &str = "revlogv1";
+    const NONE: &str = "exp-compression-none";
+
+    fn compressor(requirement: &str) -> io::Result<Compressor> {
+        Compressor::new(&Requirements::unchecked(requirement.as_bytes()))
+    }
+
+    fn chunk(requirement: &str, data: &[u8]) -> Vec<u8> {
         let mut out = b"old".to_vec();
-        Compressor::new(zstd).and_then(|mut compressor| compressor.compress(data, &mut out)).expect("memory");
+        compressor(requirement).and_then(|mut compressor| compressor.compress(data, &mut out)).expect("memory");
         out
     }
 
     #[test]
     fn first_byte_says_what_a_chunk_is() {
-        for zstd in [false, true] {
-            assert_eq!(chunk(zstd, b""), b"");
-            assert_eq!(chunk(zstd, b"short"), b"ushort");
-            assert_eq!(chunk(zstd, b"\0short"), b"\0short");
+        for method in [ZSTD, ZLIB, NONE] {
+            assert_eq!(chunk(method, b""), b"");
+            assert_eq!(chunk(method, b"short"), b"ushort");
+            assert_eq!(chunk(method, b"\0short"), b"\0short");
             let noise: Vec<u8> = (1..200u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
-            assert_eq!(chunk(zstd, &noise)[1..], noise);
+            assert_eq!(chunk(method, &noise)[1..], noise);
         }
-        assert_eq!(chunk(true, &[b'a'; 1000])[..4], [0x28, 0xb5, 0x2f, 0xfd]);
-        assert_eq!(chunk(false, &[b'a'; 1000])[0], 0x78);
+        assert_eq!(chunk(ZSTD, &[b'a'; 1000])[..4], [0x28, 0xb5, 0x2f, 0xfd]);
+        assert_eq!(chunk(ZLIB, &[b'a'; 1000])[0], 0x78);
+        assert_eq!(chunk(NONE, &[b'a'; 1000])[..], [b"u", &[b'a'; 1000][..]].concat());
     }
 
     #[test]
     fn one_context_serves_many_chunks_alike() {
-        let mut compressor = Compressor::new(true).expect("memory");
+        let mut compressor = compressor(ZSTD).expect("memory");
         let (mut first, mut other, mut again) = (Vec::new(), Vec::new(), Vec::new());
         let text = b"a line that comes again\n".repeat(40);
         compressor.compress(&text, &mut first).expect("memory");

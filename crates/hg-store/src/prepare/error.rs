@@ -123,6 +123,9 @@ pub enum Refusal {
         /// Of what.
         unit: &'static str,
     },
+    /// The repository is of a kind that is only read here.
+    #[error("{0} can't be written here")]
+    ReadOnly(&'static str),
     /// A bookmark on, or a phase of, a changeset that is not known.
     #[error("unknown revision {0}")]
     UnknownRevision(Node),
@@ -143,6 +146,8 @@ impl Refusal {
             Refusal::Name(_) => "Rename it in the changeset that brings it, and push again",
             Refusal::Limit { .. } => "Push it in smaller pieces, or ask the administrators for a higher limit",
             Refusal::UnknownRevision(_) => "Push that changeset too, or pull and push again",
+            Refusal::ReadOnly(_) if matches!(place, Place::Bookmark(_)) => "Push it to the repository that is shared",
+            Refusal::ReadOnly(_) => "Ask the administrators to copy it to a current format, with `hg clone --pull`",
             Refusal::Marker(_) => "Look at hg debugobsolete, and push without that marker",
             Refusal::Hash
             | Refusal::UnknownParent(_)
@@ -165,6 +170,8 @@ impl Refusal {
 /// Where something is wrong with a push.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Place {
+    /// The repository itself.
+    Repository,
     /// The push as a whole.
     Push,
     /// Its changegroup.
@@ -184,6 +191,7 @@ pub enum Place {
 impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Place::Repository => write!(f, "on this repository"),
             Place::Push => write!(f, "in one push"),
             Place::Changegroup => write!(f, "in the changegroup"),
             Place::Changeset(node) => write!(f, "changeset {node}"),

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::observe::{ObservedFile, Observer};
-use crate::{Node, Revision, Revlog, Snapshot, path_encoding};
+use crate::{Node, Revision, Revlog, Snapshot};
 
 use super::changelog::CombinedChangelog;
 use super::error::{Place, PrepareError, Refusal};
@@ -41,6 +41,7 @@ impl Files<'_, '_> {
         let old = self.snapshot.filelog(&path)?;
         let index_path = [b"data/", &path[..], b".i"].concat();
         let data_path = [b"data/", &path[..], b".d"].concat();
+        let place_of = |path: &[u8]| [b"store/", &self.snapshot.repository().encode(path)[..]].concat();
         let paths = RevlogPaths { index: place_of(&index_path), data: place_of(&data_path) };
         let log = Log::File(Arc::from(&path[..]));
         let mut revlog = Growing::new(log, old.as_ref(), paths, self.deltas);
@@ -140,9 +141,4 @@ impl Files<'_, '_> {
         }
         Ok(())
     }
-}
-
-/// Where the file of a store path such as `data/x.i` is, below `.hg`.
-fn place_of(path: &[u8]) -> Vec<u8> {
-    [b"store/", &path_encoding::encode(path)[..]].concat()
 }

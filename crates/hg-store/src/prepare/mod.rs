@@ -76,6 +76,9 @@ impl<'s> Preparation<'s> {
     /// Prepares a change of this snapshot in this empty file, open for reading and writing.
     pub fn new(snapshot: &'s Snapshot, spool: File, limits: PrepareLimits) -> Result<Preparation<'s>, PrepareError> {
         let requirements = snapshot.repository().requirements();
+        if let Some(what) = requirements.read_only() {
+            return Err(PrepareError::refused(Refusal::ReadOnly(what), Place::Repository));
+        }
         let deltas = match requirements.generaldelta() {
             true => Deltas::General { snapshots: requirements.sparse_revlog() },
             false => Deltas::Previous,
@@ -84,7 +87,7 @@ impl<'s> Preparation<'s> {
             snapshot,
             spool: Spool {
                 writer: ChangeWriter::new(spool)?,
-                compressor: Compressor::new(requirements.zstd())?,
+                compressor: Compressor::new(requirements)?,
                 hashes: HashChecker::new(),
                 cache: TextCache::new(limits.cache_bytes),
                 limits,
@@ -214,9 +217,9 @@ impl<'s> Preparation<'s> {
         Ok(outcome)
     }
 
-    /// Adds lines to `fncache` for the store paths that it does not have.
+    /// Adds lines to `fncache`, where the store has one, for the store paths that it does not list.
     fn list_new_files(&mut self, paths: &[Vec<u8>]) -> Result<(), PrepareError> {
-        if paths.is_empty() {
+        if paths.is_empty() || !self.snapshot.repository().requirements().fncache() {
             return Ok(());
         }
         let fncache = self.snapshot.fncache()?;
@@ -289,6 +292,11 @@ impl<'s> Preparation<'s> {
 
     /// Sets a bookmark to a known changeset or to the null revision, or removes it.
     pub fn set_bookmark(&mut self, name: &[u8], node: Option<Node>) -> Result<(), PrepareError> {
+        if self.snapshot.repository().has_bookmarks_of_its_own() {
+            // A change is of one `.hg`, and theirs is another than the store's.
+            let what = Refusal::ReadOnly("the bookmarks of a share");
+            return Err(PrepareError::refused(what, Place::Bookmark(name.to_owned())));
+        }
         self.bookmarks.set(&self.changelog, &self.spool.limits, name, node)
     }
 

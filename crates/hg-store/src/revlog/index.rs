@@ -15,6 +15,7 @@ use std::path::Path;
 
 use super::RevlogExtent;
 use crate::StoreError;
+use crate::requirements::CONVERT;
 
 /// Bytes of one entry.
 pub(crate) const ENTRY_BYTES: usize = 64;
@@ -46,11 +47,11 @@ impl Header {
         let word = u32::from_be_bytes(*word);
         let (version, bits) = (word & 0xffff, word & 0xffff_0000);
         if version != VERSION {
-            return Err(StoreError::unsupported(path, format!("revlog version {version}")));
+            return Err(StoreError::unsupported(path, format!("revlog version {version}"), CONVERT));
         }
         let unknown = bits & !(HEADER_INLINE | HEADER_GENERALDELTA);
         if unknown != 0 {
-            return Err(StoreError::unsupported(path, format!("revlog feature {unknown:#x}")));
+            return Err(StoreError::unsupported(path, format!("revlog feature {unknown:#x}"), CONVERT));
         }
         Ok(Header { inline: bits & HEADER_INLINE != 0, generaldelta: bits & HEADER_GENERALDELTA != 0 })
     }

@@ -6,10 +6,7 @@ use std::sync::Arc;
 use super::{Kind, StoreFile, StoreFiles};
 use crate::folder::Folder;
 use crate::revlog::open::data_path;
-use crate::{Revlog, RevlogExtent, Snapshot, StoreError, path_encoding};
-
-/// How deep folders may lie below `store/data`; a tracked file's path has at most half of its 4,096 bytes as separators.
-const DEPTH_MAX: usize = 2_100;
+use crate::{Revlog, RevlogExtent, Snapshot, StoreError};
 
 pub(super) fn list(snapshot: Arc<Snapshot>, markers: bool) -> Result<StoreFiles, StoreError> {
     let state = snapshot.state();
@@ -19,7 +16,7 @@ pub(super) fn list(snapshot: Arc<Snapshot>, markers: bool) -> Result<StoreFiles,
     let mut encoded = HashSet::with_capacity(fncache.len());
     let store = snapshot.repository().store();
     for path in fncache.paths() {
-        let name = path_encoding::encode(path);
+        let name = snapshot.repository().encode(path);
         let is_index = path.ends_with(b".i");
         if is_index {
             let Some(log) = Revlog::open_linked(store, &name, state.changelog.revisions)? else {
@@ -29,7 +26,9 @@ pub(super) fn list(snapshot: Arc<Snapshot>, markers: bool) -> Result<StoreFiles,
         }
         encoded.insert(name);
     }
-    Stray { store, encoded: &encoded, changesets: state.changelog.revisions }.look()?;
+    if snapshot.repository().requirements().fncache() {
+        look_for_stray(store, &encoded, state.changelog.revisions)?;
+    }
     if markers && state.obsstore_bytes > 0 {
         list.alone(b"obsstore", state.obsstore_bytes, Kind::Growing);
     }
@@ -76,38 +75,20 @@ impl List {
 }
 
 /// Looks for revlogs that `fncache` doesn't list. Stock sends a stream without them, and calls that a success.
-struct Stray<'a> {
-    store: &'a Folder,
-    /// Names on disk of what is listed.
-    encoded: &'a HashSet<Vec<u8>>,
-    /// Revlogs of later changesets alone may be there.
-    changesets: u32,
-}
-
-impl Stray<'_> {
-    fn look(&self) -> Result<(), StoreError> {
-        // Long names lie in `dh`, by their hashes.
-        for name in [b"data".as_slice(), b"dh"] {
-            self.look_in(name, 0)?;
-        }
-        Ok(())
-    }
-
-    fn look_in(&self, path: &[u8], depth: usize) -> Result<(), StoreError> {
-        if depth > DEPTH_MAX {
-            return Err(StoreError::corrupt(self.store.path_of(path), "too deep a folder"));
-        }
-        for (name, is_folder) in self.store.names(path)? {
-            let path = [path, b"/", &name].concat();
-            if is_folder {
-                self.look_in(&path, depth + 1)?;
-            } else if path.ends_with(b".i") && !self.encoded.contains(&path) {
-                let log = Revlog::open_linked(self.store, &path, self.changesets)?;
+///
+/// `encoded`: names on disk of what is listed; `changesets`: revlogs of later ones alone may be there.
+fn look_for_stray(store: &Folder, encoded: &HashSet<Vec<u8>>, changesets: u32) -> Result<(), StoreError> {
+    // Long names lie in `dh`, by their hashes.
+    for folder in [b"data".as_slice(), b"dh"] {
+        store.each_file(folder, &mut |name| {
+            if name.ends_with(b".i") && !encoded.contains(name) {
+                let log = Revlog::open_linked(store, name, changesets)?;
                 if log.is_some_and(|log| !log.is_empty()) {
-                    return Err(StoreError::corrupt(self.store.path_of(&path), "there, and `fncache` doesn't list it"));
+                    return Err(StoreError::corrupt(store.path_of(name), "there, and `fncache` doesn't list it"));
                 }
             }
-        }
-        Ok(())
+            Ok(())
+        })?;
     }
+    Ok(())
 }

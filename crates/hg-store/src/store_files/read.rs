@@ -4,8 +4,8 @@ use std::io::{self, Write};
 use std::os::unix::fs::FileExt;
 
 use super::{Kind, StoreFile, StoreFiles};
+use crate::StoreError;
 use crate::revlog::index::{self, Header};
-use crate::{StoreError, path_encoding};
 
 /// Bytes that are read at once.
 const PIECE_BYTES: usize = 128 << 10;
@@ -37,7 +37,7 @@ impl StoreFileReader<'_> {
             return Ok(output.write_all(snapshot.state().phaseroots.as_deref().unwrap_or_default())?);
         }
         let store = snapshot.repository().store();
-        let name = path_encoding::encode(&file.path);
+        let name = snapshot.repository().encode(&file.path);
         let path = || store.path_of(&name);
         let Some((opened, present)) = store.file(&name)? else {
             return Err(StoreError::corrupt(path(), "gone while it was sent").into());

@@ -80,7 +80,7 @@ fn check_split(snapshot: &Snapshot, path: &[u8], log: &Revlog, report: &mut Veri
         return Ok(());
     }
     let store = snapshot.repository().store();
-    let name = crate::path_encoding::encode(&[b"data/", path, b".d"].concat());
+    let name = snapshot.repository().encode(&[b"data/", path, b".d"].concat());
     let bytes = store.file(&name)?.map_or(0, |(_, bytes)| bytes);
     let end = log.extent().data_bytes;
     // While a writer is at work there may be more than the snapshot has.

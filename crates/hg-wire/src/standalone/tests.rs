@@ -121,3 +121,37 @@ fn an_interrupted_transaction_of_another_program_is_left_to_it() {
     assert_eq!(output, b"2\n0\n");
     assert!(messages.contains("hg recover"), "{messages}");
 }
+
+/// As `hg share` makes one, of the repository in `source`.
+fn share(source: &tempfile::TempDir, shared: &str) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().expect("a folder");
+    let hg = folder.path().join(".hg");
+    fs::create_dir(&hg).expect("makes folders");
+    fs::write(hg.join("requires"), "share-safe\nshared\n").expect("writes");
+    let path = source.path().canonicalize().expect("there").join(".hg");
+    fs::write(hg.join("sharedpath"), path.to_str().expect("UTF-8")).expect("writes");
+    fs::write(hg.join("shared"), shared).expect("writes");
+    folder
+}
+
+#[test]
+fn a_push_to_a_share_reaches_what_is_shared() {
+    let source = repository();
+    let shared = share(&source, "bookmarks\n");
+    let mut host = open(&shared).expect("opens");
+    assert_eq!(set_bookmark(&mut host, "one"), (b"2\n1\n".to_vec(), String::new()));
+    assert_eq!(bookmarks(&mut host), ["one"]);
+    assert_eq!(bookmarks(&mut open(&source).expect("opens")), ["one"]);
+    assert!(!shared.path().join(".hg/bookmarks").exists());
+}
+
+#[test]
+fn bookmarks_of_a_share_alone_are_refused_by_name() {
+    let source = repository();
+    let own = share(&source, "");
+    let mut host = open(&own).expect("opens");
+    let (output, messages) = set_bookmark(&mut host, "one");
+    assert_eq!(output, b"2\n0\n");
+    assert!(messages.contains("bookmarks of a share") && messages.contains("repository that is shared"), "{messages}");
+    assert!(!source.path().join(".hg/bookmarks").exists());
+}

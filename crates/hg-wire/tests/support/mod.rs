@@ -3,6 +3,18 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+/// Settings by which stock makes stores of other formats than today's.
+#[allow(dead_code)] // not every test program looks at them
+pub const FORMATS: &[&[&str]] = &[
+    &["format.usestore=no"],
+    &["format.usefncache=no"],
+    &["format.dotencode=no"],
+    &["format.usegeneraldelta=no"],
+    &["format.sparse-revlog=no", "format.use-share-safe=no", "format.revlog-compression=zlib"],
+    &["format.revlog-compression=none", "format.bookmarks-in-store=yes"],
+    &["format.exp-archived-phase=yes", "format.use-persistent-nodemap=yes"],
+];
+
 pub struct Hg {
     program: PathBuf,
 }
@@ -23,8 +35,18 @@ impl Hg {
     /// An `hg` in a repository, with nobody's configuration.
     pub fn command(&self, repository: &Path, arguments: &[&str]) -> Command {
         let mut command = self.plain(repository);
-        command.args(["--config", "ui.username=t", "--config", "devel.default-date=0 0"]).args(arguments);
+        command.args(["--config", "ui.username=t", "--config", "devel.default-date=0 0"]);
+        // Builds without Rust parts ask before they use what is slow without them.
+        command.args(["--config", "storage.revlog.persistent-nodemap.slow-path=allow"]).args(arguments);
         command
+    }
+
+    /// A new repository, of this format.
+    #[allow(dead_code)] // not every test program makes one
+    pub fn init(&self, root: &Path, format: &[&str]) {
+        std::fs::create_dir(root).expect("a folder");
+        let settings = format.iter().flat_map(|setting| ["--config", *setting]);
+        self.run(root, &settings.chain(["init"]).collect::<Vec<_>>());
     }
 
     /// An `hg` without an argument.

@@ -348,13 +348,21 @@ pub(super) fn is_node_map(path: &[u8]) -> bool {
 
 /// Makes sure that what is taken in can be read, written and is whole.
 pub(super) fn check(root: &Path) -> Result<(), String> {
-    let unsupported = |error: &StoreError| {
-        format!(
-            "{error}. Remove what is not supported with `hg debugupgraderepo --run` in a copy of it (see `hg help config.format`), then import that"
-        )
-    };
-    let readable = |error: StoreError| if error.is_unsupported() { unsupported(&error) } else { error.to_string() };
+    let readable = |error: StoreError| error.to_string();
     let repository = Repository::open(root).map_err(readable)?;
+    if repository.requirements().shared() {
+        return Err(format!(
+            "{} is a share, without a store of its own. Import {}, or make it one of its own with `hg unshare`",
+            root.display(),
+            repository.hg_of_store().with_file_name("").display()
+        ));
+    }
+    if let Some(what) = repository.requirements().read_only() {
+        return Err(format!(
+            "{}: {what} can't be written here. Copy it to a current format with `hg clone --pull`, then import the copy",
+            root.display()
+        ));
+    }
     let snapshot = repository.current_state().and_then(|state| repository.snapshot(state)).map_err(readable)?;
     let report = hg_store::verify(&snapshot).map_err(readable)?;
     match report.problems.first() {

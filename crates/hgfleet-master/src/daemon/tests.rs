@@ -347,11 +347,11 @@ async fn a_folder_is_taken_in_as_it_is() {
     let lines = fleet.with(|run| client::list(&run).unwrap()).await;
     assert_eq!(lines[0].digest, lines[1].digest, "the same bytes, without the configuration");
     let mut requires = fs::read(source.join(".hg/store/requires")).unwrap();
-    requires.extend_from_slice(b"treemanifest\n");
+    requires.extend_from_slice(b"delta-info-revlog\n");
     fs::write(source.join(".hg/store/requires"), requires).unwrap();
     let path = source.clone();
     let error = fleet.with(move |run| client::import(&run, &path, "other")).await.unwrap_err().to_string();
-    assert!(error.contains("treemanifest") && error.contains("hg debugupgraderepo"), "{error}");
+    assert!(error.contains("delta-info-revlog") && error.contains("hg debugupgraderepo"), "{error}");
 }
 
 /// A change that was on its way when pushes were stopped is refused where it would be stored.

@@ -42,18 +42,6 @@ pub enum FoldersError {
 /// What a snapshot was made from: of each file that matters its number, length, and times of change.
 type Stamp = Vec<Option<(u64, u64, i64, i64)>>;
 
-/// Files below `.hg` of which a snapshot depends, with whatever is reached through the changelog left out.
-const STAMPED: [&str; 8] = [
-    "hgrc",
-    "bookmarks",
-    "store/00changelog.i",
-    "store/00manifest.i",
-    "store/fncache",
-    "store/phaseroots",
-    "store/bookmarks",
-    "store/obsstore",
-];
-
 /// One repository at the root, or folders with repositories in them.
 pub struct Folders {
     /// By name, a repository, or the folder in which the rest of the name is one.
@@ -129,18 +117,23 @@ impl Folders {
     /// Opens the repository as it is on disk; the last snapshot serves again while nothing was written.
     fn open(&self, name: &str) -> Result<Arc<Snapshot>, NotServed> {
         let path = self.path_of(name).ok_or(NotServed::Unknown)?;
-        let stamp = stamp(&path);
         let cached = || self.cached.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((_, snapshot)) = cached().get(&path).filter(|(other, _)| *other == stamp) {
+        if let Some((_, snapshot)) = cached().get(&path).filter(|(stamp, last)| *stamp == stamp_of(last.repository())) {
             return Ok(snapshot.clone());
         }
-        let made = Repository::open(&path)
-            .and_then(|repository| repository.snapshot(repository.current_state()?))
-            .map_err(|error| {
-                tracing::error!(%error, repository = name, "a repository can't be served");
-                let text = if error.is_corruption() { "damaged" } else { "not readable" };
-                NotServed::Unavailable { text: format!("the repository is {text} on this server"), retry: false }
-            })?;
+        let not_served = |error: StoreError| {
+            tracing::error!(%error, repository = name, "a repository can't be served");
+            let text = match error.unsupported_part() {
+                Some(what) => format!("{what} of the repository is not supported by this server"),
+                None if error.is_corruption() => "the repository is damaged on this server".to_owned(),
+                None => "the repository is not readable on this server".to_owned(),
+            };
+            NotServed::Unavailable { text, retry: false }
+        };
+        let repository = Repository::open(&path).map_err(not_served)?;
+        // Before the files themselves: what is written meanwhile is seen the next time.
+        let stamp = stamp_of(&repository);
+        let made = repository.current_state().and_then(|state| repository.snapshot(state)).map_err(not_served)?;
         let snapshot = Arc::new(made);
         let mut cached = cached();
         if cached.len() >= CACHED_MAX {
@@ -194,13 +187,12 @@ fn list_below(path: &Path, name: &str, depth: usize, names: &mut Vec<String>) {
     }
 }
 
-fn stamp(path: &Path) -> Stamp {
-    let hg = path.join(".hg");
-    let of = |name: &&str| {
-        let metadata = fs::symlink_metadata(hg.join(name)).ok()?;
+fn stamp_of(repository: &Repository) -> Stamp {
+    let of = |path: &PathBuf| {
+        let metadata = fs::symlink_metadata(path).ok()?;
         Some((metadata.ino(), metadata.len(), metadata.mtime(), metadata.mtime_nsec()))
     };
-    STAMPED.iter().map(of).collect()
+    repository.watched_files().iter().map(of).collect()
 }
 
 #[cfg(test)]
