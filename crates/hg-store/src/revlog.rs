@@ -230,10 +230,15 @@ impl Revlog {
             .map_err(|what| self.corrupt(revision, what))
     }
 
-    /// As [`chunk`](Self::chunk), without memory of its own for each.
-    pub fn chunk_with<'a>(&'a self, revision: Revision, reader: &'a mut ChunkReader) -> Result<&'a [u8], StoreError> {
+    /// As [`chunk`](Self::chunk), behind what `output` has already, and without memory of its own. After an error `output` may have anything there.
+    pub fn append_chunk(
+        &self,
+        revision: Revision,
+        reader: &mut ChunkReader,
+        output: &mut Vec<u8>,
+    ) -> Result<(), StoreError> {
         reader
-            .decompress(self.raw_chunk(revision), self.plain_bytes_max(revision))
+            .append(self.raw_chunk(revision), self.plain_bytes_max(revision), output)
             .map_err(|what| self.corrupt(revision, what))
     }
 

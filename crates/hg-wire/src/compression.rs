@@ -1,8 +1,12 @@
 //! Compression of streams over HTTP.
 
+mod workers;
+mod zstd_stream;
+
 use crate::CommandError;
 use hg_store::Settings;
 use std::io::Write;
+use zstd_stream::ZstdStream;
 
 /// A compression engine, by its name on the wire.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,7 +41,7 @@ impl Engine {
     ) -> Result<(), CommandError> {
         match self {
             Engine::Zstd => {
-                let mut encoder = zstd::stream::write::Encoder::new(output, settings.zstd_level())?;
+                let mut encoder = ZstdStream::new(settings.zstd_level(), output);
                 body(&mut encoder)?;
                 encoder.finish()?;
             }
@@ -72,6 +76,36 @@ mod tests {
             })
             .expect("memory");
         output
+    }
+
+    #[test]
+    fn long_answer_is_one_frame_that_gives_back_what_went_in() {
+        let mut lines = Vec::new();
+        for n in 0..300_000_u64 {
+            lines.extend_from_slice(format!("{n} {}\n", n.wrapping_mul(0x9e37_79b9_7f4a_7c15)).as_bytes());
+        }
+        let several = |count: usize| {
+            let streams: Vec<_> = (0..count)
+                .map(|_| {
+                    let lines = lines.clone();
+                    std::thread::spawn(move || {
+                        let mut output = Vec::new();
+                        let write = |out: &mut dyn Write| lines.chunks(777).try_for_each(|piece| out.write_all(piece));
+                        Engine::Zstd
+                            .compress(&Settings::default(), &mut output, |out| Ok(write(out)?))
+                            .expect("memory");
+                        output
+                    })
+                })
+                .collect();
+            streams.into_iter().map(|stream| stream.join().expect("no panic")).collect::<Vec<_>>()
+        };
+        // Those that come late find no worker left.
+        for packed in several(8) {
+            let frame = zstd::zstd_safe::find_frame_compressed_size(&packed).expect("a frame");
+            assert_eq!(frame, packed.len(), "clients read one frame");
+            assert!(zstd::stream::decode_all(packed.as_slice()).expect("zstd") == lines);
+        }
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 use std::cell::RefCell;
-use std::io::Read;
+use std::io::{Cursor, Read};
 
 /// The most bytes that a delta between texts of these lengths can sensibly have: it replaces each byte by a hunk of its own.
 pub(super) fn delta_bytes_max(base_bytes: u32, text_bytes: u32) -> usize {
@@ -14,7 +14,6 @@ pub(super) fn delta_bytes_max(base_bytes: u32, text_bytes: u32) -> usize {
 #[derive(Default)]
 pub struct ChunkReader {
     decompressor: Option<zstd::bulk::Decompressor<'static>>,
-    plain: Vec<u8>,
 }
 
 impl ChunkReader {
@@ -23,31 +22,40 @@ impl ChunkReader {
         ChunkReader::default()
     }
 
-    /// As [`decompress`], into the reader's own buffer.
-    pub(super) fn decompress<'a>(&'a mut self, chunk: &'a [u8], bound: usize) -> Result<&'a [u8], String> {
-        let failed = |error: std::io::Error| format!("zstd chunk: {error}");
-        if chunk.first() != Some(&0x28) {
-            return Ok(match decompress(chunk, bound)? {
-                Cow::Borrowed(plain) => plain,
-                Cow::Owned(plain) => {
-                    self.plain = plain;
-                    &self.plain
-                }
-            });
+    /// As [`decompress`], behind what `output` has already: nothing is copied that need not be.
+    pub(super) fn append(&mut self, chunk: &[u8], bound: usize, output: &mut Vec<u8>) -> Result<(), String> {
+        let sized = match chunk.first() {
+            Some(0x28) => zstd::zstd_safe::get_frame_content_size(chunk).ok().flatten(),
+            _ => None,
+        };
+        let Some(bytes) = sized.filter(|bytes| *bytes <= bound as u64) else {
+            output.extend_from_slice(&decompress(chunk, bound)?);
+            return Ok(());
+        };
+        let start = output.len();
+        output.reserve(bytes as usize);
+        let mut end = Cursor::new(output);
+        end.set_position(start as u64);
+        let decompressor = kept(&mut self.decompressor)?;
+        let unpacked = decompressor.decompress_to_buffer(chunk, &mut end).map_err(failed)?;
+        if unpacked as u64 != bytes {
+            return Err("zstd chunk: more than one frame".into());
         }
-        match zstd::zstd_safe::get_frame_content_size(chunk) {
-            Ok(Some(bytes)) if bytes <= bound as u64 => {
-                let decompressor = match &mut self.decompressor {
-                    Some(decompressor) => decompressor,
-                    slot => slot.insert(zstd::bulk::Decompressor::new().map_err(failed)?),
-                };
-                self.plain.clear();
-                self.plain.reserve(bytes as usize);
-                decompressor.decompress_to_buffer(chunk, &mut self.plain).map_err(failed)?;
-            }
-            _ => self.plain = unpack_zstd(chunk, bound)?,
-        }
-        Ok(&self.plain)
+        Ok(())
+    }
+}
+
+fn failed(error: std::io::Error) -> String {
+    format!("zstd chunk: {error}")
+}
+
+/// The decompressor in the slot, made where there is none: making one costs more than unpacking a small chunk.
+fn kept<'a>(
+    slot: &'a mut Option<zstd::bulk::Decompressor<'static>>,
+) -> Result<&'a mut zstd::bulk::Decompressor<'static>, String> {
+    match slot {
+        Some(decompressor) => Ok(decompressor),
+        slot => Ok(slot.insert(zstd::bulk::Decompressor::new().map_err(failed)?)),
     }
 }
 
@@ -85,17 +93,12 @@ fn inflate(chunk: &[u8], bound: usize) -> Result<Vec<u8>, String> {
 
 fn unpack_zstd(chunk: &[u8], bound: usize) -> Result<Vec<u8>, String> {
     thread_local! {
-        /// Making one costs more than unpacking a small chunk.
         static DECOMPRESSOR: RefCell<Option<zstd::bulk::Decompressor<'static>>> = const { RefCell::new(None) };
     }
-    let failed = |error: std::io::Error| format!("zstd chunk: {error}");
     match zstd::zstd_safe::get_frame_content_size(chunk) {
         Ok(Some(bytes)) if bytes > bound as u64 => Err(too_long(bound)),
         Ok(Some(bytes)) => DECOMPRESSOR.with_borrow_mut(|slot| {
-            let decompressor = match slot {
-                Some(decompressor) => decompressor,
-                None => slot.insert(zstd::bulk::Decompressor::new().map_err(failed)?),
-            };
+            let decompressor = kept(slot)?;
             let mut plain = Vec::with_capacity(bytes as usize);
             decompressor.decompress_to_buffer(chunk, &mut plain).map_err(failed)?;
             Ok(plain)
@@ -144,5 +147,26 @@ mod tests {
         assert_eq!(decompress(b"", 0).as_deref(), Ok(b"".as_slice()));
         assert!(decompress(b"\0ab", 2).is_err());
         assert!(decompress(b"zab", 9).is_err());
+    }
+
+    #[test]
+    fn chunks_are_unpacked_behind_each_other() {
+        let text = b"the same words, the same words, the same words, the same words".as_slice();
+        let packed = zstd::bulk::compress(text, 3).expect("packed");
+        let mut deflated = Vec::new();
+        flate2::read::ZlibEncoder::new(text, flate2::Compression::default())
+            .read_to_end(&mut deflated)
+            .expect("packed");
+        let mut reader = ChunkReader::new();
+        let mut output = b"head".to_vec();
+        for chunk in [packed.as_slice(), b"uab", b"", &deflated, &packed] {
+            reader.append(chunk, text.len(), &mut output).expect("good");
+        }
+        assert_eq!(output, [b"head", text, b"ab", text, text].concat());
+        let twice = [packed.as_slice(), &packed].concat();
+        for bad in [&packed[..packed.len() - 1], twice.as_slice(), b"zab"] {
+            assert!(reader.append(bad, text.len(), &mut output).is_err());
+        }
+        assert!(reader.append(&packed, text.len() - 1, &mut output).is_err());
     }
 }

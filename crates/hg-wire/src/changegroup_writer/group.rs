@@ -5,6 +5,7 @@ use crate::outgoing::Outgoing;
 use hg_store::{ChunkReader, Node, Revision, Revlog, Snapshot, delta};
 use rustc_hash::FxHashSet;
 use std::io::Write;
+use std::ops::Range;
 
 /// A changegroup's version.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -36,15 +37,6 @@ impl Version {
             _ => None,
         }
     }
-
-    /// Length of a revision's header, in bytes.
-    fn header_bytes(self) -> usize {
-        match self {
-            Version::V01 => 80,
-            Version::V02 => 100,
-            Version::V03 => 102,
-        }
-    }
 }
 
 /// Flags of a revision under which its raw text is not what its hash is of: censored, stored elsewhere. Deltas from
@@ -57,14 +49,17 @@ const FLAGS_SENT: u16 = 0x8000 | 0x4000 | 0x2000 | 0x1000;
 /// Bytes of texts that are kept while deltas are computed.
 const KEPT_TEXT_BYTES: usize = 16 << 20;
 
+/// Bytes that are written at once, or one revision, where that is more.
+const PIECE_BYTES: usize = 128 << 10;
+
 /// Writes groups. The order is the caller's.
 pub(super) struct GroupWriter<'a> {
     version: Version,
     snapshot: &'a Snapshot,
     outgoing: &'a Outgoing,
     output: &'a mut dyn Write,
-    /// Header and hunk header of the revision that is being written.
-    head: Vec<u8>,
+    /// What was made and not written yet.
+    piece: Vec<u8>,
     chunks: ChunkReader,
 }
 
@@ -85,19 +80,25 @@ impl<'a> GroupWriter<'a> {
         outgoing: &'a Outgoing,
         output: &'a mut dyn Write,
     ) -> GroupWriter<'a> {
-        let (head, chunks) = (Vec::with_capacity(128), ChunkReader::new());
-        GroupWriter { version, snapshot, outgoing, output, head, chunks }
+        let (piece, chunks) = (Vec::with_capacity(PIECE_BYTES * 2), ChunkReader::new());
+        GroupWriter { version, snapshot, outgoing, output, piece, chunks }
     }
 
     /// Ends a group, or the list of files.
-    pub(super) fn end_of_group(&mut self) -> Result<(), CommandError> {
-        Ok(self.output.write_all(&[0; 4])?)
+    pub(super) fn end_of_group(&mut self) {
+        self.piece.extend_from_slice(&[0; 4]);
     }
 
     /// Begins a file's group.
     pub(super) fn path(&mut self, path: &[u8]) -> Result<(), CommandError> {
-        self.output.write_all(&chunk_length(path.len())?)?;
-        Ok(self.output.write_all(path)?)
+        self.piece.extend_from_slice(&chunk_length(path.len())?);
+        self.piece.extend_from_slice(path);
+        Ok(())
+    }
+
+    /// Writes what is left.
+    pub(super) fn finish(self) -> Result<(), CommandError> {
+        Ok(self.output.write_all(&self.piece)?)
     }
 
     /// Writes the changelog's group; `each` sees every changeset's text.
@@ -106,33 +107,34 @@ impl<'a> GroupWriter<'a> {
         mut each: impl FnMut(Revision, &[u8]) -> Result<(), CommandError>,
     ) -> Result<(), CommandError> {
         let revlog = self.snapshot.changelog();
-        let mut chunks = std::mem::take(&mut self.chunks);
         let mut before: Option<Revision> = None;
         for &revision in self.outgoing.missing() {
-            let rebuilt;
-            let text = if revlog.delta_base(revision).is_none() {
-                revlog.chunk_with(revision, &mut chunks)?
-            } else {
-                rebuilt = revlog.text_unchecked(revision)?;
-                &rebuilt
-            };
-            each(revision, text)?;
             // Stock stores changesets whole, so the whole text is what costs least to send.
             let base = match self.version {
                 Version::V01 => before.or(revlog.parents(revision)[0]),
                 Version::V02 | Version::V03 => None,
             };
-            self.whole(&Entry { revlog, revision, base, link: revision.get() }, text)?;
+            let entry = Entry { revlog, revision, base, link: revision.get() };
+            let text = match revlog.delta_base(revision) {
+                None => self.whole(&entry, |chunks, piece| Ok(revlog.append_chunk(revision, chunks, piece)?))?,
+                Some(_) => {
+                    let rebuilt = revlog.text_unchecked(revision)?;
+                    self.whole(&entry, |_, piece| {
+                        piece.extend_from_slice(&rebuilt);
+                        Ok(())
+                    })?
+                }
+            };
+            each(revision, &self.piece[text])?;
+            self.write_full_piece()?;
             before = Some(revision);
         }
-        self.chunks = chunks;
         Ok(())
     }
 
     /// Writes revisions of a manifest or of a file, lowest first, each with the number of the changeset that it is sent
     /// for.
     pub(super) fn revlog(&mut self, revlog: &Revlog, revisions: &[(Revision, u32)]) -> Result<(), CommandError> {
-        let mut chunks = std::mem::take(&mut self.chunks);
         let mut texts = revlog.texts(KEPT_TEXT_BYTES);
         let mut sent = self.outgoing.has_others().then(FxHashSet::default);
         let mut before: Option<Revision> = None;
@@ -146,21 +148,33 @@ impl<'a> GroupWriter<'a> {
             let is_raw = |revision: Revision| revlog.flags(revision) & FLAGS_RAW != 0;
             match base {
                 _ if base == stored && base.is_some() => {
-                    self.delta(&entry, revlog.chunk_with(revision, &mut chunks)?)?;
+                    let start = self.begin(&entry);
+                    revlog.append_chunk(revision, &mut self.chunks, &mut self.piece)?;
+                    self.end(start)?;
                 }
                 Some(base) if !is_raw(base) && !is_raw(revision) => {
                     let delta = delta::diff(&texts.text_unchecked(base)?, &texts.text_unchecked(revision)?);
-                    self.delta(&entry, &delta)?;
+                    let start = self.begin(&entry);
+                    self.piece.extend_from_slice(&delta);
+                    self.end(start)?;
                 }
-                _ if stored.is_none() => self.whole(&entry, revlog.chunk_with(revision, &mut chunks)?)?,
-                _ => self.whole(&entry, &texts.text_unchecked(revision)?)?,
+                _ if stored.is_none() => {
+                    self.whole(&entry, |chunks, piece| Ok(revlog.append_chunk(revision, chunks, piece)?))?;
+                }
+                _ => {
+                    let text = texts.text_unchecked(revision)?;
+                    self.whole(&entry, |_, piece| {
+                        piece.extend_from_slice(&text);
+                        Ok(())
+                    })?;
+                }
             }
+            self.write_full_piece()?;
             before = Some(revision);
             if let Some(sent) = &mut sent {
                 sent.insert(revision);
             }
         }
-        self.chunks = chunks;
         Ok(())
     }
 
@@ -176,48 +190,69 @@ impl<'a> GroupWriter<'a> {
         Some(stored).into_iter().chain(revlog.parents(revision).into_iter().flatten()).find(has)
     }
 
-    /// Writes a revision as one hunk that replaces all of its base.
-    fn whole(&mut self, entry: &Entry<'_>, text: &[u8]) -> Result<(), CommandError> {
+    /// Makes a revision that is one hunk, which replaces all of its base; `text` appends what it is replaced by.
+    /// Returns where in the piece that is.
+    fn whole(
+        &mut self,
+        entry: &Entry<'_>,
+        text: impl FnOnce(&mut ChunkReader, &mut Vec<u8>) -> Result<(), CommandError>,
+    ) -> Result<Range<usize>, CommandError> {
         let base_bytes = entry.base.map_or(0, |base| entry.revlog.text_bytes(base));
-        // Nothing instead of nothing takes no hunk.
-        let hunk_bytes = if base_bytes == 0 && text.is_empty() { 0 } else { 12 };
-        self.begin(entry, hunk_bytes + text.len())?;
-        if hunk_bytes > 0 {
-            self.head.extend_from_slice(&[0; 4]);
-            self.head.extend_from_slice(&base_bytes.to_be_bytes());
-            self.head.extend_from_slice(&(text.len() as u32).to_be_bytes());
+        let start = self.begin(entry);
+        let hunk = self.piece.len();
+        self.piece.extend_from_slice(&[0; 4]);
+        self.piece.extend_from_slice(&base_bytes.to_be_bytes());
+        self.piece.extend_from_slice(&[0; 4]);
+        let mut text_start = self.piece.len();
+        text(&mut self.chunks, &mut self.piece)?;
+        let text_bytes = self.piece.len() - text_start;
+        if base_bytes == 0 && text_bytes == 0 {
+            // Nothing instead of nothing takes no hunk.
+            self.piece.truncate(hunk);
+            text_start = hunk;
+        } else {
+            self.piece[text_start - 4..text_start].copy_from_slice(&(text_bytes as u32).to_be_bytes());
         }
-        self.output.write_all(&self.head)?;
-        Ok(self.output.write_all(text)?)
+        self.end(start)?;
+        Ok(text_start..self.piece.len())
     }
 
-    /// Writes a revision with a delta.
-    fn delta(&mut self, entry: &Entry<'_>, delta: &[u8]) -> Result<(), CommandError> {
-        self.begin(entry, delta.len())?;
-        self.output.write_all(&self.head)?;
-        Ok(self.output.write_all(delta)?)
-    }
-
-    /// Makes the head of a revision that `delta_bytes` follow.
-    fn begin(&mut self, entry: &Entry<'_>, delta_bytes: usize) -> Result<(), CommandError> {
+    /// Makes the head of a revision, but for its length; its delta follows. Returns where it begins.
+    fn begin(&mut self, entry: &Entry<'_>) -> usize {
         let Entry { revlog, revision, base, link } = *entry;
         let changelog = self.snapshot.changelog();
         let node = |revision: Option<Revision>| revision.map_or(Node::NULL, |revision| revlog.node(revision));
         let [p1, p2] = revlog.parents(revision);
         let link = changelog.revision(link).map_or(Node::NULL, |link| changelog.node(link));
-        let header_bytes = self.version.header_bytes();
-        let head = &mut self.head;
-        head.clear();
-        head.extend_from_slice(&chunk_length(header_bytes + delta_bytes)?);
-        head.extend_from_slice(revlog.node(revision).as_bytes());
-        head.extend_from_slice(node(p1).as_bytes());
-        head.extend_from_slice(node(p2).as_bytes());
+        let piece = &mut self.piece;
+        let start = piece.len();
+        piece.extend_from_slice(&[0; 4]);
+        piece.extend_from_slice(revlog.node(revision).as_bytes());
+        piece.extend_from_slice(node(p1).as_bytes());
+        piece.extend_from_slice(node(p2).as_bytes());
         if self.version != Version::V01 {
-            head.extend_from_slice(node(base).as_bytes());
+            piece.extend_from_slice(node(base).as_bytes());
         }
-        head.extend_from_slice(link.as_bytes());
+        piece.extend_from_slice(link.as_bytes());
         if self.version == Version::V03 {
-            head.extend_from_slice(&(revlog.flags(revision) & FLAGS_SENT).to_be_bytes());
+            piece.extend_from_slice(&(revlog.flags(revision) & FLAGS_SENT).to_be_bytes());
+        }
+        start
+    }
+
+    /// Ends a revision: says how long it is.
+    fn end(&mut self, start: usize) -> Result<(), CommandError> {
+        let length = chunk_length(self.piece.len() - start - 4)?;
+        self.piece[start..start + 4].copy_from_slice(&length);
+        Ok(())
+    }
+
+    /// Writes the piece once it is long enough.
+    fn write_full_piece(&mut self) -> Result<(), CommandError> {
+        if self.piece.len() >= PIECE_BYTES {
+            self.output.write_all(&self.piece)?;
+            self.piece.clear();
+            self.piece.shrink_to(PIECE_BYTES * 2);
         }
         Ok(())
     }

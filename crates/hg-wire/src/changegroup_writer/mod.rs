@@ -38,13 +38,13 @@ pub fn write(
     let mut writer = GroupWriter::new(version, snapshot, outgoing, output);
 
     writer.changelog(|revision, text| contents.take_changeset(revision, text))?;
-    writer.end_of_group()?;
+    writer.end_of_group();
 
     let manifests = contents.manifests();
     writer.revlog(snapshot.manifest(), &manifests)?;
-    writer.end_of_group()?;
+    writer.end_of_group();
     if version == Version::V03 {
-        writer.end_of_group()?;
+        writer.end_of_group();
     }
 
     let shared = contents.shared_files(&manifests)?;
@@ -62,7 +62,8 @@ pub fn write(
         }
         writer.path(&path)?;
         writer.revlog(&filelog, &revisions)?;
-        writer.end_of_group()?;
+        writer.end_of_group();
     }
-    writer.end_of_group()
+    writer.end_of_group();
+    writer.finish()
 }

@@ -1,0 +1,56 @@
+//! How many threads compress, in the whole process: as many as there are cores, whoever takes them first.
+
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+/// Threads that one stream may have.
+const STREAM_WORKERS_MAX: u32 = 4;
+
+static TAKEN: AtomicU32 = AtomicU32::new(0);
+
+/// The right to so many threads, perhaps to none; given back when dropped.
+pub(super) struct Workers(u32);
+
+impl Workers {
+    /// Takes those that are free, up to what a stream may have.
+    pub(super) fn take() -> Workers {
+        let mut count = 0;
+        // Nothing else depends on the order.
+        let _ = TAKEN.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |taken| {
+            count = cores().saturating_sub(taken).min(STREAM_WORKERS_MAX);
+            Some(taken + count)
+        });
+        Workers(count)
+    }
+
+    pub(super) fn count(&self) -> u32 {
+        self.0
+    }
+}
+
+impl Drop for Workers {
+    fn drop(&mut self) {
+        TAKEN.fetch_sub(self.0, Ordering::Relaxed);
+    }
+}
+
+/// Cores that the process may use.
+fn cores() -> u32 {
+    static CORES: OnceLock<u32> = OnceLock::new();
+    *CORES.get_or_init(|| std::thread::available_parallelism().map_or(1, |cores| cores.get() as u32))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_streams_together_have_no_more_workers_than_there_are_cores() {
+        let taken: Vec<Workers> = (0..40).map(|_| Workers::take()).collect();
+        let count = |taken: &[Workers]| taken.iter().map(Workers::count).sum::<u32>();
+        // Another test's stream may hold some.
+        assert!(count(&taken) <= cores());
+        assert_eq!(taken.last().map(Workers::count), Some(0));
+        assert!(taken.iter().all(|workers| workers.count() <= STREAM_WORKERS_MAX));
+    }
+}
