@@ -4,6 +4,7 @@
 //! chunks lie one after the other in `.d`. See [`index`] for the entry.
 
 use std::borrow::Cow;
+use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::sync::OnceLock;
 
@@ -22,6 +23,7 @@ mod texts;
 pub use chunk::ChunkReader;
 use index::{Entry, Header};
 use node_map::NodeMap;
+pub(crate) use node_map::visit_slots;
 pub use texts::Texts;
 
 /// Changesets that an index outside the store may lack before a table in memory is made instead.
@@ -99,13 +101,9 @@ impl Revlog {
         if self.len() <= node_map::SCANNED_MAX {
             return self.revisions().rev().find(|revision| self.entry(*revision).node() == node.as_bytes());
         }
-        if let Some(kept) = &self.kept {
-            // What the file doesn't cover yet is looked through, as long as that is little.
-            let covered = kept.covered() as usize;
-            if self.len().saturating_sub(covered) <= UNCOVERED_MAX {
-                let mut uncovered = self.revisions().skip(covered);
-                return kept.get(self, node).or_else(|| uncovered.find(|revision| self.node(*revision) == *node));
-            }
+        if let Some(kept) = self.covering() {
+            let mut uncovered = self.revisions().skip(kept.covered() as usize);
+            return kept.get(self, node).or_else(|| uncovered.find(|revision| self.node(*revision) == *node));
         }
         self.nodes.get_or_init(|| NodeMap::of(self)).get(self, node)
     }
@@ -302,15 +300,45 @@ impl Revlog {
     pub fn lookup_prefix_in(&self, hex: &str, has: impl Fn(Revision) -> bool) -> PrefixMatch {
         let Some(prefix) = index::Prefix::parse(hex.as_bytes()) else { return PrefixMatch::None };
         let mut found = PrefixMatch::None;
-        for revision in self.revisions() {
-            if prefix.matches(self.entry(revision).node()) && has(revision) {
-                if found != PrefixMatch::None {
-                    return PrefixMatch::Ambiguous;
-                }
-                found = PrefixMatch::One(revision);
+        let mut visit = |revision: Revision| {
+            if !prefix.matches(self.entry(revision).node()) || !has(revision) {
+                return ControlFlow::Continue(());
             }
+            let is_other = !matches!(found, PrefixMatch::One(other) if other == revision);
+            if is_other && found != PrefixMatch::None {
+                found = PrefixMatch::Ambiguous;
+                return ControlFlow::Break(());
+            }
+            found = PrefixMatch::One(revision);
+            ControlFlow::Continue(())
+        };
+        // A table's numbers are checked: the file's may be of another time.
+        let mut numbered = |number| self.revision(number).map_or(ControlFlow::Continue(()), &mut visit);
+        let range = prefix.range();
+        match self.covering() {
+            _ if self.len() <= node_map::SCANNED_MAX => {
+                let _ = self.revisions().try_for_each(visit);
+            }
+            Some(kept) => {
+                let covered = kept.covered();
+                let mut is_over = false;
+                kept.visit_range(&range, |number| {
+                    let flow = if number < covered { numbered(number) } else { ControlFlow::Continue(()) };
+                    is_over |= flow.is_break();
+                    flow
+                });
+                if !is_over {
+                    let _ = self.revisions().skip(covered as usize).try_for_each(visit);
+                }
+            }
+            None => self.nodes.get_or_init(|| NodeMap::of(self)).visit_range(&range, numbered),
         }
         found
+    }
+
+    /// The file outside the store with names, if it has nearly all of them; what it lacks is looked through.
+    fn covering(&self) -> Option<&KeptNodes> {
+        self.kept.as_ref().filter(|kept| self.len().saturating_sub(kept.covered() as usize) <= UNCOVERED_MAX)
     }
 
     fn entry(&self, revision: Revision) -> Entry<'_> {

@@ -2,6 +2,7 @@
 //! bits of a name say where it would be.
 
 use std::io;
+use std::ops::{ControlFlow, RangeInclusive};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -9,6 +10,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use memmap2::{MmapMut, MmapOptions, MmapRaw};
 
 use super::{HEADER_BYTES, Header};
+use crate::revlog::visit_slots;
 use crate::{Node, Revision, Revlog};
 
 const FILE: &str = "nodes";
@@ -56,6 +58,14 @@ impl KeptNodes {
             slot = (slot + 1) & (slots.len() - 1);
         }
         None
+    }
+
+    /// Shows each number whose changeset's name may have its first bits in a range, and others, until `visit` says stop. The
+    /// numbers are as they lie in the file.
+    pub(crate) fn visit_range(&self, range: &RangeInclusive<u64>, visit: impl FnMut(u32) -> ControlFlow<()>) {
+        let slots = slots_of(self.map.as_ptr(), self.bits);
+        let number = |slot: usize| u32::from_le(slots[slot].load(Ordering::Relaxed));
+        visit_slots(range, 64 - self.bits.max(1), slots.len(), number, visit);
     }
 
     /// Brings the file up to the changelog's length.

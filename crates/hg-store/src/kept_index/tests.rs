@@ -16,7 +16,30 @@ fn check(sample: &Sample, folder: &std::path::Path) {
         assert_eq!(with.changelog().revision_of(&node), Some(revision));
     }
     assert_eq!(with.changelog().revision_of(&Node::new([9; 20])), None);
+    check_prefixes(with.changelog(), without.changelog());
     assert_eq!(with.branchmap().expect("read"), without.branchmap().expect("read"));
+}
+
+/// With a file and with a table in memory, a prefix names what it names when all names are looked through.
+fn check_prefixes(with: &Revlog, without: &Revlog) {
+    let names: Vec<String> = without.revisions().map(|revision| without.node(revision).to_string()).collect();
+    let looked_through = |prefix: &str| {
+        let mut found = (0..).zip(&names).filter(|(_, name)| name.starts_with(prefix)).map(|(number, _)| number);
+        match (found.next().and_then(|number| without.revision(number)), found.next()) {
+            (None, _) => PrefixMatch::None,
+            (Some(revision), None) => PrefixMatch::One(revision),
+            (Some(_), Some(_)) => PrefixMatch::Ambiguous,
+        }
+    };
+    let taken = names
+        .iter()
+        .step_by(names.len() / 20 + 1)
+        .flat_map(|name| [0, 1, 2, 3, 4, 7, 16, 17, 40].map(|length| &name[..length]));
+    for prefix in taken.chain(["000", "fff", "ffffffffffffffffffff"]) {
+        for log in [with, without] {
+            assert_eq!(log.lookup_prefix(prefix), looked_through(prefix), "{prefix} of {}", names.len());
+        }
+    }
 }
 
 #[test]

@@ -11,6 +11,7 @@
 //! | 24-31 | parents, or -1 |
 //! | 32-51, 52-63 | node; zeros |
 
+use std::ops::RangeInclusive;
 use std::path::Path;
 
 use super::RevlogExtent;
@@ -230,6 +231,19 @@ impl Prefix {
         let pairs = digits.chunks_exact(2);
         let half = pairs.remainder().first().copied();
         Some(Prefix { bytes: pairs.map(|pair| pair[0] << 4 | pair[1]).collect(), half })
+    }
+
+    /// The first 64 bits of the names that begin so.
+    pub(crate) fn range(&self) -> RangeInclusive<u64> {
+        let (mut low, mut high) = ([0; 8], [0xff; 8]);
+        for (n, byte) in self.bytes.iter().take(8).enumerate() {
+            (low[n], high[n]) = (*byte, *byte);
+        }
+        if let Some(half) = self.half.filter(|_| self.bytes.len() < 8) {
+            let n = self.bytes.len();
+            (low[n], high[n]) = (half << 4, half << 4 | 0x0f);
+        }
+        u64::from_be_bytes(low)..=u64::from_be_bytes(high)
     }
 
     pub(crate) fn matches(&self, node: &[u8; 20]) -> bool {

@@ -1,5 +1,7 @@
 //! From names to revisions.
 
+use std::ops::{ControlFlow, RangeInclusive};
+
 use super::Revlog;
 use crate::{Node, Revision};
 
@@ -41,9 +43,42 @@ impl NodeMap {
         None
     }
 
+    /// Shows each revision whose name may have its first bits in a range, and others, until `visit` says stop.
+    pub(super) fn visit_range(&self, range: &RangeInclusive<u64>, visit: impl FnMut(u32) -> ControlFlow<()>) {
+        visit_slots(range, self.shift, self.slots.len(), |slot| self.slots[slot], visit);
+    }
+
     fn first_slot(&self, node: &Node) -> usize {
-        let bytes = node.as_bytes();
-        let word = u64::from_be_bytes([bytes[0], bytes[1], bytes[2], bytes[3], bytes[4], bytes[5], bytes[6], bytes[7]]);
-        (word >> self.shift) as usize
+        (first_bits(node) >> self.shift) as usize
+    }
+}
+
+/// The first 64 bits of a name.
+fn first_bits(node: &Node) -> u64 {
+    let bytes = node.as_bytes();
+    u64::from_be_bytes([bytes[0], bytes[1], bytes[2], bytes[3], bytes[4], bytes[5], bytes[6], bytes[7]])
+}
+
+/// Shows the numbers in an open-addressed table of numbers plus one that begin where the first 64 bits of a name say, for all names in a
+/// range, until `visit` says stop. `shift` makes a slot of 64 bits.
+pub(crate) fn visit_slots(
+    range: &RangeInclusive<u64>,
+    shift: u32,
+    slots: usize,
+    slot: impl Fn(usize) -> u32,
+    mut visit: impl FnMut(u32) -> ControlFlow<()>,
+) {
+    let slot_of = |bits: u64| bits.checked_shr(shift).unwrap_or(0) as usize;
+    let (first, last) = (slot_of(*range.start()), slot_of(*range.end()));
+    for steps in 0..slots {
+        let flow = match slot((first + steps) & (slots - 1)).checked_sub(1) {
+            Some(number) => visit(number),
+            // Whatever begins in the range is in a run of taken slots that begins there, too.
+            None if first + steps >= last => ControlFlow::Break(()),
+            None => ControlFlow::Continue(()),
+        };
+        if flow.is_break() {
+            return;
+        }
     }
 }
