@@ -292,6 +292,44 @@ fn links_and_folders_in_place_of_files_are_refused() {
 }
 
 #[test]
+fn what_is_no_file_is_refused_and_not_waited_for() {
+    for name in ["store/data/a.i", "store/00changelog.i", "store/fncache", "hgrc"] {
+        let sample = Sample::new();
+        let path = sample.path(name);
+        let _ = std::fs::remove_file(&path);
+        // Whoever opens a pipe to read it waits for one who writes.
+        rustix::fs::mknodat(rustix::fs::CWD, &path, rustix::fs::FileType::Fifo, rustix::fs::Mode::RUSR, 0)
+            .expect("made");
+        assert!(sample.damage().contains("not a regular file"), "{name}: {}", sample.damage());
+    }
+}
+
+/// Rows F5 and F15: whatever they hold, and however new they say that they are.
+#[test]
+fn caches_of_mercurial_say_nothing() {
+    let sample = Sample::of(20);
+    let told = |sample: &Sample| {
+        let snapshot = sample.snapshot().expect("opened");
+        let tags = snapshot.tags().expect("read");
+        let nodes = sample.changesets.iter().map(|node| snapshot.changelog().revision_of(node)).collect::<Vec<_>>();
+        (snapshot.served().expect("read").heads().to_vec(), snapshot.branchmap().expect("read").clone(), tags, nodes)
+    };
+    let before = told(&sample);
+    let tip = sample.changesets[19];
+    for content in [format!("{tip} 19\n{} o other\n", Node::new([7; 20])), String::new(), "\0".repeat(4096)] {
+        for name in
+            ["branch2-served", "branch3-exp-served", "tags2-served", "hgtagsfnodes1", "rbc-revs-v2", "rbc-names-v2"]
+        {
+            sample.write(&format!("cache/{name}"), content.as_bytes());
+        }
+        sample.write("store/00changelog.n", content.as_bytes());
+        sample.write("store/00changelog-0123456789abcdef.nd", content.as_bytes());
+        assert_eq!(told(&sample), before);
+        assert_eq!(sample.damage(), "");
+    }
+}
+
+#[test]
 fn what_follows_the_snapshot_is_not_seen() {
     let sample = Sample::new();
     let snapshot = sample.snapshot().expect("opened");
