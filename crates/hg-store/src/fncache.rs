@@ -8,7 +8,7 @@ use crate::path_encoding::{PathEncoding, decode_directories};
 
 const PATH: &[u8] = b"fncache";
 
-/// The lines of `store/fncache`, checked: each below `data/`, ended by a newline, none twice.
+/// The lines of `store/fncache`, checked: each below `data/`, or of a manifest below `meta/`, ended by a newline, none twice.
 #[derive(Debug)]
 pub struct Fncache {
     /// Paths, one after the other.
@@ -29,7 +29,7 @@ impl Fncache {
     /// Lists what lies in a store without the file, whose names tell their paths.
     pub(crate) fn walk(store: &Folder, encoding: PathEncoding) -> Result<Fncache, StoreError> {
         let mut paths = Vec::new();
-        store.each_file(b"data", &mut |name| {
+        let mut found = |name: &[u8]| {
             if !name.ends_with(b".i") && !name.ends_with(b".d") {
                 return Ok(());
             }
@@ -38,7 +38,9 @@ impl Fncache {
                 None => return Err(StoreError::corrupt(store.path_of(name), "no name of a tracked file")),
             }
             Ok(())
-        })?;
+        };
+        store.each_file(b"data", &mut found)?;
+        store.each_file(b"meta", &mut found)?;
         paths.sort_unstable();
         let bytes: usize = paths.iter().map(Vec::len).sum();
         if u32::try_from(bytes).is_err() {
@@ -145,9 +147,14 @@ impl Fncache {
     }
 }
 
-/// Below `data/`, of a `.i` or `.d`, and nothing that leads elsewhere.
+/// Below `data/`, of a `.i` or `.d`, and nothing that leads elsewhere; or a folder's manifest.
 fn is_store_path(line: &[u8]) -> bool {
-    let Some(name) = line.strip_prefix(b"data/") else { return false };
+    let name = match line.strip_prefix(b"meta/") {
+        Some(tree) if tree.ends_with(b"/00manifest.i") || tree.ends_with(b"/00manifest.d") => Some(tree),
+        Some(_) => None,
+        None => line.strip_prefix(b"data/"),
+    };
+    let Some(name) = name else { return false };
     let Some(name) = name.strip_suffix(b".i").or_else(|| name.strip_suffix(b".d")) else { return false };
     let mut parts = name.split(|byte| *byte == b'/');
     !name.contains(&0) && parts.all(|part| !part.is_empty() && part != b".." && part != b".")
@@ -159,8 +166,12 @@ mod tests {
 
     #[test]
     fn lists_and_finds() {
-        let list = Fncache::parse(b"data/a.i\ndata/x.i.hg/b.i\ndata/x.i.hg/b.d\n").expect("parsed");
-        assert_eq!(list.paths().collect::<Vec<_>>(), [b"data/a.i".as_slice(), b"data/x.i/b.i", b"data/x.i/b.d"]);
+        let list =
+            Fncache::parse(b"data/a.i\ndata/x.i.hg/b.i\ndata/x.i.hg/b.d\nmeta/x/00manifest.i\n").expect("parsed");
+        assert_eq!(
+            list.paths().collect::<Vec<_>>(),
+            [b"data/a.i".as_slice(), b"data/x.i/b.i", b"data/x.i/b.d", b"meta/x/00manifest.i"]
+        );
         assert_eq!(list.files().collect::<Vec<_>>(), [b"a".as_slice(), b"x.i/b"]);
         assert!(list.contains(b"data/x.i/b.i") && !list.contains(b"data/x.i.hg/b.i"));
         let empty = Fncache::parse(b"").expect("parsed");
@@ -177,6 +188,8 @@ mod tests {
             "/data/a.i\n",
             "data/a\n",
             "meta/a.i\n",
+            "meta/00manifest.i\n",
+            "meta/../00manifest.i\n",
             "data//a.i\n",
             "\n",
             "data/.i\n",

@@ -18,6 +18,8 @@ pub enum Flag {
     Executable,
     /// A symbolic link, `l`.
     Link,
+    /// No file but a folder, `t`: the node is that of a manifest of its own. Only with `treemanifest`.
+    Tree,
 }
 
 /// One line.
@@ -45,6 +47,7 @@ impl<'a> ManifestLine<'a> {
             b"" => Flag::Plain,
             b"x" => Flag::Executable,
             b"l" => Flag::Link,
+            b"t" => Flag::Tree,
             _ => return Err(ManifestError { what: "line with an unknown flag" }),
         };
         Ok(ManifestLine { path, node, flag })

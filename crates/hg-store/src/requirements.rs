@@ -32,6 +32,8 @@ const KNOWN: &[&str] = &[
     "shared",
     "sparserevlog",
     "store",
+    // A manifest for each folder, in `store/meta`.
+    "treemanifest",
 ];
 
 /// Without it a store's files have another format.
@@ -43,7 +45,6 @@ const REMEDIES: &[(&str, &str)] = &[
     ("exp-remotefilelog-repo-req-1", "Serve the repository that it was cloned from: it has no files of its own"),
     ("lfs", "Serve it with stock Mercurial, or convert it with `hg lfconvert --to-normal`"),
     ("largefiles", "Serve it with stock Mercurial, or convert it with `hg lfconvert --to-normal`"),
-    ("treemanifest", "Copy its history to a repository without it, by `hg pull` from a plain `hg init`"),
 ];
 
 /// What to do about all others.
@@ -117,7 +118,11 @@ impl Requirements {
 
     /// What keeps the repository from being written to here, though it is read; `None` where nothing does.
     pub fn read_only(&self) -> Option<&'static str> {
-        (!self.store()).then_some("a repository without requirement 'store'")
+        match (self.store(), self.tree_manifests()) {
+            (false, _) => Some("a repository without requirement 'store'"),
+            (true, true) => Some("a repository with requirement 'treemanifest'"),
+            (true, false) => None,
+        }
     }
 
     /// The store is that of another repository.
@@ -133,6 +138,11 @@ impl Requirements {
     /// `.hg/store/fncache` lists the files of `.hg/store/data`, whose names may be hashes.
     pub fn fncache(&self) -> bool {
         self.store() && self.contains("fncache")
+    }
+
+    /// Each folder has manifests of its own.
+    pub fn tree_manifests(&self) -> bool {
+        self.contains("treemanifest")
     }
 
     /// Chunks may be zstd frames.
@@ -178,7 +188,6 @@ mod tests {
     #[test]
     fn unknown_names_are_refused_by_name() {
         for name in [
-            "treemanifest",
             "narrowhg-experimental",
             "exp-remotefilelog-repo-req-1",
             "lfs",

@@ -125,6 +125,11 @@ impl Snapshot {
         self.revlog_at(&[b"data/", path, b".i"].concat())
     }
 
+    /// The manifests of one folder, where the repository has `treemanifest`; `None` when it has none. The path ends with a slash.
+    pub fn tree_manifest(&self, folder: &[u8]) -> Result<Option<Revlog>, StoreError> {
+        self.revlog_at(&[b"meta/", folder, b"00manifest.i"].concat())
+    }
+
     /// The revlog of a store path such as `data/x.i`; `None` when it has no revision.
     pub(crate) fn revlog_at(&self, path: &[u8]) -> Result<Option<Revlog>, StoreError> {
         let name = self.repository.encode(path);

@@ -2,6 +2,7 @@
 
 mod files;
 mod manifests;
+mod trees;
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -61,6 +62,7 @@ pub fn verify(snapshot: &Snapshot) -> Result<VerifyReport, StoreError> {
     let mut expected = Expected::default();
     verify_changelog(snapshot, &mut report, &mut expected)?;
     manifests::verify(snapshot, &mut report, &mut expected)?;
+    trees::verify(snapshot, &mut report, &mut expected)?;
     files::verify(snapshot, &mut report, &expected)?;
     verify_small_files(snapshot, &mut report)?;
     report.problems.sort();
@@ -78,6 +80,8 @@ struct Expected {
     touched: Vec<Vec<u32>>,
     /// Of each file, by its number, the revisions that manifests name.
     named: Vec<FxHashSet<Node>>,
+    /// Of each folder, with a slash at its end, the manifests that others name, until they are looked at.
+    trees: HashMap<Vec<u8>, FxHashSet<Node>>,
 }
 
 impl Expected {

@@ -214,17 +214,22 @@ fn revisions(input: &mut impl Read, version: u8) -> BTreeSet<String> {
     };
     group(input, "changelog", &mut all);
     group(input, "manifest", &mut all);
-    if version == 3 {
-        assert_eq!(word(input), 0, "no tree manifests");
-    }
-    loop {
-        let bytes = word(input) as usize;
-        if bytes == 0 {
-            return all;
+    let groups = |input: &mut dyn Read, all: &mut BTreeSet<String>| {
+        let mut input = input;
+        loop {
+            let bytes = word(&mut input) as usize;
+            if bytes == 0 {
+                return;
+            }
+            let path = take(&mut input, bytes - 4).escape_ascii().to_string();
+            group(input, &path, all);
         }
-        let path = take(input, bytes - 4).escape_ascii().to_string();
-        group(input, &path, &mut all);
+    };
+    // Of folders, then of files.
+    for _ in 0..if version == 3 { 2 } else { 1 } {
+        groups(input, &mut all);
     }
+    all
 }
 
 /// One repository, asked both ways.
@@ -368,7 +373,9 @@ fn compare(hg: &Hg, root: &Path) -> (usize, usize) {
         both.text(CommandName::Branches, &[("nodes", &some.join(" "))]);
     }
     let whole = heads.join(" ");
-    for node in some.iter().rev().take(4) {
+    let is_flat = !both.snapshot.repository().requirements().tree_manifests();
+    // For all others stock knows no answer.
+    for node in some.iter().rev().take(4).filter(|_| is_flat) {
         both.bundle(CommandName::Changegroup, &[("roots", node)]);
         both.bundle(CommandName::Changegroupsubset, &[("bases", node), ("heads", &whole)]);
     }
@@ -387,8 +394,11 @@ fn compare(hg: &Hg, root: &Path) -> (usize, usize) {
         ask(&[("cg", "1"), ("common", node), ("heads", &whole)], &mut both);
         ask(&[("cg", "1"), ("common", node), ("heads", some[(n * 3 + 1) % some.len()])], &mut both);
     }
-    both.bundle(CommandName::Getbundle, &[("bundlecaps", "HG20,bundle2=HG20%0Achangegroup%3D02"), ("common", NULL)]);
-    both.bundle(CommandName::Getbundle, &[("bundlecaps", "HG20,bundle2=HG20%0Achangegroup%3D01"), ("common", NULL)]);
+    for caps in
+        ["HG20,bundle2=HG20%0Achangegroup%3D02", "HG20,bundle2=HG20%0Achangegroup%3D01"].iter().filter(|_| is_flat)
+    {
+        both.bundle(CommandName::Getbundle, &[("bundlecaps", caps), ("common", NULL)]);
+    }
     (both.compared, both.tags_files)
 }
 

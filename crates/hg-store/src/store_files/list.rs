@@ -79,7 +79,7 @@ impl List {
 /// `encoded`: names on disk of what is listed; `changesets`: revlogs of later ones alone may be there.
 fn look_for_stray(store: &Folder, encoded: &HashSet<Vec<u8>>, changesets: u32) -> Result<(), StoreError> {
     // Long names lie in `dh`, by their hashes.
-    for folder in [b"data".as_slice(), b"dh"] {
+    for folder in [b"data".as_slice(), b"dh", b"meta"] {
         store.each_file(folder, &mut |name| {
             if name.ends_with(b".i") && !encoded.contains(name) {
                 let log = Revlog::open_linked(store, name, changesets)?;

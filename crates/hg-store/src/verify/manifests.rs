@@ -5,7 +5,8 @@ use std::collections::HashMap;
 use rustc_hash::FxHashSet;
 
 use super::{Expected, TEXTS_KEPT_BYTES, VerifyReport, damage, in_parallel, threads};
-use crate::{Node, Revision, Revlog, Snapshot, StoreError, delta, manifest};
+use crate::manifest::{self, Flag};
+use crate::{Node, Revision, Revlog, Snapshot, StoreError, delta};
 
 /// Stretches of the manifest for each thread: few, for the first text of each is rebuilt from its whole chain, and
 /// enough that all threads end at about the same time.
@@ -43,6 +44,9 @@ pub(super) fn verify(
             let file = expected.file(&path);
             expected.named[file].extend(nodes);
         }
+        for (folder, nodes) in part.trees {
+            expected.trees.entry(folder).or_default().extend(nodes);
+        }
     }
     Ok(())
 }
@@ -55,10 +59,12 @@ struct Part {
     named: FxHashSet<(u32, Node)>,
     /// The same of files that no changeset says it touches.
     unheard_of: HashMap<Vec<u8>, FxHashSet<Node>>,
+    /// Of each folder, with a slash at its end, the manifests that are named.
+    trees: HashMap<Vec<u8>, FxHashSet<Node>>,
 }
 
 fn verify_stretch(log: &Revlog, stretch: &[Revision], expected: &Expected, part: &mut Part) -> Result<(), StoreError> {
-    let Part { report, named, unheard_of } = part;
+    let Part { report, named, unheard_of, trees } = part;
     let mut texts = log.texts(TEXTS_KEPT_BYTES);
     texts.for_each(stretch.iter().copied(), |revision, text| {
         report.manifests += 1;
@@ -70,6 +76,9 @@ fn verify_stretch(log: &Revlog, stretch: &[Revision], expected: &Expected, part:
             }
         };
         let mut add_line = |line: Result<manifest::ManifestLine<'_>, manifest::ManifestError>| match line {
+            Ok(line) if line.flag == Flag::Tree => {
+                trees.entry([line.path, b"/"].concat()).or_default().insert(line.node);
+            }
             Ok(line) => match expected.files.get(line.path) {
                 Some(file) => {
                     named.insert((*file, line.node));

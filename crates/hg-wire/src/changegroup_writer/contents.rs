@@ -14,6 +14,9 @@ use rustc_hash::{FxHashMap, FxHashSet};
 /// Shared revisions of one file: by node, its revision, and the lowest outgoing changeset that has it, once found.
 pub(super) type Shared = FxHashMap<Node, (Revision, Option<u32>)>;
 
+/// The same of all files, by path.
+pub(super) type Candidates = FxHashMap<Vec<u8>, Shared>;
+
 /// What the changesets that go out hold.
 pub(super) struct Contents<'a> {
     snapshot: &'a Snapshot,
@@ -83,12 +86,9 @@ impl<'a> Contents<'a> {
         paths
     }
 
-    /// Finds the shared revisions, by path.
-    pub(super) fn shared_files(
-        &self,
-        manifests: &[(Revision, u32)],
-    ) -> Result<FxHashMap<Vec<u8>, Shared>, CommandError> {
-        let mut candidates: FxHashMap<Vec<u8>, Shared> = FxHashMap::default();
+    /// Returns the revisions that may be shared, by path. Which of them are is found in the manifests.
+    pub(super) fn candidates(&self) -> Result<Candidates, CommandError> {
+        let mut candidates = Candidates::default();
         if !self.outgoing.has_others() {
             return Ok(candidates);
         }
@@ -106,58 +106,60 @@ impl<'a> Contents<'a> {
                 candidates.insert(path.clone(), of_others);
             }
         }
-        if candidates.is_empty() {
-            return Ok(candidates);
-        }
-        let revlog = self.snapshot.manifest();
-        let sent: FxHashSet<Revision> = manifests.iter().map(|(revision, _)| *revision).collect();
-        for &(revision, changeset) in manifests {
-            let has = |base: Revision| sent.contains(&base) || self.outgoing.is_common(revlog.link(base));
-            let mut whole = true;
-            if revlog.delta_base(revision).is_some_and(has) {
-                let chunk = revlog.chunk(revision)?;
-                let mut lines = Vec::new();
-                if lines_of_delta(&chunk, &mut lines) {
-                    whole = false;
-                    for (path, node) in lines {
-                        note(&mut candidates, path, node, changeset);
-                    }
-                }
-            }
-            if whole {
-                for line in
-                    revlog.text_unchecked(revision)?.split(|byte| *byte == b'\n').filter(|line| !line.is_empty())
-                {
-                    let Some((path, node)) = line_parts(line) else {
-                        return Err(CommandError::Store(StoreError::Corrupt {
-                            path: self.snapshot.repository().root().join(".hg/store/00manifest.i"),
-                            what: format!("manifest {revision} has the line '{}'", shown(line)),
-                        }));
-                    };
-                    note(&mut candidates, path, node, changeset);
-                }
-            }
-        }
         Ok(candidates)
     }
 }
 
+/// Hands on the lines that outgoing revisions of a manifest bring: path, node, flag, and the lowest changeset that the revision is sent
+/// for. Lines that the client has with the base of a delta may be left out.
+pub(super) fn new_lines(
+    revlog: &Revlog,
+    outgoing: &Outgoing,
+    manifests: &[(Revision, u32)],
+    mut line: impl FnMut(&[u8], Node, &[u8], u32),
+) -> Result<(), CommandError> {
+    let sent: FxHashSet<Revision> = manifests.iter().map(|(revision, _)| *revision).collect();
+    for &(revision, changeset) in manifests {
+        let has = |base: Revision| sent.contains(&base) || outgoing.is_common(revlog.link(base));
+        if revlog.delta_base(revision).is_some_and(has) {
+            let chunk = revlog.chunk(revision)?;
+            let mut lines = Vec::new();
+            if lines_of_delta(&chunk, &mut lines) {
+                for (path, node, flag) in lines {
+                    line(path, node, flag, changeset);
+                }
+                continue;
+            }
+        }
+        for found in revlog.text_unchecked(revision)?.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
+            let Some((path, node, flag)) = line_parts(found) else {
+                return Err(CommandError::Store(StoreError::Corrupt {
+                    path: revlog.path().to_owned(),
+                    what: format!("manifest {revision} has the line '{}'", shown(found)),
+                }));
+            };
+            line(path, node, flag, changeset);
+        }
+    }
+    Ok(())
+}
+
 /// Notes that an outgoing changeset has a file's revision, if that is one of the candidates.
-fn note(candidates: &mut FxHashMap<Vec<u8>, Shared>, path: &[u8], node: Node, changeset: u32) {
+pub(super) fn note(candidates: &mut Candidates, path: &[u8], node: Node, changeset: u32) {
     if let Some((_, first)) = candidates.get_mut(path).and_then(|shared| shared.get_mut(&node)) {
         *first = Some(first.map_or(changeset, |first| first.min(changeset)));
     }
 }
 
-/// Splits a manifest's line into path and node.
-fn line_parts(line: &[u8]) -> Option<(&[u8], Node)> {
+/// Splits a manifest's line into path, node and flag.
+fn line_parts(line: &[u8]) -> Option<(&[u8], Node, &[u8])> {
     let end = memchr::memchr(0, line)?;
-    let hex = line.get(end + 1..end + 41)?;
-    Some((&line[..end], Node::from_hex(hex)?))
+    let (hex, flag) = line[end + 1..].split_at_checked(40)?;
+    Some((&line[..end], Node::from_hex(hex)?, flag))
 }
 
 /// Collects the lines that a manifest's delta brings. False: its hunks don't fall on whole lines.
-fn lines_of_delta<'d>(mut delta: &'d [u8], lines: &mut Vec<(&'d [u8], Node)>) -> bool {
+fn lines_of_delta<'d>(mut delta: &'d [u8], lines: &mut Vec<(&'d [u8], Node, &'d [u8])>) -> bool {
     while let Some((head, rest)) = delta.split_at_checked(12) {
         let bytes = u32::from_be_bytes([head[8], head[9], head[10], head[11]]) as usize;
         let Some((data, rest)) = rest.split_at_checked(bytes) else { return false };
@@ -217,7 +219,7 @@ mod tests {
         delta.extend(hunk(&line("z", '3')));
         let mut lines = Vec::new();
         assert!(lines_of_delta(&delta, &mut lines));
-        assert_eq!(lines.iter().map(|(path, _)| *path).collect::<Vec<_>>(), [b"a".as_slice(), b"d/b", b"z"]);
+        assert_eq!(lines.iter().map(|(path, ..)| *path).collect::<Vec<_>>(), [b"a".as_slice(), b"d/b", b"z"]);
     }
 
     #[test]

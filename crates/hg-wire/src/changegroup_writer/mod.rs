@@ -1,8 +1,8 @@
 //! Changegroups going out, versions 01, 02 and 03.
 //!
 //! ```text
-//! changelog group, manifest group, (03: an empty chunk: no tree manifests), for each file: a chunk with its path and
-//! its group; an empty chunk
+//! changelog group, manifest group, (03: for each folder with manifests of its own: a chunk with its path and its group;
+//! an empty chunk), for each file: a chunk with its path and its group; an empty chunk
 //! group:    revisions, an empty chunk
 //! chunk:    length (4, BE, itself included), data; length 0 is the empty chunk
 //! revision: node, p1, p2, (02, 03: delta base), changeset, (03: flags (2, BE)), delta
@@ -13,6 +13,7 @@
 
 mod contents;
 mod group;
+mod trees;
 
 pub use group::Version;
 
@@ -22,6 +23,21 @@ use contents::Contents;
 use group::GroupWriter;
 use hg_store::{Snapshot, StoreError};
 use std::io::Write;
+
+/// Checks that this repository can be sent in this version.
+///
+/// # Errors
+/// What the version lacks, for the client: where each folder has manifests of its own, their hashes are others than those of flat ones, so that nothing
+/// can be converted.
+pub fn check_version(snapshot: &Snapshot, version: Version) -> Result<(), CommandError> {
+    if version < Version::V03 && snapshot.repository().requirements().tree_manifests() {
+        return Err(CommandError::Refused(
+            "refused: changegroup 03 is needed, for a repository with requirement 'treemanifest'. Update Mercurial"
+                .to_owned(),
+        ));
+    }
+    Ok(())
+}
 
 /// Writes the changesets that go out, with the manifests and files that the client lacks to have them whole.
 pub fn write(
@@ -43,11 +59,18 @@ pub fn write(
     let manifests = contents.manifests();
     writer.revlog(snapshot.manifest(), &manifests)?;
     writer.end_of_group();
+    let mut shared = contents.candidates()?;
+    if snapshot.repository().requirements().tree_manifests() {
+        trees::write(&mut writer, snapshot, outgoing, &manifests, &mut shared)?;
+    } else if !shared.is_empty() {
+        contents::new_lines(snapshot.manifest(), outgoing, &manifests, |path, node, _, changeset| {
+            contents::note(&mut shared, path, node, changeset);
+        })?;
+    }
     if version == Version::V03 {
         writer.end_of_group();
     }
 
-    let shared = contents.shared_files(&manifests)?;
     let mut revisions = Vec::new();
     for path in contents.paths() {
         let Some(filelog) = snapshot.filelog(&path)? else {

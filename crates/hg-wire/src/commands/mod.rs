@@ -88,6 +88,7 @@ pub fn answer(
 
 /// Answers the commands that are older than `getbundle`.
 fn legacy_changegroup(snapshot: &Arc<Snapshot>, mut outgoing: Outgoing) -> Result<Answer, CommandError> {
+    changegroup_writer::check_version(snapshot, Version::V01)?;
     let snapshot = snapshot.clone();
     let write = move |output: &mut dyn Write| changegroup_writer::write(&snapshot, &mut outgoing, Version::V01, output);
     Ok(Answer::Stream(Box::new(write), Form::Compressed))

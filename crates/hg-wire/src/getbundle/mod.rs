@@ -37,6 +37,7 @@ impl Bundle {
         let changesets: Vec<Revision> = heads.iter().copied().flatten().collect();
         let capabilities = &arguments.capabilities;
         if !capabilities.bundle2 {
+            changegroup_writer::check_version(&snapshot, Version::V01)?;
             let outgoing = outgoing(&snapshot, arguments, &changesets)?;
             return Ok(Bundle { snapshot, stream: None, changegroup: Some((Version::V01, outgoing)), parts: None });
         }
@@ -47,6 +48,7 @@ impl Bundle {
         let mut changegroup = None;
         if arguments.changegroup && !arguments.stream && !capabilities.is_empty() {
             let version = changegroup_version(arguments)?;
+            changegroup_writer::check_version(&snapshot, version)?;
             let outgoing = outgoing(&snapshot, arguments, &changesets)?;
             changegroup = Some((version, outgoing)).filter(|(_, outgoing)| !outgoing.missing().is_empty());
         }
@@ -118,6 +120,10 @@ impl Bundle {
                 let header = PartHeader::new("CHANGEGROUP")
                     .mandatory("version", version.as_str())
                     .advisory("nbchanges", outgoing.missing().len().to_string());
+                let header = match snapshot.repository().requirements().tree_manifests() {
+                    true => header.mandatory("treemanifest", "1"),
+                    false => header,
+                };
                 payload(&mut bundle, &header, |output| {
                     changegroup_writer::write(&snapshot, &mut outgoing, version, output)
                 })

@@ -13,6 +13,7 @@ pub const FORMATS: &[&[&str]] = &[
     &["format.sparse-revlog=no", "format.use-share-safe=no", "format.revlog-compression=zlib"],
     &["format.revlog-compression=none", "format.bookmarks-in-store=yes"],
     &["format.exp-archived-phase=yes", "format.use-persistent-nodemap=yes"],
+    &["experimental.treemanifest=yes"],
 ];
 
 pub struct Hg {
