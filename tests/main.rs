@@ -17,6 +17,7 @@ mod faults;
 mod jetstream;
 mod kills;
 mod landing;
+mod largefiles;
 mod log;
 mod machines;
 mod membership;

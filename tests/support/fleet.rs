@@ -350,7 +350,9 @@ impl Fleet {
             if !self.disks.iter().any(|(name, _)| name == server) {
                 let below = copy.strip_prefix(self.data());
                 let seen = below.map_or_else(|_| copy.clone(), |below| self.path("data").join(below));
-                self.hg(&["verify", "-q", "-R", seen.to_str().expect("UTF-8")]).ok();
+                // Without the extension stock opens no repository that has largefiles; with it nothing else is looked at.
+                let extension = ["--config", "extensions.largefiles="];
+                self.hg(&[&extension[..], &["verify", "-q", "-R", seen.to_str().expect("UTF-8")]].concat()).ok();
             }
         }
     }

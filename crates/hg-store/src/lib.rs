@@ -20,6 +20,7 @@ pub mod error;
 pub mod fncache;
 mod folder;
 mod kept_index;
+pub mod largefiles;
 pub mod lookup;
 pub mod manifest;
 pub mod names;

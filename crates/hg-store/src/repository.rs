@@ -22,6 +22,16 @@ const HGRC_BYTES_MAX: u64 = 1 << 20;
 /// How often a length is looked at again when it changes under the reader's eyes.
 const LOOKS_MAX: usize = 8;
 
+/// A new content for a file of requirements.
+pub(crate) struct ChangedRequirements {
+    /// Where the file is, below `.hg`.
+    pub(crate) path: &'static [u8],
+    /// Its length now, in bytes.
+    pub(crate) old_bytes: u64,
+    /// What is to be in it.
+    pub(crate) content: Vec<u8>,
+}
+
 /// One working folder with `.hg`, its requirements known and checked.
 pub struct Repository {
     root: PathBuf,
@@ -97,6 +107,27 @@ impl Repository {
             self.source.iter().flat_map(|source| [&b"hgrc"[..], b"bookmarks"].map(|name| source.hg.path_of(name)));
         let stored = [&b"00changelog.i"[..], b"00manifest.i", b"fncache", b"phaseroots", b"bookmarks", b"obsstore"];
         own.into_iter().chain(shared).chain(stored.map(|name| self.store.path_of(name))).collect()
+    }
+
+    /// The `.hg` of the repository that is shared, where it is a share, and its own.
+    pub(crate) fn folders(&self) -> impl Iterator<Item = &Folder> {
+        self.source.iter().map(|source| &source.hg).chain([&self.hg])
+    }
+
+    /// The file that names what the store asks of its reader, with one more name in it. `None` for a share that is not `share-safe`: its
+    /// requirements don't lie beside its store.
+    pub(crate) fn requirements_with(&self, name: &str) -> Result<Option<ChangedRequirements>, StoreError> {
+        let (folder, path): (_, &[u8]) = match (self.requirements.share_safe(), &self.source) {
+            (true, _) => (&self.store, b"store/requires"),
+            (false, None) => (&self.hg, b"requires"),
+            (false, Some(_)) => return Ok(None),
+        };
+        let before = folder.read(b"requires", SMALL_FILE_BYTES_MAX)?.unwrap_or_default();
+        let mut names: Vec<&[u8]> = before.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()).collect();
+        names.push(name.as_bytes());
+        names.sort_unstable();
+        let content = names.into_iter().flat_map(|name| [name, b"\n"]).collect::<Vec<_>>().concat();
+        Ok(Some(ChangedRequirements { path, old_bytes: before.len() as u64, content }))
     }
 
     /// What the repository asks of its reader.

@@ -21,6 +21,8 @@ const KNOWN: &[&str] = &[
     // Phase 96 in `phaseroots`; the name without a number is that of 4.8 to 6.3.
     "internal-phase",
     "internal-phase-2",
+    // Files in `.hg/largefiles`, for which history has standins.
+    "largefiles",
     // A cache beside the changelog; ignored, Mercurial brings it up to date itself.
     "persistent-nodemap",
     "revlog-compression-zstd",
@@ -44,7 +46,6 @@ const REMEDIES: &[(&str, &str)] = &[
     ("narrowhg-experimental", "Serve the whole repository that it was cloned from"),
     ("exp-remotefilelog-repo-req-1", "Serve the repository that it was cloned from: it has no files of its own"),
     ("lfs", "Serve it with stock Mercurial, or convert it with `hg lfconvert --to-normal`"),
-    ("largefiles", "Serve it with stock Mercurial, or convert it with `hg lfconvert --to-normal`"),
 ];
 
 /// What to do about all others.
@@ -140,6 +141,11 @@ impl Requirements {
         self.store() && self.contains("fncache")
     }
 
+    /// History has standins for files in `.hg/largefiles`.
+    pub fn largefiles(&self) -> bool {
+        self.contains("largefiles")
+    }
+
     /// Each folder has manifests of its own.
     pub fn tree_manifests(&self) -> bool {
         self.contains("treemanifest")
@@ -191,7 +197,6 @@ mod tests {
             "narrowhg-experimental",
             "exp-remotefilelog-repo-req-1",
             "lfs",
-            "largefiles",
             "exp-revlogv2.2",
             "exp-changelog-v2",
             "delta-info-revlog",

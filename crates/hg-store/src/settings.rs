@@ -74,6 +74,12 @@ impl Settings {
         self.config.get_bool(b"experimental", b"stream-v3").unwrap_or(false)
     }
 
+    /// `extensions.largefiles`: largefiles are taken, and served. Default: no.
+    pub fn largefiles(&self) -> bool {
+        let names = [&b"largefiles"[..], b"hgext.largefiles"];
+        names.iter().any(|name| self.config.get(b"extensions", name).is_some_and(|value| !value.starts_with(b"!")))
+    }
+
     /// `server.zstdlevel`: 1 to 22. Default: 3.
     pub fn zstd_level(&self) -> i32 {
         self.level(b"zstdlevel", 1..=22).unwrap_or(3)
@@ -107,8 +113,15 @@ mod tests {
     fn defaults_are_stock_s() {
         let settings = settings("");
         assert!(settings.publishing() && settings.stream_clones());
-        assert!(!settings.exchanges_markers() && !settings.creates_markers());
+        assert!(!settings.exchanges_markers() && !settings.creates_markers() && !settings.largefiles());
         assert_eq!((settings.zstd_level(), settings.zlib_level()), (3, -1));
+    }
+
+    #[test]
+    fn extensions_are_on_where_they_are_named() {
+        assert!(settings("[extensions]\nlargefiles =\n").largefiles());
+        assert!(settings("[extensions]\nhgext.largefiles = /some/path\n").largefiles());
+        assert!(!settings("[extensions]\nlargefiles = !\n").largefiles());
     }
 
     #[test]

@@ -108,6 +108,11 @@ impl Snapshot {
         &self.settings
     }
 
+    /// Whether largefiles are taken and served: because the repository has some, or because its settings say so.
+    pub fn serves_largefiles(&self) -> bool {
+        self.repository.requirements().largefiles() || self.settings.largefiles()
+    }
+
     /// The changesets.
     pub fn changelog(&self) -> &Revlog {
         &self.changelog

@@ -43,6 +43,9 @@ pub fn capabilities(snapshot: &Snapshot, transport: Transport) -> String {
             "httppostargs".to_owned(),
         ]),
     }
+    if snapshot.serves_largefiles() {
+        words.push("largefiles=serve".to_owned());
+    }
     if stream_clone::is_allowed(snapshot) {
         if snapshot.settings().prefers_stream_clones() {
             words.push("stream-preferred".to_owned());

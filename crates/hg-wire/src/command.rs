@@ -19,12 +19,16 @@ pub enum CommandName {
     Changegroupsubset,
     /// Changesets and whatever else a pull takes, as one bundle.
     Getbundle,
+    /// One largefile.
+    Getlfile,
     /// The heads that are served.
     Heads,
     /// The capability string, in the form that opens a session over SSH.
     Hello,
     /// Which of some changesets are here.
     Known,
+    /// The heads, for clients that know largefiles.
+    Lheads,
     /// One namespace of keys.
     Listkeys,
     /// The hash that a name stands for.
@@ -33,6 +37,10 @@ pub enum CommandName {
     Protocaps,
     /// Moves one key of a namespace.
     Pushkey,
+    /// Takes a largefile.
+    Putlfile,
+    /// Whether a largefile is here.
+    Statlfile,
     /// The store's files as they are.
     StreamOut,
     /// Takes a bundle.
@@ -51,13 +59,17 @@ impl CommandName {
             b"changegroup" => CommandName::Changegroup,
             b"changegroupsubset" => CommandName::Changegroupsubset,
             b"getbundle" => CommandName::Getbundle,
+            b"getlfile" => CommandName::Getlfile,
             b"heads" => CommandName::Heads,
             b"hello" => CommandName::Hello,
             b"known" => CommandName::Known,
+            b"lheads" => CommandName::Lheads,
             b"listkeys" => CommandName::Listkeys,
             b"lookup" => CommandName::Lookup,
             b"protocaps" => CommandName::Protocaps,
             b"pushkey" => CommandName::Pushkey,
+            b"putlfile" => CommandName::Putlfile,
+            b"statlfile" => CommandName::Statlfile,
             b"stream_out" => CommandName::StreamOut,
             b"unbundle" => CommandName::Unbundle,
             _ => return None,
@@ -75,13 +87,17 @@ impl CommandName {
             CommandName::Changegroup => "changegroup",
             CommandName::Changegroupsubset => "changegroupsubset",
             CommandName::Getbundle => "getbundle",
+            CommandName::Getlfile => "getlfile",
             CommandName::Heads => "heads",
             CommandName::Hello => "hello",
             CommandName::Known => "known",
+            CommandName::Lheads => "lheads",
             CommandName::Listkeys => "listkeys",
             CommandName::Lookup => "lookup",
             CommandName::Protocaps => "protocaps",
             CommandName::Pushkey => "pushkey",
+            CommandName::Putlfile => "putlfile",
+            CommandName::Statlfile => "statlfile",
             CommandName::StreamOut => "stream_out",
             CommandName::Unbundle => "unbundle",
         }
@@ -96,6 +112,7 @@ impl CommandName {
             CommandName::Changegroup => &["roots"],
             CommandName::Changegroupsubset => &["bases", "heads"],
             CommandName::Getbundle => &["*"],
+            CommandName::Getlfile | CommandName::Putlfile | CommandName::Statlfile => &["sha"],
             CommandName::Known => &["nodes", "*"],
             CommandName::Listkeys => &["namespace"],
             CommandName::Lookup => &["key"],
@@ -106,12 +123,13 @@ impl CommandName {
             | CommandName::Capabilities
             | CommandName::Heads
             | CommandName::Hello
+            | CommandName::Lheads
             | CommandName::StreamOut => &[],
         }
     }
 
     /// Returns whether the command changes the repository.
     pub fn writes(self) -> bool {
-        matches!(self, CommandName::Pushkey | CommandName::Unbundle)
+        matches!(self, CommandName::Pushkey | CommandName::Putlfile | CommandName::Unbundle)
     }
 }

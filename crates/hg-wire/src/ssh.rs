@@ -205,6 +205,8 @@ impl<R: Read, W: Write, M: Write> Session<'_, R, W, M> {
                 new: value("new"),
             };
             pushkey::serve(&arguments, &mut self.output, &mut self.messages, self.host)
+        } else if command == CommandName::Putlfile {
+            unbundle::serve_putlfile(value("sha"), &mut self.input, &mut self.output, &mut self.messages, self.host)
         } else {
             unbundle::serve(value("heads"), &mut self.input, &mut self.output, &mut self.messages, self.host)
         };

@@ -373,8 +373,9 @@ fn compare(hg: &Hg, root: &Path) -> (usize, usize) {
         both.text(CommandName::Branches, &[("nodes", &some.join(" "))]);
     }
     let whole = heads.join(" ");
-    let is_flat = !both.snapshot.repository().requirements().tree_manifests();
+    let requirements = both.snapshot.repository().requirements();
     // For all others stock knows no answer.
+    let is_flat = !requirements.tree_manifests();
     for node in some.iter().rev().take(4).filter(|_| is_flat) {
         both.bundle(CommandName::Changegroup, &[("roots", node)]);
         both.bundle(CommandName::Changegroupsubset, &[("bases", node), ("heads", &whole)]);
@@ -577,4 +578,52 @@ fn archived_and_internal_changesets_are_never_served() {
         both.text(CommandName::Listkeys, &[("namespace", namespace)]);
     }
     both.bundle(CommandName::Getbundle, &[("bundlecaps", BUNDLECAPS), ("common", NULL), ("phases", "1")]);
+}
+
+#[test]
+fn largefiles_are_told_of_alike() {
+    let Some(hg) = Hg::find() else { return };
+    let folder = tempfile::tempdir().expect("a folder");
+    let root = folder.path().join("root");
+    hg.init(&root, &[]);
+    let settings = format!("[extensions]\nlargefiles =\n[largefiles]\nusercache = {}/cache\n", folder.path().display());
+    fs::write(root.join(".hg/hgrc"), settings).expect("written");
+    fs::write(root.join("large"), "content ".repeat(20_000)).expect("written");
+    hg.run(&root, &["add", "-q", "--large", "large"]);
+    hg.run(&root, &["commit", "-q", "-m", "large"]);
+    let sha = fs::read_to_string(root.join(".hglf/large")).expect("a standin").trim_end().to_owned();
+    let repository = Repository::open(&root).expect("opened");
+    assert!(repository.requirements().largefiles());
+    let snapshot = Arc::new(repository.snapshot(repository.current_state().expect("a state")).expect("a snapshot"));
+    let mut both = Both { stock: Stock::start(&hg, &root), snapshot, compared: 0, tags_files: 0 };
+    let words = String::from_utf8(both.stock.text(CommandName::Hello, &[])).expect("UTF-8");
+    let Answer::Text(ours) = both.ours(CommandName::Hello, &[]) else { panic!("text") };
+    let ours = String::from_utf8(ours).expect("UTF-8");
+    for words in [words, ours] {
+        assert!(words.split_whitespace().any(|word| word == "largefiles=serve"), "{words}");
+    }
+    both.text(CommandName::Lheads, &[]);
+    let absent = "0".repeat(40);
+    both.text(CommandName::Statlfile, &[("sha", &sha)]);
+    both.text(CommandName::Statlfile, &[("sha", &absent)]);
+    both.text(CommandName::Batch, &[("cmds", &format!("lheads ;statlfile sha={sha};statlfile sha={absent}"))]);
+
+    both.stock.ask(CommandName::Getlfile, &[("sha", &sha)]);
+    let Answer::Stream(stream, _) = both.ours(CommandName::Getlfile, &[("sha", &sha)]) else { panic!("a stream") };
+    let mut ours = Vec::new();
+    stream(&mut ours).expect("written");
+    assert_eq!(take(&mut both.stock.output, ours.len()), ours);
+
+    // Who doesn't know of them is told; and nothing but a hash is looked for.
+    let refused = |command: CommandName, arguments: &[(&str, &str)]| {
+        let mut all = Arguments::default();
+        for (name, value) in arguments {
+            all.add(*name, *value).expect("within bounds");
+        }
+        answer(command, &all, &both.snapshot, Transport::Ssh).err().expect("refused").client_text()
+    };
+    assert!(refused(CommandName::Heads, &[]).contains("[extensions] largefiles ="));
+    assert!(refused(CommandName::Batch, &[("cmds", "heads ;known nodes=")]).contains("[extensions] largefiles ="));
+    assert!(refused(CommandName::Getlfile, &[("sha", &absent)]).contains("not here"));
+    assert!(refused(CommandName::Getlfile, &[("sha", "../requires")]).contains("no SHA-1"));
 }

@@ -91,6 +91,9 @@ impl Inner {
         writer.intent = sequence;
         self.stop("intent");
         write(self, &hg, &change, sequence)?;
+        if change.operations().any(|operation| matches!(operation.path(), b"requires" | b"store/requires")) {
+            entry.reopen();
+        }
         self.stop("done");
         writer.stat = StoreStat::of(&hg).map_err(at(sequence))?;
         let bytes = grown(current.bytes, &update);

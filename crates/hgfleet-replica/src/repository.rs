@@ -120,6 +120,11 @@ impl Entry {
         *self.tree.read().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Whoever asks from the next record on opens it anew: it asks something else of its readers.
+    pub(crate) fn reopen(&self) {
+        *self.repository.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
     /// It lies in the server's folder now: whoever asks from here on reads it there.
     pub(crate) fn is_here(&self) {
         *self.tree.write().unwrap_or_else(PoisonError::into_inner) = None;

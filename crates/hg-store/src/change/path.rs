@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::largefiles::{is_dirstate, is_largefile};
+
 /// Longest path, in bytes.
 pub const PATH_BYTES_MAX: usize = 4096;
 /// Longest part of a path, in bytes (what file systems take).
@@ -79,7 +81,8 @@ fn issue_of(path: &[u8]) -> Option<PathIssue> {
     if is_excluded(path) {
         return Some(PathIssue::Excluded);
     }
-    (!path.starts_with(b"store/") && !TOP_FILES.contains(&path)).then_some(PathIssue::Unknown)
+    let is_known = path.starts_with(b"store/") || TOP_FILES.contains(&path) || is_largefile(path);
+    (!is_known).then_some(PathIssue::Unknown)
 }
 
 /// Returns whether the file at `path`, relative to `.hg`, is no part of a store's state: caches, locks, what
@@ -103,6 +106,7 @@ pub fn is_excluded(path: &[u8]) -> bool {
         return below.starts_with(b"data-s/") || matches!(below, b"lock" | b"lock.break");
     }
     below.starts_with(b"cache/")
+        || is_dirstate(below)
         || below.starts_with(b"wcache/")
         || (at_top
             && (name.starts_with(b"dirstate")

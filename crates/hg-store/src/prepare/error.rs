@@ -5,6 +5,7 @@ use std::io;
 
 use crate::change::ChangeError;
 use crate::delta::DeltaError;
+use crate::largefiles::LargefileHash;
 use crate::{Node, StoreError};
 
 use super::incoming::IncomingError;
@@ -144,11 +145,17 @@ impl Refusal {
             }
             Refusal::Name(_) | Refusal::Limit { .. } if matches!(place, Place::Bookmark(_)) => "Choose another name",
             Refusal::Name(_) => "Rename it in the changeset that brings it, and push again",
+            Refusal::Limit { .. } if matches!(place, Place::Largefile(_)) => {
+                "Make it smaller, or ask the administrators for a higher limit"
+            }
             Refusal::Limit { .. } => "Push it in smaller pieces, or ask the administrators for a higher limit",
             Refusal::UnknownRevision(_) => "Push that changeset too, or pull and push again",
             Refusal::ReadOnly(_) if matches!(place, Place::Bookmark(_)) => "Push it to the repository that is shared",
             Refusal::ReadOnly(_) => "Ask the administrators to copy it to a current format, with `hg clone --pull`",
             Refusal::Marker(_) => "Look at hg debugobsolete, and push without that marker",
+            Refusal::Hash if matches!(place, Place::Largefile(_)) => {
+                "Run hg verify --large in your repository; if it is clean, push again"
+            }
             Refusal::Hash
             | Refusal::UnknownParent(_)
             | Refusal::UnknownBase(_)
@@ -186,6 +193,8 @@ pub enum Place {
     FileRevision(Vec<u8>, Node),
     /// A bookmark.
     Bookmark(Vec<u8>),
+    /// A largefile.
+    Largefile(LargefileHash),
 }
 
 impl fmt::Display for Place {
@@ -198,6 +207,7 @@ impl fmt::Display for Place {
             Place::Manifest(node) => write!(f, "manifest {node}"),
             Place::File(path) => write!(f, "file {}", shown(path)),
             Place::FileRevision(path, node) => write!(f, "file {} revision {node}", shown(path)),
+            Place::Largefile(hash) => write!(f, "largefile {hash}"),
             Place::Bookmark(name) => write!(f, "bookmark {}", shown(name)),
         }
     }

@@ -20,6 +20,7 @@ mod growing;
 mod hash;
 mod incoming;
 mod index;
+mod largefile;
 mod ledger;
 mod limits;
 mod manifest;
@@ -69,6 +70,8 @@ pub struct Preparation<'s> {
     bookmarks: MovedBookmarks,
     markers: NewMarkers,
     hgrc: Option<Vec<u8>>,
+    /// Whether the first standins of largefiles came.
+    has_standins: bool,
     observer: Option<Box<dyn Observer + 's>>,
 }
 
@@ -103,6 +106,7 @@ impl<'s> Preparation<'s> {
             bookmarks: MovedBookmarks::default(),
             markers: NewMarkers::default(),
             hgrc: None,
+            has_standins: false,
             observer: None,
         })
     }
@@ -211,6 +215,7 @@ impl<'s> Preparation<'s> {
         outcome.changes = files.changes;
         outcome.files = files.files;
         let new_paths = files.new_paths;
+        self.has_standins = new_paths.iter().any(|path| largefile::is_of_standin(path));
         self.list_new_files(&new_paths)?;
         self.move_phases(&outcome)?;
         outcome.heads_change = self.changelog.heads_change();
@@ -333,6 +338,9 @@ impl<'s> Preparation<'s> {
         }
         if let Some(hgrc) = self.hgrc.take().filter(|hgrc| Some(hgrc) != state.hgrc.as_ref()) {
             self.spool.writer.replace(b"hgrc", length(&state.hgrc), &hgrc)?;
+        }
+        if self.has_standins {
+            self.require_largefiles()?;
         }
         if self.spool.writer.is_empty() {
             return Ok(None);

@@ -58,8 +58,10 @@ fn parse(pair: &[u8]) -> Result<(CommandName, Arguments), CommandError> {
             | CommandName::Capabilities
             | CommandName::Heads
             | CommandName::Known
+            | CommandName::Lheads
             | CommandName::Listkeys
             | CommandName::Lookup
+            | CommandName::Statlfile
     );
     if !batched {
         return Err(CommandError::Malformed(format!("'{}' can't be part of a batch", name.as_str())));

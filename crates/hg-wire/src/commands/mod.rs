@@ -2,6 +2,7 @@
 
 mod batch;
 mod discovery;
+pub(crate) mod largefiles;
 pub mod listkeys;
 mod names;
 
@@ -66,17 +67,23 @@ pub fn answer(
         CommandName::Branches => discovery::branches(snapshot, arguments.required("nodes")?)?,
         CommandName::Branchmap => names::branchmap(snapshot)?,
         CommandName::Capabilities => capabilities(snapshot, transport).into_bytes(),
-        CommandName::Heads => names::heads(snapshot)?,
+        CommandName::Getlfile => return largefiles::getlfile(snapshot, arguments.required("sha")?),
+        CommandName::Heads => {
+            largefiles::check_heads(snapshot)?;
+            names::heads(snapshot)?
+        }
         CommandName::Hello => format!("capabilities: {}\n", capabilities(snapshot, transport)).into_bytes(),
         CommandName::Known => names::known(snapshot, arguments.required("nodes")?)?,
+        CommandName::Lheads => names::heads(snapshot)?,
         CommandName::Listkeys => listkeys::listkeys(snapshot, arguments.required("namespace")?)?,
         CommandName::Lookup => names::lookup(snapshot, arguments.required("key")?)?,
         CommandName::Protocaps => {
             arguments.required("caps")?;
             b"OK".to_vec()
         }
+        CommandName::Statlfile => largefiles::statlfile(snapshot, arguments.required("sha")?)?,
         CommandName::StreamOut => return stream_out(snapshot),
-        CommandName::Pushkey | CommandName::Unbundle => {
+        CommandName::Pushkey | CommandName::Putlfile | CommandName::Unbundle => {
             return Err(CommandError::Refused(format!(
                 "refused: '{}' is not possible, in this place. Push over SSH",
                 command.as_str()

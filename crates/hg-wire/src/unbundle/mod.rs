@@ -15,6 +15,7 @@ mod narrate;
 mod obsolescence;
 mod parts;
 mod payloads;
+mod putlfile;
 mod race;
 mod receive;
 mod reply;
@@ -22,6 +23,7 @@ mod summary;
 mod transaction;
 
 pub use failure::PushFailure;
+pub(crate) use putlfile::serve as serve_putlfile;
 pub(crate) use transaction::push_one_key;
 
 use crate::host::Host;

@@ -21,6 +21,8 @@ enum Value {
     Truth,
     /// A whole number within these bounds.
     Number(i64, i64),
+    /// Nothing, which turns an extension on, or `!`, which turns it off.
+    Extension,
     /// Some of these words, or a truth value.
     Words(&'static [&'static str]),
     /// One line for people.
@@ -28,7 +30,8 @@ enum Value {
 }
 
 /// What has an effect here, and so may be set.
-const SETTINGS: [(&str, Value); 12] = [
+const SETTINGS: [(&str, Value); 13] = [
+    ("extensions.largefiles", Value::Extension),
     ("phases.publish", Value::Truth),
     ("web.name", Value::Text),
     ("web.description", Value::Text),
@@ -122,6 +125,8 @@ pub(super) fn checked<'v>(setting: &str, value: &'v str) -> Result<&'v str, No> 
     let expected = match kind {
         Value::Truth if is_truth(value) => return Ok(value),
         Value::Truth => "true or false".to_owned(),
+        Value::Extension if matches!(value, "" | "!") => return Ok(value),
+        Value::Extension => "nothing, for on, or !, for off".to_owned(),
         Value::Number(least, most) => match value.parse() {
             Ok(number) if (*least..=*most).contains(&number) => return Ok(value),
             _ => format!("a number from {least} to {most}"),

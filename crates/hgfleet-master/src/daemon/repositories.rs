@@ -296,7 +296,7 @@ fn survey(root: &Path) -> Result<Vec<Found>, String> {
     let hg = root.join(".hg");
     let mut found = Vec::new();
     let mut folders = vec![PathBuf::from("store")];
-    for name in ["00changelog.i", "bookmarks", "requires"] {
+    for name in ["00changelog.i", "bookmarks", "largefiles", "requires"] {
         note(&hg, Path::new(name), &mut found, &mut folders)?;
     }
     while let Some(folder) = folders.pop() {
@@ -357,9 +357,9 @@ pub(super) fn check(root: &Path) -> Result<(), String> {
             repository.hg_of_store().with_file_name("").display()
         ));
     }
-    if let Some(what) = repository.requirements().read_only() {
+    if !repository.requirements().store() {
         return Err(format!(
-            "{}: {what} can't be written here. Copy it to a current format with `hg clone --pull`, then import the copy",
+            "{}: a repository without requirement 'store' can't be kept by a fleet. Copy it to a current format with `hg clone --pull`, then import the copy",
             root.display()
         ));
     }
@@ -422,6 +422,9 @@ mod tests {
             "store/data/journal.backup.x.i",
             "store/data-s/x.i",
             "store/fncache",
+            "store/lfs/objects/00/11",
+            "largefiles/dirstate",
+            "largefiles/0123456789abcdef0123456789abcdef01234567",
         ] {
             let path = hg.join(path);
             fs::create_dir_all(path.parent().unwrap()).unwrap();
@@ -432,8 +435,15 @@ mod tests {
             .iter()
             .map(|found| String::from_utf8_lossy(&found.path).into_owned())
             .collect();
-        let expected =
-            ["requires", "store/00changelog.i", "store/data/journal.backup.x.i", "store/data/undo.i", "store/fncache"];
+        let expected = [
+            "largefiles/0123456789abcdef0123456789abcdef01234567",
+            "requires",
+            "store/00changelog.i",
+            "store/data/journal.backup.x.i",
+            "store/data/undo.i",
+            "store/fncache",
+            "store/lfs/objects/00/11",
+        ];
         assert_eq!(paths, expected);
         std::os::unix::fs::symlink("/etc/passwd", hg.join("store/data/link.i")).unwrap();
         assert!(survey(folder.path()).unwrap_err().contains("no regular file"));

@@ -1,0 +1,67 @@
+//! Taking a largefile, and noting that the repository has such.
+
+use std::io::Read;
+
+use sha1::{Digest, Sha1};
+
+use crate::largefiles::{LargefileHash, STANDINS};
+
+use super::Preparation;
+use super::error::{Place, PrepareError, Refusal};
+
+/// Bytes that are copied at once.
+const PIECE_BYTES: usize = 128 << 10;
+
+/// Whether a store path such as `data/x.i` is that of a standin.
+pub(super) fn is_of_standin(path: &[u8]) -> bool {
+    path.strip_prefix(b"data/").is_some_and(|path| path.starts_with(STANDINS))
+}
+
+impl Preparation<'_> {
+    /// Takes a largefile, unless the repository has it already; whether it was new.
+    ///
+    /// # Errors
+    /// Content that is not what the hash is of, or too much of it; `content` or the spool fails.
+    pub fn add_largefile(&mut self, hash: LargefileHash, content: &mut dyn Read) -> Result<bool, PrepareError> {
+        if self.snapshot.repository().largefile(hash)?.is_some() {
+            return Ok(false);
+        }
+        let refused = |what| PrepareError::refused(what, Place::Largefile(hash));
+        let (writer, limit) = (&mut self.spool.writer, self.spool.limits.change_bytes);
+        // By rename: whoever asks for it meanwhile gets all of it or nothing.
+        writer.begin_replace(&hash.path(), None)?;
+        let mut found = Sha1::new();
+        let mut piece = vec![0; PIECE_BYTES];
+        loop {
+            let bytes = match content.read(&mut piece) {
+                Ok(0) => break,
+                Ok(bytes) => bytes,
+                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => continue,
+                Err(error) => return Err(error.into()),
+            };
+            if writer.data_bytes() + bytes as u64 > limit {
+                return Err(refused(Refusal::Limit { limit, unit: "bytes" }));
+            }
+            found.update(&piece[..bytes]);
+            writer.write(&piece[..bytes])?;
+        }
+        writer.end();
+        match LargefileHash::new(found.finalize().into()) == hash {
+            true => Ok(true),
+            false => Err(refused(Refusal::Hash)),
+        }
+    }
+
+    /// Notes in the repository's requirements that it has standins, so that nobody takes them for files who doesn't know them. As stock
+    /// does, only where the extension is on.
+    pub(super) fn require_largefiles(&mut self) -> Result<(), PrepareError> {
+        let repository = self.snapshot.repository();
+        if repository.requirements().largefiles() || !self.snapshot.settings().largefiles() {
+            return Ok(());
+        }
+        if let Some(changed) = repository.requirements_with("largefiles")? {
+            self.spool.writer.replace(changed.path, Some(changed.old_bytes), &changed.content)?;
+        }
+        Ok(())
+    }
+}
