@@ -18,6 +18,7 @@ mod jetstream;
 mod kills;
 mod landing;
 mod largefiles;
+mod lfs;
 mod log;
 mod machines;
 mod membership;

@@ -2,6 +2,8 @@
 
 use hg_policy::PolicyRules;
 use hg_store::config::{Config, edited};
+use hg_store::lfs::Pointer;
+use hg_store::path_encoding::PathEncoding;
 use hg_store::{delta, obsstore as markers};
 use hgfleet_access::AccessRules;
 
@@ -24,6 +26,36 @@ pub(crate) fn hgrc(bytes: &[u8]) {
 pub(crate) fn hgrcs() -> Vec<Vec<u8>> {
     let whole = "# a comment\n[web]\ndescription = one\n  and more\ncontact = x\n\n[phases]\npublish = False\n%unset x\n[web]\nname: y\n";
     ["", "[web]\n", whole].map(|text| text.as_bytes().to_vec()).into()
+}
+
+/// What stands in history for an LFS object.
+pub(crate) fn lfs_pointer(bytes: &[u8]) {
+    if let Some(pointer) = Pointer::parse(bytes) {
+        assert_eq!(pointer.oid.to_string().len(), 64);
+    }
+}
+
+pub(crate) fn lfs_pointers() -> Vec<Vec<u8>> {
+    let (version, hex) = ("version https://git-lfs.github.com/spec/v1", "0123456789abcdef".repeat(4));
+    let plain = format!("{version}\noid sha256:{hex}\nsize 12\nx-is-binary 0\n");
+    let copied = format!("{plain}x-hg-copy a b\nx-hg-copyrev 00\n");
+    vec![plain.into_bytes(), copied.into_bytes()]
+}
+
+/// A file's name in a store: what it is read as is written so again.
+pub(crate) fn store_name(bytes: &[u8]) {
+    for encoding in [PathEncoding::Dotencode, PathEncoding::Fncache, PathEncoding::Store, PathEncoding::Plain] {
+        if let Some(path) = encoding.decode(bytes) {
+            assert_eq!(encoding.encode(&path), bytes);
+        }
+        let _ = encoding.encode(bytes);
+    }
+}
+
+pub(crate) fn store_names() -> Vec<Vec<u8>> {
+    ["data/a.i", "data/_u_p_p_e_r/~2edot/au~78.i", "data/x.i.hg/b__c~e9.d", "dh/long/x0123.i", "meta/a/00manifest.i"]
+        .map(|name| name.as_bytes().to_vec())
+        .into()
 }
 
 /// Obsolescence markers; those of the newer version are written as they were read.

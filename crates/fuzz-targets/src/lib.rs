@@ -40,10 +40,12 @@ pub const TARGETS: &[Target] = &[
     Target { name: "http_request", run: http::request, seeds: http::requests },
     Target { name: "ldap_message", run: directory::ldap_message, seeds: directory::ldap_messages },
     Target { name: "ldif", run: directory::ldif, seeds: directory::ldifs },
+    Target { name: "lfs_pointer", run: files::lfs_pointer, seeds: files::lfs_pointers },
     Target { name: "obsstore", run: files::obsstore, seeds: files::obsstores },
     Target { name: "policy_rules", run: files::policy_rules, seeds: files::rules },
     Target { name: "proxy_header", run: stream::proxy_header, seeds: stream::proxy_headers },
     Target { name: "store", run: repository::store, seeds: repository::stores },
+    Target { name: "store_name", run: files::store_name, seeds: files::store_names },
     Target { name: "tokens", run: http::tokens, seeds: http::credentials },
     Target { name: "wire", run: wire::session, seeds: wire::sessions },
 ];

@@ -236,8 +236,8 @@ fn unknown_versions_bits_and_flags_are_refused_by_name() {
         assert!(sample.damage().contains(words), "{header:#x}");
     }
     let sample = Sample::new();
-    sample.change("store/00manifest.i", |content| content[64 + 6] = 0x20);
-    assert!(sample.damage().contains("unknown flags 0x2000"));
+    sample.change("store/00manifest.i", |content| content[64 + 6] = 0x10);
+    assert!(sample.damage().contains("unknown flags 0x1000"));
 }
 
 #[test]

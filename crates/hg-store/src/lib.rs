@@ -21,6 +21,7 @@ pub mod fncache;
 mod folder;
 mod kept_index;
 pub mod largefiles;
+pub mod lfs;
 pub mod lookup;
 pub mod manifest;
 pub mod names;

@@ -23,6 +23,8 @@ const KNOWN: &[&str] = &[
     "internal-phase-2",
     // Files in `.hg/largefiles`, for which history has standins.
     "largefiles",
+    // Content in `store/lfs/objects`, to which revisions point.
+    "lfs",
     // A cache beside the changelog; ignored, Mercurial brings it up to date itself.
     "persistent-nodemap",
     "revlog-compression-zstd",
@@ -45,7 +47,6 @@ const NEEDED: &str = "revlogv1";
 const REMEDIES: &[(&str, &str)] = &[
     ("narrowhg-experimental", "Serve the whole repository that it was cloned from"),
     ("exp-remotefilelog-repo-req-1", "Serve the repository that it was cloned from: it has no files of its own"),
-    ("lfs", "Serve it with stock Mercurial, or convert it with `hg lfconvert --to-normal`"),
 ];
 
 /// What to do about all others.
@@ -122,6 +123,7 @@ impl Requirements {
         match (self.store(), self.tree_manifests()) {
             (false, _) => Some("a repository without requirement 'store'"),
             (true, true) => Some("a repository with requirement 'treemanifest'"),
+            (true, false) if self.lfs() => Some("a repository with requirement 'lfs'"),
             (true, false) => None,
         }
     }
@@ -144,6 +146,11 @@ impl Requirements {
     /// History has standins for files in `.hg/largefiles`.
     pub fn largefiles(&self) -> bool {
         self.contains("largefiles")
+    }
+
+    /// Revisions may point to objects in `store/lfs/objects`.
+    pub fn lfs(&self) -> bool {
+        self.contains("lfs")
     }
 
     /// Each folder has manifests of its own.
@@ -196,7 +203,6 @@ mod tests {
         for name in [
             "narrowhg-experimental",
             "exp-remotefilelog-repo-req-1",
-            "lfs",
             "exp-revlogv2.2",
             "exp-changelog-v2",
             "delta-info-revlog",

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::folder::FileBytes;
 use crate::kept_index::KeptNodes;
+use crate::lfs::Pointer;
 use crate::{Node, Revision, StoreError, Unnamed};
 
 pub(crate) mod chunk;
@@ -132,6 +133,11 @@ impl Revlog {
     /// The flag bits of the index entry.
     pub fn flags(&self, revision: Revision) -> u16 {
         self.entry(revision).flags()
+    }
+
+    /// Whether the text is a pointer to content that is stored elsewhere ([`crate::lfs`]).
+    pub fn is_external(&self, revision: Revision) -> bool {
+        self.flags(revision) & index::FLAG_EXTERNAL != 0
     }
 
     /// Bytes of the full text.
@@ -265,7 +271,7 @@ impl Revlog {
         Texts::new(self, kept_bytes)
     }
 
-    /// Checks a text against the revision's name. A censored one (its text was taken away) passes.
+    /// Checks a text against the revision's name. A censored one (its text was taken away) passes, and a pointer to content elsewhere.
     pub fn check(&self, revision: Revision, text: &[u8]) -> Result<(), StoreError> {
         let [first, second] = self.parents_names(revision);
         self.verdict(revision, text, Node::of(&first, &second, text))
@@ -278,13 +284,15 @@ impl Revlog {
         texts.iter().zip(names).map(|((revision, text), name)| self.verdict(*revision, text, name)).collect()
     }
 
-    fn parents_names(&self, revision: Revision) -> [Node; 2] {
+    pub(crate) fn parents_names(&self, revision: Revision) -> [Node; 2] {
         self.parents(revision).map(|parent| parent.map_or(Node::NULL, |parent| self.node(parent)))
     }
 
     fn verdict(&self, revision: Revision, text: &[u8], name: Node) -> Result<(), StoreError> {
         let (right, wrong) = if self.flags(revision) & index::FLAG_CENSORED != 0 {
             (text.starts_with(TOMBSTONE), "flagged as censored, but its text is there")
+        } else if self.is_external(revision) {
+            (Pointer::parse(text).is_some(), "flagged as stored elsewhere, but its text says not where")
         } else {
             (name == self.node(revision), "text doesn't match its hash")
         };

@@ -375,7 +375,7 @@ fn compare(hg: &Hg, root: &Path) -> (usize, usize) {
     let whole = heads.join(" ");
     let requirements = both.snapshot.repository().requirements();
     // For all others stock knows no answer.
-    let is_flat = !requirements.tree_manifests();
+    let is_flat = !requirements.tree_manifests() && !requirements.lfs();
     for node in some.iter().rev().take(4).filter(|_| is_flat) {
         both.bundle(CommandName::Changegroup, &[("roots", node)]);
         both.bundle(CommandName::Changegroupsubset, &[("bases", node), ("heads", &whole)]);
@@ -626,4 +626,40 @@ fn largefiles_are_told_of_alike() {
     assert!(refused(CommandName::Batch, &[("cmds", "heads ;known nodes=")]).contains("[extensions] largefiles ="));
     assert!(refused(CommandName::Getlfile, &[("sha", &absent)]).contains("not here"));
     assert!(refused(CommandName::Getlfile, &[("sha", "../requires")]).contains("no SHA-1"));
+}
+
+#[test]
+fn pointers_to_lfs_objects_are_sent_alike() {
+    let Some(hg) = Hg::find() else { return };
+    let folder = tempfile::tempdir().expect("a folder");
+    let root = folder.path().join("root");
+    hg.init(&root, &[]);
+    let settings = format!(
+        "[extensions]\nlfs =\n[lfs]\ntrack = size('>1kB')\nusercache = {0}/cache\nurl = file://{0}/remote\n",
+        folder.path().display()
+    );
+    fs::write(root.join(".hg/hgrc"), settings).expect("written");
+    for step in 0..4 {
+        fs::write(root.join("large"), format!("{step} ").repeat(5_000)).expect("written");
+        fs::write(root.join("small"), format!("{step}")).expect("written");
+        hg.run(&root, &["commit", "-qA", "-m", &step.to_string()]);
+    }
+    hg.run(&root, &["rename", "large", "moved"]);
+    hg.run(&root, &["commit", "-q", "-m", "renamed"]);
+    println!("{} answers are the same", compare(&hg, &root).0);
+    let verified = || {
+        let repository = Repository::open(&root).expect("opened");
+        let snapshot = repository.snapshot(repository.current_state().expect("a state")).expect("a snapshot");
+        hg_store::verify(&snapshot).expect("readable").problems
+    };
+    assert_eq!(verified(), Vec::<String>::new());
+    // An object that is lost, or another one, is found.
+    let objects = root.join(".hg/store/lfs/objects");
+    let first = fs::read_dir(&objects).expect("there").next().expect("one").expect("readable").path();
+    let object = fs::read_dir(&first).expect("there").next().expect("one").expect("readable").path();
+    let content = fs::read(&object).expect("readable");
+    fs::write(&object, content.iter().map(|byte| byte ^ 1).collect::<Vec<_>>()).expect("written");
+    assert!(verified().iter().any(|problem| problem.contains("doesn't match its hash")), "{:?}", verified());
+    fs::remove_file(&object).expect("removed");
+    assert!(verified().iter().any(|problem| problem.contains("is missing")), "{:?}", verified());
 }

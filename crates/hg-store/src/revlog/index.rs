@@ -24,6 +24,8 @@ pub(crate) const ENTRY_BYTES: usize = 64;
 pub(crate) const TEXT_BYTES_MAX: usize = i32::MAX as usize;
 /// The text was taken away and doesn't match the hash.
 pub(crate) const FLAG_CENSORED: u16 = 0x8000;
+/// The text is a pointer to content that is stored elsewhere; the hash is of that.
+pub(crate) const FLAG_EXTERNAL: u16 = 0x2000;
 
 const VERSION: u32 = 1;
 const HEADER_INLINE: u32 = 1 << 16;
@@ -193,7 +195,7 @@ fn link_of(bytes: &[u8]) -> Option<u32> {
 
 /// `chunks` is the sum of the lengths of all chunks before.
 fn check(entry: Entry<'_>, number: i32, chunks: u64) -> Result<(), String> {
-    if entry.flags() & !FLAG_CENSORED != 0 {
+    if entry.flags() & !(FLAG_CENSORED | FLAG_EXTERNAL) != 0 {
         return Err(format!("unknown flags {:#06x}", entry.flags()));
     }
     // The first entry has the header in the upper bytes.

@@ -50,8 +50,15 @@ fn verify_file(
     let mut texts = log.texts(TEXTS_KEPT_BYTES);
     texts.for_each(log.revisions(), |revision, text| {
         report.file_revisions += 1;
-        if let Err(error) = text {
-            report.add(damage(error)?);
+        match text {
+            Ok(text) if log.is_external(revision) => {
+                let (name, parents) = (log.node(revision), log.parents_names(revision));
+                if let Some(wrong) = snapshot.repository().check_lfs(&text, &name, &parents)? {
+                    report.add(format!("{shown}: revision {revision}: {wrong}"));
+                }
+            }
+            Ok(_) => {}
+            Err(error) => report.add(damage(error)?),
         }
         if touched.binary_search(&log.link(revision)).is_err() {
             report.add(format!(

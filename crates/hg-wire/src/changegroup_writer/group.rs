@@ -2,7 +2,7 @@
 
 use crate::CommandError;
 use crate::outgoing::Outgoing;
-use hg_store::{ChunkReader, Node, Revision, Revlog, Snapshot, delta};
+use hg_store::{ChunkReader, Node, Revision, Revlog, Snapshot, StoreError, delta};
 use rustc_hash::FxHashSet;
 use std::io::Write;
 use std::ops::Range;
@@ -139,6 +139,15 @@ impl<'a> GroupWriter<'a> {
         let mut sent = self.outgoing.has_others().then(FxHashSet::default);
         let mut before: Option<Revision> = None;
         for &(revision, link) in revisions {
+            if self.version != Version::V03 && revlog.is_external(revision) {
+                // Without its flag a pointer would be taken for what the file holds.
+                return Err(CommandError::Store(StoreError::Corrupt {
+                    path: revlog.path().to_owned(),
+                    what: format!(
+                        "revision {revision} points to an LFS object, in a repository without requirement 'lfs'"
+                    ),
+                }));
+            }
             let stored = revlog.delta_base(revision);
             let base = match self.version {
                 Version::V01 => before.or(revlog.parents(revision)[0]),

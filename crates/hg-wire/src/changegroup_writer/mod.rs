@@ -28,15 +28,16 @@ use std::io::Write;
 ///
 /// # Errors
 /// What the version lacks, for the client: where each folder has manifests of its own, their hashes are others than those of flat ones, so that nothing
-/// can be converted.
+/// can be converted; and only flags tell a pointer to an LFS object from a file.
 pub fn check_version(snapshot: &Snapshot, version: Version) -> Result<(), CommandError> {
-    if version < Version::V03 && snapshot.repository().requirements().tree_manifests() {
-        return Err(CommandError::Refused(
-            "refused: changegroup 03 is needed, for a repository with requirement 'treemanifest'. Update Mercurial"
-                .to_owned(),
-        ));
+    let requirements = snapshot.repository().requirements();
+    let named = [(requirements.tree_manifests(), "treemanifest"), (requirements.lfs(), "lfs")];
+    match named.into_iter().find(|(has, _)| *has && version < Version::V03) {
+        None => Ok(()),
+        Some((_, name)) => Err(CommandError::Refused(format!(
+            "refused: changegroup 03 is needed, for a repository with requirement '{name}'. Update Mercurial"
+        ))),
     }
-    Ok(())
 }
 
 /// Writes the changesets that go out, with the manifests and files that the client lacks to have them whole.

@@ -1,9 +1,11 @@
 //! Commands over HTTP: one request in, one answer out. No sockets: the server gives the request's head and body.
 
 mod answer;
+mod lfs;
 mod parse;
 mod response;
 
 pub use answer::{HttpOptions, answer, complete, head_of_bundle};
+pub use lfs::{LfsRequest, answer_lfs, parse_lfs};
 pub use parse::{Request, parse};
 pub use response::{Body, Refusal, Response, StreamBody};

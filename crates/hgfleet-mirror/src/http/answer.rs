@@ -37,6 +37,14 @@ pub async fn answer<R: Repositories>(repositories: &Arc<R>, request: Request<Inc
     if found.is_none() && parts == ["healthz"] {
         return health(repositories.health());
     }
+    if let Some((name, rest)) = &found
+        && let Some(asked) = wire::parse_lfs(&head, rest)
+    {
+        return match asked {
+            Ok(asked) => lfs(repositories, &head, name, asked, body).await,
+            Err(refused) => from_wire(refused),
+        };
+    }
     match wire::parse(&head) {
         Err(refusal) => {
             tracing::info!(status = refusal.status, text = %refusal.text, "a command is refused");
@@ -126,6 +134,35 @@ async fn command<R: Repositories>(
     }
 }
 
+/// Answers a request about LFS objects.
+async fn lfs<R: Repositories>(
+    repositories: &Arc<R>,
+    head: &Parts,
+    name: &str,
+    asked: wire::LfsRequest,
+    body: Incoming,
+) -> Response<ResponseBody> {
+    let snapshot = match repositories.snapshot(name).await {
+        Ok(snapshot) => snapshot,
+        Err(NotServed::Unknown) => return no_repository(repositories.as_ref()),
+        Err(NotServed::Unavailable { text, retry }) => {
+            return from_wire(wire::Refusal { status: if retry { 503 } else { 500 }, text }.into());
+        }
+    };
+    let address = line(repositories.as_ref(), head, name.to_owned()).clone_address.unwrap_or_default();
+    let mut body = RequestBody::new(body);
+    let answered = tokio::task::spawn_blocking(move || {
+        wire::answer_lfs(asked, &mut body, &snapshot, address.trim_end_matches('/'))
+    });
+    match answered.await {
+        Ok(response) => from_wire(response),
+        Err(error) => {
+            tracing::error!(%error, repository = name, "a request about LFS objects ended in a panic");
+            from_wire(failed().into())
+        }
+    }
+}
+
 async fn repository_page<R: Repositories>(
     repositories: &Arc<R>,
     head: &Parts,
@@ -160,7 +197,10 @@ fn line<R: Repositories>(repositories: &R, head: &Parts, name: String) -> Reposi
     let addresses = repositories.addresses(&name);
     let from_host = || {
         let host = head.headers.get(HOST)?.to_str().ok()?;
-        Some(format!("http://{host}/{}", hg_web::url_path(&name)))
+        // Said by the front door, where there is one; a client that says it itself misleads nobody else.
+        let scheme =
+            if head.headers.get("x-forwarded-proto").is_some_and(|proto| proto == "https") { "https" } else { "http" };
+        Some(format!("{scheme}://{host}/{}", hg_web::url_path(&name)))
     };
     RepositoryLine { clone_address: addresses.http.or_else(from_host), push_address: addresses.push, name }
 }

@@ -1,0 +1,212 @@
+//! LFS: files whose content lies outside of history, in `store/lfs/objects`, under the SHA-256 of it.
+//!
+//! A revision of such a file has the flag `0x2000`, and as its text a *pointer* to the content. Its name is still the hash of what the file holds, so that
+//! only who has the content can check it.
+//!
+//! Source: the help text of Mercurial's extension (`hg help -e lfs`), the specification of pointers that it follows
+//! (git-lfs, `docs/spec.md`), and repositories that Mercurial 7.2.4 made.
+
+use std::fmt;
+use std::fs::File;
+use std::io::Read;
+
+use sha1::Digest as _;
+
+use crate::{Node, Repository, StoreError};
+
+/// Lines of a pointer are short; copies add two.
+const POINTER_BYTES_MAX: usize = 16 << 10;
+const VERSION: &[u8] = b"https://git-lfs.github.com/spec/v1";
+/// What a key that stands for a file's metadata begins with.
+const METADATA: &[u8] = b"x-hg-";
+
+/// The name of an LFS object: the SHA-256 of its content.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct LfsOid([u8; 32]);
+
+impl LfsOid {
+    /// Takes the 32 bytes of a SHA-256.
+    pub fn new(bytes: [u8; 32]) -> LfsOid {
+        LfsOid(bytes)
+    }
+
+    /// Returns `None` unless there are exactly 64 hexadecimal digits, in lower case.
+    pub fn from_hex(hex: &[u8]) -> Option<LfsOid> {
+        let digit = |byte: u8| match byte {
+            b'0'..=b'9' => Some(byte - b'0'),
+            b'a'..=b'f' => Some(byte - b'a' + 10),
+            _ => None,
+        };
+        let mut bytes = [0; 32];
+        let (pairs, []) = hex.as_chunks::<2>() else { return None };
+        if pairs.len() != bytes.len() {
+            return None;
+        }
+        for (byte, pair) in bytes.iter_mut().zip(pairs) {
+            *byte = digit(pair[0])? << 4 | digit(pair[1])?;
+        }
+        Some(LfsOid(bytes))
+    }
+
+    /// Where the object is, below the store.
+    fn path(self) -> Vec<u8> {
+        let hex = self.to_string();
+        format!("lfs/objects/{}/{}", &hex[..2], &hex[2..]).into_bytes()
+    }
+}
+
+impl fmt::Display for LfsOid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl fmt::Debug for LfsOid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "LfsOid({self})")
+    }
+}
+
+/// What stands in history for an object.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pointer {
+    /// The object.
+    pub oid: LfsOid,
+    /// Bytes that it has.
+    pub size: u64,
+    /// What comes before the content in the file's text, as where it was copied from; sorted.
+    metadata: Vec<(Vec<u8>, Vec<u8>)>,
+}
+
+impl Pointer {
+    /// Parses the text of a revision with the flag: lines `key value`.
+    pub fn parse(text: &[u8]) -> Option<Pointer> {
+        if text.len() > POINTER_BYTES_MAX {
+            return None;
+        }
+        let (mut oid, mut size, mut version) = (None, None, false);
+        let mut metadata = Vec::new();
+        for line in text.strip_suffix(b"\n")?.split(|byte| *byte == b'\n') {
+            let blank = memchr::memchr(b' ', line)?;
+            let (key, value) = (&line[..blank], &line[blank + 1..]);
+            match key {
+                b"version" => version = value == VERSION,
+                b"oid" => oid = LfsOid::from_hex(value.strip_prefix(b"sha256:")?),
+                b"size" => size = number(value),
+                _ if key.iter().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'.' | b'-')) => {
+                    if let Some(key) = key.strip_prefix(METADATA) {
+                        metadata.push((key.to_vec(), value.to_vec()));
+                    }
+                }
+                _ => return None,
+            }
+        }
+        metadata.sort_unstable();
+        Some(Pointer { oid: oid?, size: size?, metadata }).filter(|_| version)
+    }
+
+    /// The text that the revision's name is the hash of, of which `content` is the object's.
+    fn text(&self, content: &[u8]) -> Vec<u8> {
+        const MARK: &[u8] = b"\x01\n";
+        let mut text = Vec::with_capacity(content.len() + 4);
+        if !self.metadata.is_empty() || content.starts_with(MARK) {
+            text.extend_from_slice(MARK);
+            for (key, value) in &self.metadata {
+                text.extend_from_slice(&[key, &b": "[..], value, b"\n"].concat());
+            }
+            text.extend_from_slice(MARK);
+        }
+        text.extend_from_slice(content);
+        text
+    }
+}
+
+fn number(digits: &[u8]) -> Option<u64> {
+    let digits = std::str::from_utf8(digits).ok()?;
+    digits.bytes().all(|byte| byte.is_ascii_digit()).then(|| digits.parse().ok()).flatten()
+}
+
+impl Repository {
+    /// Opens an object, with its length in bytes; `None` where it isn't here.
+    ///
+    /// # Errors
+    /// Something else than a regular file of that name; a failing system call.
+    pub fn lfs_object(&self, oid: LfsOid) -> Result<Option<(File, u64)>, StoreError> {
+        self.store().file(&oid.path())
+    }
+
+    /// Reads the object to which a revision's text points, and checks all hashes. Returns what is wrong, if anything is.
+    pub(crate) fn check_lfs(
+        &self,
+        text: &[u8],
+        name: &Node,
+        parents: &[Node; 2],
+    ) -> Result<Option<String>, StoreError> {
+        let Some(pointer) = Pointer::parse(text) else { return Ok(Some("its LFS pointer is none".to_owned())) };
+        let oid = pointer.oid;
+        let Some((mut file, bytes)) = self.lfs_object(oid)? else {
+            return Ok(Some(format!("LFS object {oid} is missing")));
+        };
+        if bytes != pointer.size {
+            return Ok(Some(format!("LFS object {oid} has {bytes} bytes, not {}", pointer.size)));
+        }
+        let mut content = Vec::new();
+        let path = self.store().path_of(&oid.path());
+        file.read_to_end(&mut content).map_err(|source| StoreError::io("read", path, source))?;
+        if LfsOid(sha2::Sha256::digest(&content).into()) != oid {
+            return Ok(Some(format!("LFS object {oid} doesn't match its hash")));
+        }
+        let [first, second] = parents;
+        let is_right = Node::of(first, second, &pointer.text(&content)) == *name;
+        Ok((!is_right).then(|| format!("LFS object {oid} is not what the revision's hash is of")))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const HEX: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
+
+    fn text(more: &str) -> String {
+        format!("version https://git-lfs.github.com/spec/v1\noid sha256:{HEX}\nsize 12\n{more}")
+    }
+
+    #[test]
+    fn pointers_as_stock_writes_them() {
+        let pointer = Pointer::parse(text("x-hg-copy a b\nx-hg-copyrev 00\nx-is-binary 0\n").as_bytes()).expect("one");
+        assert_eq!((pointer.oid.to_string().as_str(), pointer.size), (HEX, 12));
+        assert_eq!(pointer.text(b"content"), b"\x01\ncopy: a b\ncopyrev: 00\n\x01\ncontent");
+        let plain = Pointer::parse(text("").as_bytes()).expect("one");
+        assert_eq!(plain.text(b"content"), b"content");
+        assert_eq!(plain.text(b"\x01\nx"), b"\x01\n\x01\n\x01\nx");
+        assert_eq!(plain.oid.path(), format!("lfs/objects/01/{}", &HEX[2..]).into_bytes());
+    }
+
+    #[test]
+    fn what_is_no_pointer_is_none() {
+        for wrong in [
+            String::new(),
+            text("no-value\n"),
+            text("UPPER x\n"),
+            text("").replace("size 12", "size -1"),
+            text("").replace("size 12\n", ""),
+            text("").replace("spec/v1", "spec/v2"),
+            text("").replace(HEX, &HEX[1..]),
+            text("").replace(HEX, &HEX.to_uppercase()),
+            text("").replace(HEX, "../../../../etc/passwd"),
+            text("")[..40].to_owned(),
+            text(&"x y\n".repeat(10_000)),
+        ] {
+            assert_eq!(Pointer::parse(wrong.as_bytes()), None, "{wrong:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_may_be_tried(text in proptest::collection::vec(any::<u8>(), 0..300)) {
+            let _ = Pointer::parse(&text);
+        }
+    }
+}
