@@ -70,14 +70,14 @@ fn noise(len: usize, seed: u32) -> Vec<u8> {
 impl Stores {
     /// A new file, ones that grow (names with capitals, hashed, with what the hash does not keep), an index that is
     /// split, a bookmark, a phase, a tag, a marker.
-    fn made_by_hg() -> Option<Self> {
+    fn made_by_hg(format: &str) -> Option<Self> {
         if !has_hg() {
             return None;
         }
         let dir = TempDir::new().unwrap();
         let work = dir.path().join("work");
         fs::create_dir(&work).unwrap();
-        hg_ok(&["init"], &work);
+        hg_ok(&["init", "--config", format], &work);
         let long = format!(".long/{}/File_{}.txt", "Directory.i/".repeat(4), "x".repeat(90));
         commit(&work, "Plain_Name.txt", b"one\n");
         commit(&work, &long, b"one\n");
@@ -178,11 +178,16 @@ fn apply_until(repository: &Path, change: &ChangeRef<'_>, mode: ApplyMode, stop:
 /// One test, since `hg` takes its time to make the stores.
 #[test]
 fn stores_that_hg_made() {
-    let Some(stores) = Stores::made_by_hg() else { return };
+    let Some(stores) = Stores::made_by_hg("format.dotencode=yes") else { return };
     what_is_applied_is_what_hg_wrote(&stores);
     killed_at_any_step_and_redone_it_is_whole(&stores);
     on_a_prefix_hg_reads_the_old_state_or_the_new_and_does_not_write(&stores);
     the_lock_is_mercurials(&stores);
+    // Names that are encoded in other ways: what the journal lists, `hg recover` must find.
+    for format in ["format.dotencode=no", "format.usefncache=no"] {
+        let Some(stores) = Stores::made_by_hg(format) else { return };
+        on_a_prefix_hg_reads_the_old_state_or_the_new_and_does_not_write(&stores);
+    }
 }
 
 fn what_is_applied_is_what_hg_wrote(stores: &Stores) {
