@@ -48,6 +48,11 @@ fn largefiles_are_pushed_and_come_out_of_every_door() {
     on_work(&["push", "-q", &fleet.ssh_url("large")]).ok();
     fleet.assert_one_store("large");
 
+    // A copy that is asked for has them too.
+    fleet.hgfleet(&["repo", "resync", "large", "--server", "mirror-1"]).ok();
+    fleet.hgfleet(&["repo", "verify", "large"]).ok();
+    fleet.assert_one_store("large");
+
     for (url, name) in [(fleet.https_url("large"), "over-https"), (fleet.ssh_url("large"), "over-ssh")] {
         let cache = cache_in(&fleet.path(&format!("cache-of-{name}")));
         fleet.hg(&largefiles(&cache, &["clone", "-q", &url, name])).ok();

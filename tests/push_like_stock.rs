@@ -415,3 +415,31 @@ fn part_by_part_as_older_exchanges_send_it() {
         world.hg("a", &[&legacy[..], &["push", "-B", "odd@name"]].concat());
     });
 }
+
+#[test]
+fn largefiles_come_before_their_standins() {
+    // Each repository has a cache of its own: what it has came over the wire.
+    compare("[extensions]\nlargefiles =\n[largefiles]\nusercache = .hg/cache-of-largefiles\n", |world| {
+        for clone in ["a", "b"] {
+            world.clone(clone);
+            let hgrc = world.path(clone).join(".hg/hgrc");
+            let settings = "[extensions]\nlargefiles =\n[largefiles]\nusercache = .hg/cache-of-largefiles\n";
+            let before = fs::read_to_string(&hgrc).expect("cloned");
+            fs::write(hgrc, before + settings).expect("writes");
+        }
+        for (file, text) in [("image", "one "), ("sub/other", "two "), ("image", "three ")] {
+            let path = world.path("a").join(file);
+            fs::create_dir_all(path.parent().expect("has one")).expect("makes folders");
+            fs::write(&path, text.repeat(100_000)).expect("writes");
+            world.hg("a", &["add", "--large", &path.display().to_string()]);
+            world.hg("a", &["commit", "-m", text, "-d", "0 0"]);
+        }
+        world.hg("a", &["push"]);
+        world.hg("a", &["push"]);
+        world.hg("b", &["pull", "-q"]);
+        world.hg("b", &["update", "-q"]);
+        assert_eq!(fs::read(world.path("b").join("image")).expect("there"), "three ".repeat(100_000).as_bytes());
+        assert_eq!(fs::read(world.path("b").join("sub/other")).expect("there"), "two ".repeat(100_000).as_bytes());
+        world.hg("b", &["verify", "-q", "--large", "--lfa"]);
+    });
+}
