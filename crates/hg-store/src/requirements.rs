@@ -55,6 +55,15 @@ pub(crate) const CONVERT: &str =
 
 const REQUIRES_BYTES_MAX: u64 = 64 << 10;
 
+/// Why something is only read here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ReadOnly {
+    /// What can't be written.
+    pub what: &'static str,
+    /// What to do about it: a sentence, without its full stop.
+    pub remedy: &'static str,
+}
+
 /// The names in `.hg/requires` and `.hg/store/requires`, all of them known.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub struct Requirements {
@@ -119,13 +128,19 @@ impl Requirements {
     }
 
     /// What keeps the repository from being written to here, though it is read; `None` where nothing does.
-    pub fn read_only(&self) -> Option<&'static str> {
-        match (self.store(), self.tree_manifests()) {
-            (false, _) => Some("a repository without requirement 'store'"),
-            (true, true) => Some("a repository with requirement 'treemanifest'"),
-            (true, false) if self.lfs() => Some("a repository with requirement 'lfs'"),
-            (true, false) => None,
-        }
+    pub fn read_only(&self) -> Option<ReadOnly> {
+        // Stock keeps trees and pointers where it copies history; only a conversion, with other hashes, ends them.
+        let converted = "Ask the administrators to convert it with `hg convert`, which gives changesets other hashes";
+        let (what, remedy) = match (self.store(), self.tree_manifests(), self.lfs()) {
+            (false, ..) => (
+                "a repository without requirement 'store'",
+                "Ask the administrators to copy it to a current format, with `hg clone --pull`",
+            ),
+            (true, true, _) => ("a repository with requirement 'treemanifest'", converted),
+            (true, false, true) => ("a repository with requirement 'lfs'", converted),
+            (true, false, false) => return None,
+        };
+        Some(ReadOnly { what, remedy })
     }
 
     /// The store is that of another repository.

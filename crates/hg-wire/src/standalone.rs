@@ -11,6 +11,7 @@ mod pending;
 use crate::host::{CommitError, Host, HostError, Push};
 use hg_store::apply::{ApplyError, LockScope, StoreLock};
 use hg_store::prepare::PreparedChange;
+use hg_store::requirements::ReadOnly;
 use hg_store::{Repository, Snapshot, SnapshotState, StoreError};
 use std::fs::File;
 use std::io::{self, Write};
@@ -111,6 +112,13 @@ impl Host for StandaloneHost {
     }
 
     fn begin_push(&mut self) -> Result<Box<dyn Push + '_>, HostError> {
+        // Before the lock: where there is no `store`, there is no place for it.
+        if let Some(why) = self.repository.requirements().read_only() {
+            let ReadOnly { what, remedy } = why;
+            return Err(HostError::Refused(format!(
+                "refused: {what} can't be written here, on this repository. {remedy}"
+            )));
+        }
         let lock = self.lock()?;
         if pending::exists(&self.hg) {
             pending::redo_locked(&self.hg, &lock)

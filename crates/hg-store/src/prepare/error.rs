@@ -6,6 +6,7 @@ use std::io;
 use crate::change::ChangeError;
 use crate::delta::DeltaError;
 use crate::largefiles::LargefileHash;
+use crate::requirements::ReadOnly;
 use crate::{Node, StoreError};
 
 use super::incoming::IncomingError;
@@ -125,8 +126,8 @@ pub enum Refusal {
         unit: &'static str,
     },
     /// The repository is of a kind that is only read here.
-    #[error("{0} can't be written here")]
-    ReadOnly(&'static str),
+    #[error("{} can't be written here", .0.what)]
+    ReadOnly(ReadOnly),
     /// A bookmark on, or a phase of, a changeset that is not known.
     #[error("unknown revision {0}")]
     UnknownRevision(Node),
@@ -150,8 +151,7 @@ impl Refusal {
             }
             Refusal::Limit { .. } => "Push it in smaller pieces, or ask the administrators for a higher limit",
             Refusal::UnknownRevision(_) => "Push that changeset too, or pull and push again",
-            Refusal::ReadOnly(_) if matches!(place, Place::Bookmark(_)) => "Push it to the repository that is shared",
-            Refusal::ReadOnly(_) => "Ask the administrators to copy it to a current format, with `hg clone --pull`",
+            Refusal::ReadOnly(why) => why.remedy,
             Refusal::Marker(_) => "Look at hg debugobsolete, and push without that marker",
             Refusal::Hash if matches!(place, Place::Largefile(_)) => {
                 "Run hg verify --large in your repository; if it is clean, push again"

@@ -38,6 +38,7 @@ use std::fs::File;
 
 use crate::change::ChangeWriter;
 use crate::observe::{Judgement, ObservedPush, Observer};
+use crate::requirements::ReadOnly;
 use crate::{Changeset, Marker, Node, Phase, Revision, Snapshot, path_encoding};
 
 use bookmarks::MovedBookmarks;
@@ -79,8 +80,8 @@ impl<'s> Preparation<'s> {
     /// Prepares a change of this snapshot in this empty file, open for reading and writing.
     pub fn new(snapshot: &'s Snapshot, spool: File, limits: PrepareLimits) -> Result<Preparation<'s>, PrepareError> {
         let requirements = snapshot.repository().requirements();
-        if let Some(what) = requirements.read_only() {
-            return Err(PrepareError::refused(Refusal::ReadOnly(what), Place::Repository));
+        if let Some(why) = requirements.read_only() {
+            return Err(PrepareError::refused(Refusal::ReadOnly(why), Place::Repository));
         }
         let deltas = match requirements.generaldelta() {
             true => Deltas::General { snapshots: requirements.sparse_revlog() },
@@ -299,8 +300,11 @@ impl<'s> Preparation<'s> {
     pub fn set_bookmark(&mut self, name: &[u8], node: Option<Node>) -> Result<(), PrepareError> {
         if self.snapshot.repository().has_bookmarks_of_its_own() {
             // A change is of one `.hg`, and theirs is another than the store's.
-            let what = Refusal::ReadOnly("the bookmarks of a share");
-            return Err(PrepareError::refused(what, Place::Bookmark(name.to_owned())));
+            let (what, remedy) = ("the bookmarks of a share", "Push it to the repository that is shared");
+            return Err(PrepareError::refused(
+                Refusal::ReadOnly(ReadOnly { what, remedy }),
+                Place::Bookmark(name.to_owned()),
+            ));
         }
         self.bookmarks.set(&self.changelog, &self.spool.limits, name, node)
     }

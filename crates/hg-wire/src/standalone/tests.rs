@@ -155,3 +155,21 @@ fn bookmarks_of_a_share_alone_are_refused_by_name() {
     assert!(messages.contains("bookmarks of a share") && messages.contains("repository that is shared"), "{messages}");
     assert!(!source.path().join(".hg/bookmarks").exists());
 }
+
+#[test]
+fn what_is_only_read_refuses_pushes_by_name() {
+    for (requirements, place, named) in [
+        ("revlogv1\n", "", "'store'"),
+        ("revlogv1\nstore\ntreemanifest\n", "store", "'treemanifest'"),
+        ("revlogv1\nstore\nlfs\n", "store", "'lfs'"),
+    ] {
+        let folder = tempfile::tempdir().expect("a folder");
+        fs::create_dir_all(folder.path().join(".hg").join(place)).expect("makes folders");
+        fs::write(folder.path().join(".hg/requires"), requirements).expect("writes");
+        let mut host = open(&folder).expect("opens");
+        let (output, messages) = set_bookmark(&mut host, "one");
+        assert_eq!(output, b"2\n0\n");
+        assert!(messages.contains(named) && messages.contains("Ask the administrators"), "{messages}");
+        assert!(bookmarks(&mut host).is_empty());
+    }
+}
