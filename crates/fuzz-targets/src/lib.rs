@@ -35,6 +35,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "bundle2", run: stream::bundle2, seeds: stream::bundles },
     Target { name: "capabilities", run: wire::capabilities, seeds: wire::capability_lists },
     Target { name: "changegroup", run: stream::changegroup, seeds: stream::changegroups },
+    Target { name: "clonebundles_manifest", run: wire::clonebundles_manifest, seeds: wire::clonebundles_manifests },
     Target { name: "delta", run: files::delta, seeds: files::deltas },
     Target { name: "hgrc", run: files::hgrc, seeds: files::hgrcs },
     Target { name: "http_request", run: http::request, seeds: http::requests },

@@ -24,6 +24,21 @@ pub(crate) fn capability_lists() -> Vec<Vec<u8>> {
     vec![list.as_bytes().to_vec()]
 }
 
+/// A manifest of clone bundles: what goes out is printable, and names nothing but what clients fetch.
+pub(crate) fn clonebundles_manifest(bytes: &[u8]) {
+    for entry in hg_wire::clone_bundles::entries(bytes).flatten() {
+        assert!(
+            entry.line.iter().all(|byte| (b' '..=b'~').contains(byte)) && entry.url.windows(3).any(|w| w == b"://")
+        );
+        entry.attributes().for_each(drop);
+    }
+}
+
+pub(crate) fn clonebundles_manifests() -> Vec<Vec<u8>> {
+    let stock = "https://e.org/a.hg BUNDLESPEC=zstd-v2 REQUIRESNI=true\npeer-bundle-cache://b-1.hg BUNDLESPEC=none-v2%3Bstream%3Dv2\r\n";
+    vec![stock.as_bytes().to_vec()]
+}
+
 /// A session's input, for a repository with two changesets. Pushes go up to where they would be stored.
 pub(crate) fn session(bytes: &[u8]) {
     let _ = hg_wire::ssh::serve(bytes, io::sink(), io::sink(), &mut Frozen(snapshot()));

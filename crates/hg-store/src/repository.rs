@@ -1,5 +1,6 @@
 //! A repository's folder.
 
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -19,6 +20,8 @@ use share::Source;
 /// Phase roots and bookmarks are read whole; a million of either fits.
 const SMALL_FILE_BYTES_MAX: u64 = 128 << 20;
 const HGRC_BYTES_MAX: u64 = 1 << 20;
+/// A manifest of bundles has a line of some hundred bytes for each.
+const MANIFEST_BYTES_MAX: u64 = 1 << 20;
 /// How often a length is looked at again when it changes under the reader's eyes.
 const LOOKS_MAX: usize = 8;
 
@@ -102,11 +105,12 @@ impl Repository {
     /// The files that change, or come to be, whenever a snapshot would be another one.
     pub fn watched_files(&self) -> Vec<PathBuf> {
         let own = [&b"requires"[..], b"sharedpath", b"shared", b"hgrc", b"hgrc-not-shared", b"bookmarks"];
-        let own = own.map(|name| self.hg.path_of(name));
+        let bundles = [&b"clonebundles.manifest"[..], b"pullbundles.manifest"];
+        let own = own.iter().chain(&bundles).map(|name| self.hg.path_of(name));
         let shared =
             self.source.iter().flat_map(|source| [&b"hgrc"[..], b"bookmarks"].map(|name| source.hg.path_of(name)));
         let stored = [&b"00changelog.i"[..], b"00manifest.i", b"fncache", b"phaseroots", b"bookmarks", b"obsstore"];
-        own.into_iter().chain(shared).chain(stored.map(|name| self.store.path_of(name))).collect()
+        own.chain(shared).chain(stored.map(|name| self.store.path_of(name))).collect()
     }
 
     /// The `.hg` of the repository that is shared, where it is a share, and its own.
@@ -133,6 +137,10 @@ impl Repository {
     /// What the repository asks of its reader.
     pub fn requirements(&self) -> &Requirements {
         &self.requirements
+    }
+
+    pub(crate) fn bundle_file(&self, path: &[u8]) -> Result<Option<(File, u64)>, StoreError> {
+        self.hg.file(path)
     }
 
     pub(crate) fn kept_folder(&self) -> Option<&Path> {
@@ -169,7 +177,20 @@ impl Repository {
         let fncache = self.requirements.fncache().then(|| self.store.file(b"fncache")).transpose()?.flatten();
         let fncache_bytes = fncache.map_or(0, |(_, bytes)| bytes);
         let hgrc = self.read_hgrc()?;
-        Ok(SnapshotState { changelog, manifest, obsstore_bytes, fncache_bytes, phaseroots, bookmarks, hgrc })
+        // What is wrong with a manifest of bundles is no reason to serve nothing: without it, clones are only slower.
+        let bundles = |name: &[u8]| self.hg.read(name, MANIFEST_BYTES_MAX).ok().flatten();
+        let (clonebundles, pullbundles) = (bundles(b"clonebundles.manifest"), bundles(b"pullbundles.manifest"));
+        Ok(SnapshotState {
+            changelog,
+            manifest,
+            obsstore_bytes,
+            fncache_bytes,
+            phaseroots,
+            bookmarks,
+            hgrc,
+            clonebundles,
+            pullbundles,
+        })
     }
 
     /// The repository as this state says. Nothing beyond its lengths is ever read.

@@ -80,6 +80,12 @@ impl Settings {
         names.iter().any(|name| self.config.get(b"extensions", name).is_some_and(|value| !value.starts_with(b"!")))
     }
 
+    /// Whether clients are told of clone bundles, where there is a manifest of them: unless the extension is switched off
+    /// (`extensions.clonebundles = !`).
+    pub fn clone_bundles(&self) -> bool {
+        !self.config.get(b"extensions", b"clonebundles").is_some_and(|value| value.starts_with(b"!"))
+    }
+
     /// `server.zstdlevel`: 1 to 22. Default: 3.
     pub fn zstd_level(&self) -> i32 {
         self.level(b"zstdlevel", 1..=22).unwrap_or(3)

@@ -1,5 +1,6 @@
 //! A repository as it was at one moment.
 
+use std::fs::File;
 use std::sync::{Arc, OnceLock};
 
 use serde::{Deserialize, Serialize};
@@ -30,6 +31,10 @@ pub struct SnapshotState {
     pub bookmarks: Option<Vec<u8>>,
     /// Content of `hgrc`, if there is one.
     pub hgrc: Option<Vec<u8>>,
+    /// Content of `clonebundles.manifest`, if there is one.
+    pub clonebundles: Option<Vec<u8>>,
+    /// Content of `pullbundles.manifest`, if there is one.
+    pub pullbundles: Option<Vec<u8>>,
 }
 
 /// A repository as a [`SnapshotState`] says. Cheap to share; parts are read when first asked for.
@@ -89,6 +94,8 @@ impl Snapshot {
             phaseroots: None,
             bookmarks: None,
             hgrc: self.state.hgrc.clone(),
+            clonebundles: None,
+            pullbundles: None,
         };
         Snapshot::open(self.repository.clone(), state)
     }
@@ -101,6 +108,15 @@ impl Snapshot {
     /// The lengths and small files from which it was made.
     pub fn state(&self) -> &SnapshotState {
         &self.state
+    }
+
+    /// Opens a file that a manifest of bundles names, with its length in bytes; `path` is relative to `.hg`. `None` where there is
+    /// no such file. Of what lies there by now: bundles are no part of a snapshot, only their manifests are.
+    ///
+    /// # Errors
+    /// A path that leads through a symbolic link, out of `.hg`, or to what is no regular file; a failing system call.
+    pub fn bundle_file(&self, path: &[u8]) -> Result<Option<(File, u64)>, StoreError> {
+        self.repository.bundle_file(path)
     }
 
     /// What the repository's `hgrc` says.

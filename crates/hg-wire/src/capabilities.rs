@@ -1,6 +1,7 @@
 //! What this server says that it can do, and what a client says that it can.
 
 use crate::CommandError;
+use crate::clone_bundles;
 use crate::limits;
 use crate::quoting::{quote, unquote};
 use crate::stream_clone;
@@ -34,6 +35,9 @@ pub fn capabilities(snapshot: &Snapshot, transport: Transport) -> String {
         "unbundle=HG10GZ,HG10BZ,HG10UN".to_owned(),
         "unbundlehash".to_owned(),
     ];
+    if clone_bundles::are_served(snapshot) {
+        words.extend(["clonebundles".to_owned(), "clonebundles_manifest".to_owned()]);
+    }
     match transport {
         Transport::Ssh => words.push("protocaps".to_owned()),
         Transport::Http => words.extend([

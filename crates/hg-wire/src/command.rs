@@ -17,6 +17,12 @@ pub enum CommandName {
     Changegroup,
     /// Legacy pull: ancestors of some heads, without those of some bases.
     Changegroupsubset,
+    /// The manifest of clone bundles, without what old clients don't know.
+    Clonebundles,
+    /// The manifest of clone bundles.
+    ClonebundlesManifest,
+    /// A clone bundle, over the connection itself.
+    GetCachedBundleInline,
     /// Changesets and whatever else a pull takes, as one bundle.
     Getbundle,
     /// One largefile.
@@ -58,6 +64,9 @@ impl CommandName {
             b"capabilities" => CommandName::Capabilities,
             b"changegroup" => CommandName::Changegroup,
             b"changegroupsubset" => CommandName::Changegroupsubset,
+            b"clonebundles" => CommandName::Clonebundles,
+            b"clonebundles_manifest" => CommandName::ClonebundlesManifest,
+            b"get_cached_bundle_inline" => CommandName::GetCachedBundleInline,
             b"getbundle" => CommandName::Getbundle,
             b"getlfile" => CommandName::Getlfile,
             b"heads" => CommandName::Heads,
@@ -86,6 +95,9 @@ impl CommandName {
             CommandName::Capabilities => "capabilities",
             CommandName::Changegroup => "changegroup",
             CommandName::Changegroupsubset => "changegroupsubset",
+            CommandName::Clonebundles => "clonebundles",
+            CommandName::ClonebundlesManifest => "clonebundles_manifest",
+            CommandName::GetCachedBundleInline => "get_cached_bundle_inline",
             CommandName::Getbundle => "getbundle",
             CommandName::Getlfile => "getlfile",
             CommandName::Heads => "heads",
@@ -111,7 +123,8 @@ impl CommandName {
             CommandName::Branches => &["nodes"],
             CommandName::Changegroup => &["roots"],
             CommandName::Changegroupsubset => &["bases", "heads"],
-            CommandName::Getbundle => &["*"],
+            CommandName::ClonebundlesManifest | CommandName::Getbundle => &["*"],
+            CommandName::GetCachedBundleInline => &["path"],
             CommandName::Getlfile | CommandName::Putlfile | CommandName::Statlfile => &["sha"],
             CommandName::Known => &["nodes", "*"],
             CommandName::Listkeys => &["namespace"],
@@ -121,6 +134,7 @@ impl CommandName {
             CommandName::Unbundle => &["heads"],
             CommandName::Branchmap
             | CommandName::Capabilities
+            | CommandName::Clonebundles
             | CommandName::Heads
             | CommandName::Hello
             | CommandName::Lheads

@@ -15,6 +15,7 @@ pub mod bundle2_writer;
 pub mod capabilities;
 pub mod changegroup_reader;
 pub mod changegroup_writer;
+pub mod clone_bundles;
 pub mod command;
 pub mod commands;
 pub mod compression;

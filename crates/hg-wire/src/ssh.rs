@@ -147,6 +147,7 @@ impl<R: Read, W: Write, M: Write> Session<'_, R, W, M> {
         };
         match answer {
             Ok(Answer::Text(text)) => self.text(&text).map(|()| None),
+            Ok(Answer::File(file)) => file.write(&mut self.output).map(|()| None),
             Ok(Answer::Stream(stream, _)) => match stream(&mut self.output) {
                 Ok(()) => Ok(None),
                 Err(CommandError::Output(error)) => Err(error),
@@ -177,6 +178,7 @@ impl<R: Read, W: Write, M: Write> Session<'_, R, W, M> {
             CommandName::Getbundle
             | CommandName::Changegroup
             | CommandName::Changegroupsubset
+            | CommandName::GetCachedBundleInline
             | CommandName::StreamOut => {
                 let capabilities = arguments.get(b"bundlecaps").map(BundleCapabilities::parse);
                 if capabilities.is_some_and(|capabilities| capabilities.is_ok_and(|capabilities| capabilities.bundle2))

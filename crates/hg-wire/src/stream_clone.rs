@@ -147,7 +147,7 @@ pub fn write_version_1(files: &StoreFiles, output: &mut dyn Write) -> Result<(),
 }
 
 /// Writes an unsigned LEB128 number.
-fn write_number(output: &mut dyn Write, mut number: u64) -> io::Result<()> {
+pub(crate) fn write_number(output: &mut dyn Write, mut number: u64) -> io::Result<()> {
     let mut bytes = [0; 10];
     let mut length = 0;
     loop {

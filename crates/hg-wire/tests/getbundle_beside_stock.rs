@@ -143,7 +143,7 @@ fn secret_and_hidden_changesets_are_not_named() {
         arguments.add(name, value).expect("within bounds");
         match answer(command, &arguments, &snapshot, Transport::Ssh) {
             Ok(Answer::Text(text)) => String::from_utf8_lossy(&text).into_owned(),
-            Ok(Answer::Stream(..)) => panic!("'{value}' is sent"),
+            Ok(Answer::Stream(..) | Answer::File(_)) => panic!("'{value}' is sent"),
             Err(error) => error.client_text(),
         }
     };

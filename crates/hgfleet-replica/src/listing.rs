@@ -73,7 +73,11 @@ impl Replica {
         let mut files = Vec::with_capacity(paths.len());
         for path in paths {
             let Some(file) = kept.get(&path) else { continue };
-            let is_exchanged = !path.ends_with(b".i") && !path.ends_with(b".d") && !GROWING.contains(&path.as_slice());
+            let is_exchanged = !path.ends_with(b".i")
+                && !path.ends_with(b".d")
+                && !GROWING.contains(&path.as_slice())
+                // Made once, under a name of its own.
+                && !path.starts_with(b"bundle-cache/");
             let content = match is_exchanged && file.bytes <= CONTENT_BYTES_MAX {
                 true => Some(read(&mut directories, inner, name, &path)?),
                 false => None,

@@ -10,7 +10,10 @@ pub const PATH_BYTES_MAX: usize = 4096;
 const PART_BYTES_MAX: usize = 255;
 
 /// Files beside `store/` that a change may name. All else at the top of `.hg` is a working copy's, a cache or not ours.
-const TOP_FILES: [&[u8]; 4] = [b"00changelog.i", b"bookmarks", b"hgrc", b"requires"];
+const TOP_FILES: [&[u8]; 6] =
+    [b"00changelog.i", b"bookmarks", b"clonebundles.manifest", b"hgrc", b"pullbundles.manifest", b"requires"];
+/// The folder of bundles that are handed out as files; each lies in it and not deeper.
+const BUNDLES: &[u8] = b"bundle-cache/";
 
 /// A path that no change may touch.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -35,7 +38,7 @@ pub enum PathIssue {
     Byte,
     /// A lock, journal, cache or other place that is no part of a store's state.
     Excluded,
-    /// Neither below `store/` nor one of the known files beside it.
+    /// Neither below `store/` nor one of the known files beside it, nor a bundle.
     Unknown,
 }
 
@@ -81,7 +84,8 @@ fn issue_of(path: &[u8]) -> Option<PathIssue> {
     if is_excluded(path) {
         return Some(PathIssue::Excluded);
     }
-    let is_known = path.starts_with(b"store/") || TOP_FILES.contains(&path) || is_largefile(path);
+    let is_bundle = path.strip_prefix(BUNDLES).is_some_and(|name| !name.contains(&b'/'));
+    let is_known = path.starts_with(b"store/") || TOP_FILES.contains(&path) || is_bundle || is_largefile(path);
     (!is_known).then_some(PathIssue::Unknown)
 }
 

@@ -26,6 +26,8 @@ impl ChangeRef<'_> {
                 b"store/phaseroots" => after.phaseroots = content_after(after.phaseroots, &operation),
                 b"store/bookmarks" | b"bookmarks" => after.bookmarks = content_after(after.bookmarks, &operation),
                 b"hgrc" => after.hgrc = content_after(after.hgrc, &operation),
+                b"clonebundles.manifest" => after.clonebundles = content_after(after.clonebundles, &operation),
+                b"pullbundles.manifest" => after.pullbundles = content_after(after.pullbundles, &operation),
                 _ => {}
             }
         }

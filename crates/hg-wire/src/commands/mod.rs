@@ -10,12 +10,14 @@ use crate::CommandError;
 use crate::arguments::{self, Arguments};
 use crate::capabilities::{Transport, capabilities};
 use crate::changegroup_writer::{self, Version};
+use crate::clone_bundles;
 use crate::command::CommandName;
 use crate::getbundle::{Bundle, GetbundleArguments};
 use crate::outgoing::Outgoing;
 use crate::stream_clone;
 use hg_store::{Snapshot, StoreFiles};
-use std::io::Write;
+use std::fs::File;
+use std::io::{self, Read, Write};
 use std::sync::Arc;
 
 /// Writes an answer that is made while it is sent.
@@ -27,6 +29,33 @@ pub enum Answer {
     Text(Vec<u8>),
     /// Something that tells its end itself.
     Stream(StreamAnswer, Form),
+    /// A file as it is: not compressed again, where the client takes that.
+    File(FileAnswer),
+}
+
+/// An answer that is a file's content.
+#[derive(Debug)]
+pub struct FileAnswer {
+    /// What goes before it.
+    pub head: Vec<u8>,
+    /// The file, at its beginning.
+    pub file: File,
+    /// How much of it is sent.
+    pub bytes: u64,
+}
+
+impl FileAnswer {
+    /// Writes all of it.
+    ///
+    /// # Errors
+    /// The file is shorter by now, or can't be read; `output` fails.
+    pub fn write(self, output: &mut dyn Write) -> io::Result<()> {
+        output.write_all(&self.head)?;
+        match io::copy(&mut self.file.take(self.bytes), output)? == self.bytes {
+            true => Ok(()),
+            false => Err(io::ErrorKind::UnexpectedEof.into()),
+        }
+    }
 }
 
 /// How a stream goes over HTTP; over SSH it goes as it is.
@@ -67,6 +96,11 @@ pub fn answer(
         CommandName::Branches => discovery::branches(snapshot, arguments.required("nodes")?)?,
         CommandName::Branchmap => names::branchmap(snapshot)?,
         CommandName::Capabilities => capabilities(snapshot, transport).into_bytes(),
+        CommandName::Clonebundles => clone_bundles::manifest_for_old_clients(snapshot),
+        CommandName::ClonebundlesManifest => clone_bundles::manifest(snapshot),
+        CommandName::GetCachedBundleInline => {
+            return Ok(Answer::File(clone_bundles::inline(snapshot, arguments.required("path")?)?));
+        }
         CommandName::Getlfile => return largefiles::getlfile(snapshot, arguments.required("sha")?),
         CommandName::Heads => {
             largefiles::check_heads(snapshot)?;

@@ -5,7 +5,7 @@ use super::{Body, Refusal, Request, Response};
 use crate::CommandError;
 use crate::capabilities::Transport;
 use crate::command::CommandName;
-use crate::commands::{self, Answer, Form, StreamAnswer};
+use crate::commands::{self, Answer, FileAnswer, Form, StreamAnswer};
 use crate::compression::Engine;
 use hg_store::Snapshot;
 use std::io::{self, Read};
@@ -66,6 +66,7 @@ pub fn answer(request: Request, body: &mut dyn Read, snapshot: &Arc<Snapshot>, o
         Ok(Answer::Stream(stream, Form::Uncompressed)) => {
             stream_response(snapshot.clone(), engine.map(|_| Engine::None), stream)
         }
+        Ok(Answer::File(file)) => file_response(snapshot.clone(), engine, file),
         Ok(Answer::Stream(stream, Form::Raw)) => ok(TEXT, Body::Stream(stream)),
         Err(error) => error_response(command, error),
     }
@@ -92,6 +93,16 @@ pub fn head_of_bundle(request: &Request) -> Response {
 
 fn media_type(engine: Option<Engine>) -> &'static str {
     if engine.is_some() { COMPRESSED } else { TEXT }
+}
+
+fn file_response(snapshot: Arc<Snapshot>, engine: Option<Engine>, file: FileAnswer) -> Response {
+    // Media type 0.1 knows zlib alone.
+    if engine.is_none() {
+        return stream_response(snapshot, None, Box::new(|output| Ok(file.write(output)?)));
+    }
+    let name = Engine::None.as_str().as_bytes();
+    let head = [&[name.len() as u8], name, &file.head].concat();
+    ok(COMPRESSED, Body::File(FileAnswer { head, ..file }))
 }
 
 fn stream_response(snapshot: Arc<Snapshot>, engine: Option<Engine>, stream: StreamAnswer) -> Response {

@@ -1,6 +1,7 @@
 //! Answers over HTTP, as data.
 
 use crate::CommandError;
+use crate::commands::FileAnswer;
 use std::fmt;
 use std::io::Write;
 
@@ -11,6 +12,8 @@ pub type StreamBody = Box<dyn FnOnce(&mut dyn Write) -> Result<(), CommandError>
 pub enum Body {
     /// All of it; its length is sent as `Content-Length`.
     Bytes(Vec<u8>),
+    /// A file; its length and that of what goes before it are sent as `Content-Length`.
+    File(FileAnswer),
     /// Made while it is sent; chunked.
     Stream(StreamBody),
 }
@@ -19,6 +22,7 @@ impl fmt::Debug for Body {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Body::Bytes(bytes) => write!(f, "Bytes({} bytes)", bytes.len()),
+            Body::File(file) => file.fmt(f),
             Body::Stream(_) => f.write_str("Stream"),
         }
     }

@@ -279,6 +279,7 @@ fn from_wire_or(
 ) -> Response<ResponseBody> {
     let body = match std::mem::replace(&mut answer.body, wire::Body::Bytes(Vec::new())) {
         wire::Body::Bytes(bytes) => ResponseBody::whole(bytes),
+        wire::Body::File(file) => ResponseBody::file(file),
         wire::Body::Stream(stream) => {
             let stream: wire::StreamBody = Box::new(|output| {
                 stream(output).inspect_err(|error| {

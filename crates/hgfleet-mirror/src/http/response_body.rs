@@ -2,14 +2,18 @@
 
 use super::bundle_cache::BundleReader;
 use bytes::Bytes;
+use hg_wire::commands::FileAnswer;
 use http_body::{Body, Frame, SizeHint};
 use std::io::{self, Write};
+use std::os::unix::fs::FileExt;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use tokio::sync::mpsc;
 
 /// Bytes of one piece of a stream.
 const PIECE_BYTES: usize = 64 * 1024;
+/// Bytes of one piece of a file.
+const FILE_PIECE_BYTES: u64 = 256 * 1024;
 /// Pieces that may wait for the client.
 const PIECES_MAX: usize = 4;
 
@@ -21,6 +25,7 @@ enum Kind {
     Whole(Bytes),
     Stream(mpsc::Receiver<io::Result<Bytes>>),
     Bundle(BundleReader),
+    File(mpsc::Receiver<io::Result<Bytes>>, u64),
 }
 
 impl ResponseBody {
@@ -32,6 +37,28 @@ impl ResponseBody {
     /// Returns a body that is, or will be, in a file.
     pub(crate) fn bundle(reader: BundleReader) -> ResponseBody {
         ResponseBody(Kind::Bundle(reader))
+    }
+
+    /// Returns a body that is what a file holds now. It is read, not mapped: nobody promises that it is never cut.
+    pub(crate) fn file(answer: FileAnswer) -> ResponseBody {
+        let (sender, receiver) = mpsc::channel(PIECES_MAX);
+        let bytes = answer.head.len() as u64 + answer.bytes;
+        tokio::task::spawn_blocking(move || {
+            let FileAnswer { head, file, bytes } = answer;
+            let mut piece = Ok(head);
+            let mut at = 0;
+            loop {
+                let is_last = piece.is_err() || at == bytes;
+                if sender.blocking_send(piece.map(Bytes::from)).is_err() || is_last {
+                    return;
+                }
+                let length = FILE_PIECE_BYTES.min(bytes - at);
+                let mut next = vec![0; length as usize];
+                piece = file.read_exact_at(&mut next, at).map(|()| next);
+                at += length;
+            }
+        });
+        ResponseBody(Kind::File(receiver, bytes))
     }
 
     /// Returns a body that `write` makes on a thread of its own, at the client's pace.
@@ -61,6 +88,13 @@ impl Body for ResponseBody {
             Kind::Stream(receiver) => {
                 Poll::Ready(ready!(receiver.poll_recv(context)).map(|piece| piece.map(Frame::data)))
             }
+            Kind::File(receiver, left) => {
+                let piece = ready!(receiver.poll_recv(context));
+                if let Some(Ok(piece)) = &piece {
+                    *left -= piece.len() as u64;
+                }
+                Poll::Ready(piece.map(|piece| piece.map(Frame::data)))
+            }
         }
     }
 
@@ -72,6 +106,7 @@ impl Body for ResponseBody {
         match &self.0 {
             Kind::Whole(bytes) => SizeHint::with_exact(bytes.len() as u64),
             Kind::Bundle(reader) => reader.left().map_or_else(SizeHint::default, SizeHint::with_exact),
+            Kind::File(_, left) => SizeHint::with_exact(*left),
             Kind::Stream(_) => SizeHint::default(),
         }
     }

@@ -12,7 +12,7 @@ use crate::ReplicaError;
 /// Says that the file is one of these: `hgst`.
 const APPLICATION_ID: i32 = 0x6867_7374;
 /// Version of the tables.
-const VERSION: i32 = 3;
+const VERSION: i32 = 4;
 
 const TABLES: &str = "
     CREATE TABLE server (
@@ -116,10 +116,25 @@ fn migrate(connection: &mut Connection, version: i32) -> rusqlite::Result<()> {
     if version == 1 {
         migrate_to_2(&transaction)?;
     }
-    transaction.execute_batch(COLUMNS_OF_3)?;
-    transaction.execute_batch(settle::TABLE)?;
+    if version <= 2 {
+        transaction.execute_batch(COLUMNS_OF_3)?;
+        transaction.execute_batch(settle::TABLE)?;
+    }
+    migrate_to_4(&transaction)?;
     transaction.pragma_update(None, "user_version", VERSION)?;
     transaction.commit()
+}
+
+/// Version 3 knew no manifests of bundles: a state ends with two more optional contents, each of which is a zero byte where there is
+/// none.
+fn migrate_to_4(transaction: &Transaction<'_>) -> rusqlite::Result<()> {
+    let mut statement = transaction.prepare("SELECT id, state FROM repository")?;
+    let states = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    for (id, mut state) in states.collect::<rusqlite::Result<Vec<(i64, Vec<u8>)>>>()? {
+        state.extend_from_slice(&[0, 0]);
+        transaction.execute("UPDATE repository SET state = ?2 WHERE id = ?1", params![id, state])?;
+    }
+    Ok(())
 }
 
 fn migrate_to_2(transaction: &Transaction<'_>) -> rusqlite::Result<()> {

@@ -152,7 +152,7 @@ fn what_concerns_the_whole_server_is_refused_outright() {
     assert!(replica.free_bytes().unwrap() > 0);
     drop(replica);
     let connection = Connection::open(dir.path().join("state.sqlite")).unwrap();
-    connection.pragma_update(None, "user_version", 4).unwrap();
+    connection.pragma_update(None, "user_version", 5).unwrap();
     drop(connection);
     assert!(matches!(Replica::open(dir.path()), Err(ReplicaError::Format { .. })));
     fs::write(dir.path().join("state.sqlite"), "not a database, but long enough to look at").unwrap();
@@ -255,6 +255,7 @@ fn state_of_version_1_is_brought_up_to_date() {
     let state = rusqlite::Connection::open(dir.path().join("state.sqlite")).unwrap();
     let older = "ALTER TABLE repository DROP COLUMN bytes; ALTER TABLE repository DROP COLUMN scrubbed;
                  ALTER TABLE repository DROP COLUMN tree; DROP TABLE deleted;
+                 UPDATE repository SET state = substr(state, 1, length(state) - 2);
                  PRAGMA user_version = 1;";
     state.execute_batch(older).unwrap();
     drop(state);

@@ -24,6 +24,8 @@ const TRIES_MAX: usize = 5;
 /// Bytes that are read at once.
 const PIECE_BYTES: usize = 1 << 20;
 const PHASEROOTS: &[u8] = b"store/phaseroots";
+/// Files beside the store that a copy gets none of, or one of its own.
+const NOT_COPIED: [&[u8]; 3] = [b"hgrc", b"clonebundles.manifest", b"pullbundles.manifest"];
 
 /// Returns the slots that copies take.
 pub(crate) fn slots() -> Semaphore {
@@ -97,7 +99,10 @@ fn copy(replica: &Replica, source: &RepositoryName, run: &Path) -> Result<Change
         return Err(NoCopy::Hidden(excluded));
     }
     let mut writer = ChangeWriter::new(tempfile::tempfile_in(run).map_err(other)?).map_err(other)?;
-    for file in listing.files.iter().filter(|file| file.path != b"hgrc" && file.path != PHASEROOTS) {
+    // What speeds clones up is the original's affair, as its configuration is.
+    let is_left_out =
+        |path: &[u8]| path == PHASEROOTS || NOT_COPIED.contains(&path) || path.starts_with(b"bundle-cache/");
+    for file in listing.files.iter().filter(|file| !is_left_out(&file.path)) {
         writer.begin_create(&file.path).map_err(other)?;
         read(replica, source, &listing, file, |piece| writer.write(piece).map_err(other))?;
         writer.end();
