@@ -9,6 +9,7 @@ mod support;
 mod access;
 mod bad_input;
 mod clients;
+mod clone_bundles;
 mod directory;
 mod directory_trouble;
 mod doors;

@@ -75,7 +75,12 @@ impl<W: Write> Bundle2Writer<W> {
     /// Writes the magic and an empty list of stream parameters.
     pub fn new(mut output: W) -> io::Result<Bundle2Writer<W>> {
         output.write_all(b"HG20\0\0\0\0")?;
-        Ok(Bundle2Writer { output, next_id: 0 })
+        Ok(Bundle2Writer::behind_head(output))
+    }
+
+    /// Goes on where somebody has written magic and stream parameters.
+    pub fn behind_head(output: W) -> Bundle2Writer<W> {
+        Bundle2Writer { output, next_id: 0 }
     }
 
     /// Begins a part; its payload is written to what is returned, which must be finished.

@@ -12,6 +12,7 @@ pub mod arguments;
 mod base85;
 pub mod bundle2_reader;
 pub mod bundle2_writer;
+pub mod bundle_file;
 pub mod capabilities;
 pub mod changegroup_reader;
 pub mod changegroup_writer;

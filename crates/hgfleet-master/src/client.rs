@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 
 use crate::frame;
-use crate::protocol::{MASTER_SOCKET, MasterReply, MasterRequest, REPLY_BYTES_MAX};
+use crate::protocol::{CloneBundlesChange, MASTER_SOCKET, MasterReply, MasterRequest, REPLY_BYTES_MAX};
 
 /// How long a moment without a master is waited for.
 const MASTER_WAIT: Duration = Duration::from_secs(15);
@@ -73,6 +73,37 @@ pub struct ConfigAnswer {
     pub stored: Option<u64>,
     /// Content of the repository's `hgrc`; empty where it has none.
     pub hgrc: Vec<u8>,
+}
+
+/// A clone bundle that is to be added.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct NewCloneBundle {
+    /// What it is: of a bundle that is made one of [`hg_wire::bundle_file::BundleType`], of others any `BUNDLESPEC`.
+    pub kind: String,
+    /// Where clients get it.
+    pub source: CloneBundleSource,
+    /// Further words of its line, `KEY=VALUE`.
+    pub attributes: Vec<String>,
+    /// Whether others of this kind, from the same kind of place, go.
+    pub replace: bool,
+}
+
+/// Where clients get a clone bundle.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub enum CloneBundleSource {
+    /// From the fleet's own servers: it is made now.
+    Inline,
+    /// From elsewhere: it is there already.
+    Url(String),
+}
+
+/// What `repo clone-bundle` shows.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct CloneBundlesAnswer {
+    /// The record that changed it; none where only the list was asked for.
+    pub stored: Option<u64>,
+    /// Content of the repository's `clonebundles.manifest`; empty where it has none.
+    pub manifest: Vec<u8>,
 }
 
 /// What `repo verify` found.
@@ -141,6 +172,32 @@ pub fn config(run: &Path, name: &str, set: &[(String, String)], unset: &[String]
     let request = MasterRequest::Config { name: name.to_owned(), set: set.to_vec(), unset: unset.to_vec() };
     match ask(run, &request)? {
         MasterReply::Config(answer) => Ok(answer),
+        other => Err(unexpected(&other)),
+    }
+}
+
+/// Returns a repository's clone bundles.
+pub fn clone_bundles(run: &Path, name: &str) -> Result<CloneBundlesAnswer, ClientError> {
+    change_clone_bundles(run, name, None)
+}
+
+/// Adds a clone bundle on every server, in one record; returns all that there are then.
+pub fn add_clone_bundle(run: &Path, name: &str, new: NewCloneBundle) -> Result<CloneBundlesAnswer, ClientError> {
+    change_clone_bundles(run, name, Some(CloneBundlesChange::Add(new)))
+}
+
+/// Removes the clone bundle of a URL, or an inline one by its file name; returns those that are left.
+pub fn remove_clone_bundle(run: &Path, name: &str, which: &str) -> Result<CloneBundlesAnswer, ClientError> {
+    change_clone_bundles(run, name, Some(CloneBundlesChange::Remove(which.to_owned())))
+}
+
+fn change_clone_bundles(
+    run: &Path,
+    name: &str,
+    change: Option<CloneBundlesChange>,
+) -> Result<CloneBundlesAnswer, ClientError> {
+    match ask(run, &MasterRequest::CloneBundles { name: name.to_owned(), change })? {
+        MasterReply::CloneBundles(answer) => Ok(answer),
         other => Err(unexpected(&other)),
     }
 }

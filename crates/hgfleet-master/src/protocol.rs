@@ -18,7 +18,7 @@ pub(crate) use commands::{
 
 pub(crate) use ended::{SessionEnding, Usage, WireCommand, WireOutcome};
 
-use crate::client::{ConfigAnswer, DeletedLine, RepositoryLine, VerifyAnswer};
+use crate::client::{CloneBundlesAnswer, ConfigAnswer, DeletedLine, NewCloneBundle, RepositoryLine, VerifyAnswer};
 use crate::session::Identity;
 
 /// Version of these messages.
@@ -232,6 +232,8 @@ pub(crate) enum MasterRequest {
     Rename { name: String, new_name: String },
     /// Show its `hgrc`, having set and unset these keys: `section.name` each.
     Config { name: String, set: Vec<(String, String)>, unset: Vec<String> },
+    /// Show its clone bundles, having added or removed one.
+    CloneBundles { name: String, change: Option<CloneBundlesChange> },
     /// Show why it takes no pushes, or without a name why none does, having set or removed the reason.
     ReadOnly { name: Option<String>, change: Option<Option<String>> },
     /// Copy it for a command that rewrites it.
@@ -242,6 +244,15 @@ pub(crate) enum MasterRequest {
     Import { path: PathBuf, name: String },
     /// Rebuild, hash, compare.
     Verify { name: String },
+}
+
+/// What becomes of a repository's clone bundles.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum CloneBundlesChange {
+    /// One more.
+    Add(NewCloneBundle),
+    /// The one of this URL, or of this file name, no more.
+    Remove(String),
 }
 
 /// To the operator's commands.
@@ -265,6 +276,8 @@ pub(crate) enum MasterReply {
     Deleted(Vec<DeletedLine>),
     /// To `Config`.
     Config(ConfigAnswer),
+    /// To `CloneBundles`.
+    CloneBundles(CloneBundlesAnswer),
     /// To `ReadOnly`: the reason.
     ReadOnly(Option<String>),
     /// To `Rewrite`: where the copy is. The connection holds the write lock.

@@ -108,12 +108,19 @@ impl Bundle {
     /// Writes the bundle. When the store fails in the middle, a bundle2 stream ends with an error that the client
     /// prints; the error is returned in either case.
     pub fn write(self, output: &mut dyn Write) -> Result<(), CommandError> {
+        if self.parts.is_some() {
+            return self.write_parts(Bundle2Writer::new(output)?);
+        }
+        let Some((version, mut outgoing)) = self.changegroup else { return Ok(()) };
+        changegroup_writer::write(&self.snapshot, &mut outgoing, version, output)
+    }
+
+    /// Writes the parts of a bundle2 stream whose head is written, and its end.
+    ///
+    /// # Errors
+    /// As for [`Bundle::write`].
+    pub(crate) fn write_parts<W: Write>(self, mut bundle: Bundle2Writer<W>) -> Result<(), CommandError> {
         let Bundle { snapshot, stream, changegroup, parts } = self;
-        let Some(parts) = parts else {
-            let Some((version, mut outgoing)) = changegroup else { return Ok(()) };
-            return changegroup_writer::write(&snapshot, &mut outgoing, version, output);
-        };
-        let mut bundle = Bundle2Writer::new(output)?;
         let sent = match (stream, changegroup) {
             (Some(stream), _) => payload(&mut bundle, &stream.header(), |output| stream.write(output)),
             (None, Some((version, mut outgoing))) => {
@@ -138,7 +145,7 @@ impl Bundle {
                 return Err(error);
             }
         }
-        for (header, payload) in &parts {
+        for (header, payload) in parts.iter().flatten() {
             bundle.part(header, payload)?;
         }
         bundle.finish()?;

@@ -85,6 +85,9 @@ async fn answer(master: &Master, request: MasterRequest, author: Author) -> Resu
         MasterRequest::Config { name, set, unset } => {
             MasterReply::Config(master.config(&name, set, unset, author).await?)
         }
+        MasterRequest::CloneBundles { name, change } => {
+            MasterReply::CloneBundles(master.clone_bundles(&name, change, author).await?)
+        }
         MasterRequest::ReadOnly { name, change } => {
             MasterReply::ReadOnly(master.set_read_only(name.as_deref(), change, author).await?)
         }

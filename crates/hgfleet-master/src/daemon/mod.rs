@@ -3,6 +3,7 @@
 
 mod again;
 mod change_file;
+mod clone_bundles;
 mod command_log;
 mod commands;
 mod committer;

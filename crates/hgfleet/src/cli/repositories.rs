@@ -4,6 +4,46 @@ use super::{ConfigFile, ReadOnly};
 use clap::Subcommand;
 use std::path::PathBuf;
 
+/// `hgfleet repo clone-bundle`
+#[derive(Debug, Subcommand)]
+pub enum CloneBundle {
+    /// Make a bundle of all public changesets, which every server hands out as a file; or name one that lies elsewhere
+    Add {
+        /// Name of the repository
+        name: String,
+        /// What it is: zstd-v2, gzip-v2, none-v2 or none-streamv2; with --url any BUNDLESPEC
+        #[arg(long = "type", value_name = "TYPE", default_value = "zstd-v2")]
+        kind: String,
+        /// Where it lies already; nothing is made then
+        #[arg(long, value_name = "URL")]
+        url: Option<String>,
+        /// Say more of it to clients, such as `REQUIRESNI=true`; may be given several times
+        #[arg(long, value_name = "KEY=VALUE")]
+        attribute: Vec<String>,
+        /// In the place of those of this type
+        #[arg(long)]
+        replace: bool,
+        #[command(flatten)]
+        config: ConfigFile,
+    },
+    /// Print the manifest, as clients get it
+    List {
+        /// Name of the repository
+        name: String,
+        #[command(flatten)]
+        config: ConfigFile,
+    },
+    /// Remove a bundle
+    Remove {
+        /// Name of the repository
+        name: String,
+        /// Its URL, or its file name
+        bundle: String,
+        #[command(flatten)]
+        config: ConfigFile,
+    },
+}
+
 /// `hgfleet repo`
 #[derive(Debug, Subcommand)]
 pub enum Repo {
@@ -56,6 +96,9 @@ pub enum Repo {
         #[command(flatten)]
         config: ConfigFile,
     },
+    /// Bundles that clients clone from, in the place of asking the servers for one each
+    #[command(subcommand)]
+    CloneBundle(CloneBundle),
     /// Describe a repository in one line, for its page and for lists
     Describe {
         /// Name

@@ -2,6 +2,7 @@
 
 mod access;
 mod account;
+mod clone_bundle;
 mod drain;
 mod exec;
 mod failover;

@@ -1,6 +1,6 @@
 //! `hgfleet repo`: repositories, by way of the running master.
 
-use super::{exec, import, read_only, resync};
+use super::{clone_bundle, exec, import, read_only, resync};
 use crate::cli::Repo;
 use crate::config::Config;
 use anyhow::bail;
@@ -47,6 +47,7 @@ pub fn run(command: Repo) -> anyhow::Result<ExitCode> {
                 None => std::io::stdout().write_all(&answer.hgrc)?,
             }
         }
+        Repo::CloneBundle(command) => return clone_bundle::run(command),
         Repo::Describe { name, text, config } => {
             let key = "web.description".to_owned();
             let (set, unset) = match text.trim().is_empty() {

@@ -1,0 +1,106 @@
+//! Clone bundles in a fleet: made by a command, brought to every server by the log, and what stock clients clone from.
+
+use crate::support::fleet::Fleet;
+use std::fs;
+use std::io::{BufRead, BufReader, Write};
+use std::net::TcpListener;
+
+/// Sends these bytes to whoever asks for anything, until the test ends; returns the address.
+fn file_server(content: Vec<u8>) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = listener.local_addr().expect("an address");
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let Ok(mut stream) = stream else { return };
+            let mut request = BufReader::new(stream.try_clone().expect("a descriptor")).lines();
+            while request.next().is_some_and(|line| line.is_ok_and(|line| !line.is_empty())) {}
+            let head = format!("HTTP/1.0 200 OK\r\nContent-Length: {}\r\n\r\n", content.len());
+            drop(stream.write_all(&[head.as_bytes(), &content].concat()));
+        }
+    });
+    format!("http://{address}/full.hg")
+}
+
+#[test]
+fn clients_clone_from_bundles_that_the_log_brought_to_every_server() {
+    let fleet = Fleet::start();
+    let bundle = |arguments: &[&str]| fleet.hgfleet(&[&["repo", "clone-bundle"], arguments].concat());
+    fleet.hgfleet(&["repo", "create", "a"]).ok();
+    bundle(&["add", "a"]).refused();
+    let work = fleet.init("work");
+    work.commit("file", "1\n", "first");
+    work.commit("dir/other", "2\n".repeat(5_000_000 / 2), "large");
+    work.push("a").ok();
+    let clones = |kind: &str, doors: &[&str], applied: &[&str]| {
+        for door in doors {
+            let url = if *door == "ssh" { fleet.ssh_url("a") } else { fleet.https_url("a") };
+            let into = format!("{kind}-{door}");
+            let said = fleet.hg(&["clone", &url, &into]).ok();
+            for text in applied {
+                assert!(said.out.contains(text), "{kind} {door}: {said:#?}");
+            }
+            if applied.is_empty() {
+                assert!(!said.out.contains("clone bundle"), "{said:#?}");
+            }
+            assert_eq!(fleet.working_copy(&into).log(), work.log(), "{kind} {door}");
+        }
+    };
+    for kind in ["zstd-v2", "none-v2", "gzip-v2", "none-streamv2"] {
+        let said = bundle(&["add", "a", "--type", kind]).ok();
+        assert!(said.out.starts_with("added a clone bundle to a, stored as "), "{said:#?}");
+        fleet.assert_one_store("a");
+        let listed = bundle(&["list", "a"]).ok().out;
+        assert!(listed.starts_with(&format!("peer-bundle-cache://{kind}-2_revs-")), "{listed}");
+        let name = listed.split(' ').next().expect("a URL").trim_start_matches("peer-bundle-cache://").to_owned();
+        // What is made is what `hg` itself takes for such a bundle.
+        let file = fleet.data().join("master/repos/a/.hg/bundle-cache").join(&name);
+        let spec = fleet.hg(&["debugbundle", "--spec", file.to_str().expect("UTF-8")]).ok().out;
+        let expected = if kind == "none-streamv2" { "none-v2;stream=v2;requirements%3D" } else { kind };
+        assert!(spec.starts_with(expected), "{spec}");
+        // A client takes a bundle of the store's files only where it wants a stream.
+        if kind == "none-streamv2" {
+            let said = fleet.hg(&["clone", "--stream", &fleet.https_url("a"), "streamed"]).ok();
+            assert!(said.out.contains("applying clone bundle from peer-bundle-cache://none-streamv2-"), "{said:#?}");
+            assert_eq!(fleet.working_copy("streamed").log(), work.log());
+        } else {
+            let doors: &[&str] = if kind == "zstd-v2" { &["https", "ssh"] } else { &["https"] };
+            let applied = format!("applying clone bundle from peer-bundle-cache://{name}");
+            clones(kind, doors, &[&applied, "finished applying"]);
+        }
+        bundle(&["add", "a", "--type", kind]).refused();
+        bundle(&["remove", "a", &name]).ok();
+        assert!(!file.exists());
+    }
+    clones("none", &["https"], &[]);
+
+    // What was pushed since is pulled behind the bundle, and a newer bundle takes the place of the old one.
+    bundle(&["add", "a"]).ok();
+    work.commit("file", "3\n", "third");
+    work.push("a").ok();
+    clones("older", &["ssh"], &["applying clone bundle", "added 1 changesets"]);
+    bundle(&["add", "a", "--replace"]).ok();
+    let listed = bundle(&["list", "a"]).ok().out;
+    assert!(listed.lines().count() == 1 && listed.contains("/zstd-v2-3_revs-"), "{listed}");
+    fleet.assert_one_store("a");
+
+    // One that lies elsewhere.
+    let mut full = Vec::new();
+    for entry in fs::read_dir(fleet.data().join("master/repos/a/.hg/bundle-cache")).expect("a folder") {
+        full = fs::read(entry.expect("an entry").path()).expect("read");
+    }
+    let url = file_server(full);
+    bundle(&["remove", "a", listed.split(' ').next().expect("a URL")]).ok();
+    bundle(&["add", "a", "--url", &url, "--attribute", "REQUIRESNI=true"]).ok();
+    assert_eq!(bundle(&["list", "a"]).ok().out, format!("{url} BUNDLESPEC=zstd-v2 REQUIRESNI=true\n"));
+    clones("elsewhere", &["https"], &[&format!("applying clone bundle from {url}")]);
+    for (bad, says) in [("file:///etc/passwd", "its URL begins with none of"), ("https://e.org/a b", "no KEY=VALUE")] {
+        let said = bundle(&["add", "a", "--url", bad]).refused();
+        assert!(said.err.contains(says), "{said:#?}");
+    }
+    bundle(&["add", "a", "--type", "zstd-v9"]).refused();
+    bundle(&["remove", "a", "absent"]).refused();
+    bundle(&["remove", "a", &url]).ok();
+    fleet.assert_one_store("a");
+    let said = fleet.hgfleet(&["repo", "verify", "a"]).ok();
+    assert!(said.out.contains("3 changesets"), "{said:#?}");
+}
