@@ -45,6 +45,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "obsstore", run: files::obsstore, seeds: files::obsstores },
     Target { name: "policy_rules", run: files::policy_rules, seeds: files::rules },
     Target { name: "proxy_header", run: stream::proxy_header, seeds: stream::proxy_headers },
+    Target { name: "pullbundles_manifest", run: wire::pullbundles_manifest, seeds: wire::pullbundles_manifests },
     Target { name: "store", run: repository::store, seeds: repository::stores },
     Target { name: "store_name", run: files::store_name, seeds: files::store_names },
     Target { name: "tokens", run: http::tokens, seeds: http::credentials },

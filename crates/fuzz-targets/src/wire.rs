@@ -39,6 +39,21 @@ pub(crate) fn clonebundles_manifests() -> Vec<Vec<u8>> {
     vec![stock.as_bytes().to_vec()]
 }
 
+/// A manifest of pull bundles: each names a file below the repository.
+pub(crate) fn pullbundles_manifest(bytes: &[u8]) {
+    for entry in hg_wire::pull_bundles::entries(bytes) {
+        assert!(entry.path.split(|byte| *byte == b'/').all(|part| part.first().is_some_and(|first| *first != b'.')));
+    }
+}
+
+pub(crate) fn pullbundles_manifests() -> Vec<Vec<u8>> {
+    let node = "0123456789abcdef0123456789abcdef01234567";
+    let stock = format!(
+        "0.hg BUNDLESPEC=none-v2 heads={node}\nbundle-cache/1.hg BUNDLESPEC=zstd-v2 heads={node}%3B{node} bases={node}\n"
+    );
+    vec![stock.into_bytes()]
+}
+
 /// A session's input, for a repository with two changesets. Pushes go up to where they would be stored.
 pub(crate) fn session(bytes: &[u8]) {
     let _ = hg_wire::ssh::serve(bytes, io::sink(), io::sink(), &mut Frozen(snapshot()));

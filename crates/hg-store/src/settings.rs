@@ -86,6 +86,22 @@ impl Settings {
         !self.config.get(b"extensions", b"clonebundles").is_some_and(|value| value.starts_with(b"!"))
     }
 
+    /// `server.pullbundle`: bundles of `pullbundles.manifest` may be the answer to a pull. Default: no.
+    pub fn pull_bundles(&self) -> bool {
+        self.config.get_bool(b"server", b"pullbundle").unwrap_or(false)
+    }
+
+    /// The names in `server.compressionengines`, in their order; none where it is not set.
+    pub fn compression_engines(&self) -> impl Iterator<Item = &[u8]> {
+        self.list(b"server", b"compressionengines")
+    }
+
+    /// The words of a list: with blanks or commas between.
+    fn list(&self, section: &[u8], key: &[u8]) -> impl Iterator<Item = &[u8]> {
+        let value = self.config.get(section, key).unwrap_or_default();
+        value.split(|byte| *byte == b',' || byte.is_ascii_whitespace()).filter(|word| !word.is_empty())
+    }
+
     /// `server.zstdlevel`: 1 to 22. Default: 3.
     pub fn zstd_level(&self) -> i32 {
         self.level(b"zstdlevel", 1..=22).unwrap_or(3)

@@ -2,6 +2,7 @@
 
 use crate::CommandError;
 use crate::clone_bundles;
+use crate::compression::Engine;
 use crate::limits;
 use crate::quoting::{quote, unquote};
 use crate::stream_clone;
@@ -41,7 +42,7 @@ pub fn capabilities(snapshot: &Snapshot, transport: Transport) -> String {
     match transport {
         Transport::Ssh => words.push("protocaps".to_owned()),
         Transport::Http => words.extend([
-            "compression=zstd,zlib".to_owned(),
+            compression(snapshot),
             format!("httpheader={HTTP_HEADER_BYTES}"),
             "httpmediatype=0.1rx,0.1tx,0.2tx".to_owned(),
             "httppostargs".to_owned(),
@@ -65,6 +66,12 @@ pub fn capabilities(snapshot: &Snapshot, transport: Transport) -> String {
     }
     words.sort_unstable();
     words.join(" ")
+}
+
+/// Returns the word that names the engines of answers over HTTP.
+fn compression(snapshot: &Snapshot) -> String {
+    let engines: Vec<&str> = Engine::served(snapshot.settings()).into_iter().map(Engine::as_str).collect();
+    format!("compression={}", engines.join(","))
 }
 
 /// Returns the bundle2 capabilities: lines `name` or `name=value,value`, sorted.

@@ -15,19 +15,38 @@ pub enum Engine {
     Zstd,
     /// `zlib`.
     Zlib,
+    /// `bzip2`.
+    Bzip2,
     /// `none`.
     None,
 }
 
 impl Engine {
-    /// All engines, in the order of this server's preference.
-    pub const ALL: [Engine; 3] = [Engine::Zstd, Engine::Zlib, Engine::None];
+    /// Returns the engines of a repository's answers, the preferred one first: `server.compressionengines`, else zstd and zlib. Names
+    /// that no engine has are passed over.
+    pub fn served(settings: &Settings) -> Vec<Engine> {
+        let named = settings.compression_engines();
+        let of = |name: &[u8]| match name {
+            // The engine's own name, which is not that on the wire.
+            b"bz2" => Some(Engine::Bzip2),
+            b"zstd" => Some(Engine::Zstd),
+            b"zlib" => Some(Engine::Zlib),
+            b"none" => Some(Engine::None),
+            _ => None,
+        };
+        let mut engines: Vec<Engine> = named.filter_map(of).collect();
+        if engines.is_empty() {
+            engines = vec![Engine::Zstd, Engine::Zlib];
+        }
+        engines
+    }
 
     /// Returns the engine's name on the wire.
     pub fn as_str(self) -> &'static str {
         match self {
             Engine::Zstd => "zstd",
             Engine::Zlib => "zlib",
+            Engine::Bzip2 => "bzip2",
             Engine::None => "none",
         }
     }
@@ -51,6 +70,11 @@ impl Engine {
                     Err(_) => flate2::Compression::default(),
                 };
                 let mut encoder = flate2::write::ZlibEncoder::new(output, level);
+                body(&mut encoder)?;
+                encoder.finish()?;
+            }
+            Engine::Bzip2 => {
+                let mut encoder = bzip2::write::BzEncoder::new(output, bzip2::Compression::best());
                 body(&mut encoder)?;
                 encoder.finish()?;
             }
@@ -115,5 +139,8 @@ mod tests {
         let mut inflated = Vec::new();
         flate2::read::ZlibDecoder::new(compressed(Engine::Zlib).as_slice()).read_to_end(&mut inflated).expect("zlib");
         assert_eq!(inflated, plain);
+        let mut unpacked = Vec::new();
+        bzip2::read::BzDecoder::new(compressed(Engine::Bzip2).as_slice()).read_to_end(&mut unpacked).expect("bzip2");
+        assert_eq!(unpacked, plain);
     }
 }

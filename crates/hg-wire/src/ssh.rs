@@ -9,6 +9,7 @@
 use crate::CommandError;
 use crate::arguments::Arguments;
 use crate::capabilities::{BundleCapabilities, Transport};
+use crate::client::Client;
 use crate::command::CommandName;
 use crate::commands::{self, Answer};
 use crate::error::shown;
@@ -60,6 +61,7 @@ pub fn serve(
         // A line that comes in pieces a client may show as two.
         messages: LineWriter::new(messages),
         host,
+        client: Client::new(Transport::Ssh),
         refused: false,
     }
     .run()
@@ -92,6 +94,7 @@ struct Session<'h, R: Read, W: Write, M: Write> {
     output: BufWriter<W>,
     messages: LineWriter<M>,
     host: &'h mut dyn Host,
+    client: Client,
     /// Whether the client was told why the command is not answered.
     refused: bool,
 }
@@ -141,8 +144,11 @@ impl<R: Read, W: Write, M: Write> Session<'_, R, W, M> {
         if command.writes() {
             return self.write_command(command, arguments);
         }
+        if let Some(says) = arguments.get(b"caps").filter(|_| command == CommandName::Protocaps) {
+            self.client.says(says);
+        }
         let answer = match self.host.snapshot() {
-            Ok(snapshot) => commands::answer(command, arguments, &snapshot, Transport::Ssh),
+            Ok(snapshot) => commands::answer(command, arguments, &snapshot, &self.client),
             Err(error) => Err(error.into()),
         };
         match answer {

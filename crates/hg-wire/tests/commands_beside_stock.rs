@@ -7,6 +7,7 @@
 use hg_store::{Repository, Snapshot};
 use hg_wire::arguments::Arguments;
 use hg_wire::capabilities::Transport;
+use hg_wire::client::Client;
 use hg_wire::command::CommandName;
 use hg_wire::commands::{Answer, answer};
 use std::collections::{BTreeMap, BTreeSet};
@@ -247,7 +248,7 @@ impl Both {
         for (name, value) in arguments {
             all.add(*name, *value).expect("within bounds");
         }
-        answer(command, &all, &self.snapshot, Transport::Ssh)
+        answer(command, &all, &self.snapshot, &Client::new(Transport::Ssh))
             .unwrap_or_else(|error| panic!("{command:?} {arguments:?}: {}", error.client_text()))
     }
 
@@ -620,7 +621,7 @@ fn largefiles_are_told_of_alike() {
         for (name, value) in arguments {
             all.add(*name, *value).expect("within bounds");
         }
-        answer(command, &all, &both.snapshot, Transport::Ssh).err().expect("refused").client_text()
+        answer(command, &all, &both.snapshot, &Client::new(Transport::Ssh)).err().expect("refused").client_text()
     };
     assert!(refused(CommandName::Heads, &[]).contains("[extensions] largefiles ="));
     assert!(refused(CommandName::Batch, &[("cmds", "heads ;known nodes=")]).contains("[extensions] largefiles ="));

@@ -6,6 +6,7 @@
 use hg_store::{Repository, Snapshot};
 use hg_wire::arguments::Arguments;
 use hg_wire::capabilities::Transport;
+use hg_wire::client::Client;
 use hg_wire::command::CommandName;
 use hg_wire::commands::{Answer, answer};
 use std::path::Path;
@@ -66,7 +67,8 @@ fn bundle(snapshot: &Arc<Snapshot>, common: &str, heads: &str, version: &str) ->
     {
         arguments.add(name, value).expect("within bounds");
     }
-    let answered = answer(CommandName::Getbundle, &arguments, snapshot, Transport::Ssh).expect("answered");
+    let answered =
+        answer(CommandName::Getbundle, &arguments, snapshot, &Client::new(Transport::Ssh)).expect("answered");
     let Answer::Stream(stream, _) = answered else { panic!("getbundle is a stream") };
     let mut output = Vec::new();
     stream(&mut output).expect("written");
@@ -141,7 +143,7 @@ fn secret_and_hidden_changesets_are_not_named() {
     let text = |command: CommandName, name: &str, value: &str| {
         let mut arguments = Arguments::default();
         arguments.add(name, value).expect("within bounds");
-        match answer(command, &arguments, &snapshot, Transport::Ssh) {
+        match answer(command, &arguments, &snapshot, &Client::new(Transport::Ssh)) {
             Ok(Answer::Text(text)) => String::from_utf8_lossy(&text).into_owned(),
             Ok(Answer::Stream(..) | Answer::File(_)) => panic!("'{value}' is sent"),
             Err(error) => error.client_text(),

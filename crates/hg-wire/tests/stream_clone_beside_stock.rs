@@ -5,6 +5,7 @@
 use hg_store::{Repository, Snapshot, StoreFiles};
 use hg_wire::arguments::Arguments;
 use hg_wire::capabilities::{Transport, capabilities};
+use hg_wire::client::Client;
 use hg_wire::command::CommandName;
 use hg_wire::commands::{Answer, answer};
 use hg_wire::{CommandError, stream_clone};
@@ -92,7 +93,7 @@ fn streamed(snapshot: &Arc<Snapshot>, versions: &str) -> Result<Vec<u8>, Command
     for (name, value) in [("stream", "1"), ("cg", "0"), ("bundlecaps", &capabilities)] {
         arguments.add(name, value).expect("within bounds");
     }
-    written(answer(CommandName::Getbundle, &arguments, snapshot, Transport::Http)?)
+    written(answer(CommandName::Getbundle, &arguments, snapshot, &Client::new(Transport::Http))?)
 }
 
 fn written(answer: Answer) -> Result<Vec<u8>, CommandError> {
@@ -163,9 +164,10 @@ fn compare(hg: &Hg, folder: &Path, format: &[&str]) {
         }
         files
     };
-    let ours =
-        written(answer(CommandName::StreamOut, &Arguments::default(), &now, Transport::Http).expect("an answer"))
-            .expect("sent");
+    let ours = written(
+        answer(CommandName::StreamOut, &Arguments::default(), &now, &Client::new(Transport::Http)).expect("an answer"),
+    )
+    .expect("sent");
     let head = ours.splitn(3, |byte| *byte == b'\n').collect::<Vec<_>>();
     assert_eq!(head[0], b"0");
     let (ours, stock) = (entries(head[2]), entries(&stock[24 + bytes..]));
@@ -194,7 +196,7 @@ fn the_files_are_those_that_stock_sends() {
     for (name, value) in [("stream", "1"), ("cg", "0"), ("bundlecaps", "HG20,bundle2=HG20%0Astream%3Dv2")] {
         arguments.add(name, value).expect("within bounds");
     }
-    let refused = answer(CommandName::Getbundle, &arguments, &snapshot(&root), Transport::Http);
+    let refused = answer(CommandName::Getbundle, &arguments, &snapshot(&root), &Client::new(Transport::Http));
     assert!(matches!(refused, Err(CommandError::Refused(_))));
 }
 
@@ -245,7 +247,8 @@ fn what_would_be_wrong_is_not_sent() {
         let error = streamed(&snapshot(&root), "v2").expect_err(lost);
         assert!(error.to_string().contains("fncache"), "{lost}: {error}");
         assert!(error.client_text().contains("damaged"), "{lost}: {}", error.client_text());
-        let old = answer(CommandName::StreamOut, &Arguments::default(), &snapshot(&root), Transport::Http);
+        let old =
+            answer(CommandName::StreamOut, &Arguments::default(), &snapshot(&root), &Client::new(Transport::Http));
         assert!(old.is_err(), "{lost}");
     }
     fs::write(&list, whole).expect("written");
@@ -254,7 +257,7 @@ fn what_would_be_wrong_is_not_sent() {
     let forbidden = |root: &Path| {
         assert!(!says(root));
         assert!(matches!(streamed(&snapshot(root), "v2"), Err(CommandError::Refused(_))));
-        let old = answer(CommandName::StreamOut, &Arguments::default(), &snapshot(root), Transport::Ssh);
+        let old = answer(CommandName::StreamOut, &Arguments::default(), &snapshot(root), &Client::new(Transport::Ssh));
         assert_eq!(written(old.expect("an answer")).expect("sent"), stream_clone::FORBIDDEN);
     };
     hg.run(&root, &["phase", "-fs", "-r", "tip"]);

@@ -6,7 +6,7 @@
 use super::{Answer, answer};
 use crate::CommandError;
 use crate::arguments::Arguments;
-use crate::capabilities::Transport;
+use crate::client::Client;
 use crate::command::CommandName;
 use crate::error::shown;
 use crate::limits;
@@ -75,7 +75,7 @@ fn parse(pair: &[u8]) -> Result<(CommandName, Arguments), CommandError> {
 }
 
 /// Answers a batch. The first command that fails is the answer to all.
-pub(super) fn batch(commands: &[u8], snapshot: &Arc<Snapshot>, transport: Transport) -> Result<Vec<u8>, CommandError> {
+pub(super) fn batch(commands: &[u8], snapshot: &Arc<Snapshot>, client: &Client) -> Result<Vec<u8>, CommandError> {
     if memchr::memchr_iter(b';', commands).count() >= limits::BATCH_COMMANDS_MAX {
         return Err(CommandError::TooLarge(format!("more than {} commands in a batch", limits::BATCH_COMMANDS_MAX)));
     }
@@ -85,7 +85,7 @@ pub(super) fn batch(commands: &[u8], snapshot: &Arc<Snapshot>, transport: Transp
             text.push(b';');
         }
         let (name, arguments) = parse(pair)?;
-        if let Answer::Text(answer) = answer(name, &arguments, snapshot, transport)? {
+        if let Answer::Text(answer) = answer(name, &arguments, snapshot, client)? {
             escape(&answer, &mut text);
         }
         if text.len() > limits::BATCH_ANSWER_BYTES_MAX {

@@ -8,12 +8,14 @@ mod names;
 
 use crate::CommandError;
 use crate::arguments::{self, Arguments};
-use crate::capabilities::{Transport, capabilities};
+use crate::capabilities::capabilities;
 use crate::changegroup_writer::{self, Version};
+use crate::client::Client;
 use crate::clone_bundles;
 use crate::command::CommandName;
 use crate::getbundle::{Bundle, GetbundleArguments};
 use crate::outgoing::Outgoing;
+use crate::pull_bundles;
 use crate::stream_clone;
 use hg_store::{Snapshot, StoreFiles};
 use std::fs::File;
@@ -74,12 +76,16 @@ pub fn answer(
     command: CommandName,
     arguments: &Arguments,
     snapshot: &Arc<Snapshot>,
-    transport: Transport,
+    client: &Client,
 ) -> Result<Answer, CommandError> {
     let text = match command {
-        CommandName::Batch => batch::batch(arguments.required("cmds")?, snapshot, transport)?,
+        CommandName::Batch => batch::batch(arguments.required("cmds")?, snapshot, client)?,
         CommandName::Getbundle => {
-            let bundle = Bundle::new(snapshot.clone(), &GetbundleArguments::parse(arguments)?)?;
+            let arguments = GetbundleArguments::parse(arguments)?;
+            if let Some(bundle) = pull_bundles::find(snapshot, &arguments, client) {
+                return Ok(Answer::File(bundle));
+            }
+            let bundle = Bundle::new(snapshot.clone(), &arguments)?;
             let form = if bundle.has_stream() { Form::Uncompressed } else { Form::Compressed };
             return Ok(Answer::Stream(Box::new(|output| bundle.write(output)), form));
         }
@@ -95,7 +101,7 @@ pub fn answer(
         CommandName::Between => discovery::between(snapshot, arguments.required("pairs")?)?,
         CommandName::Branches => discovery::branches(snapshot, arguments.required("nodes")?)?,
         CommandName::Branchmap => names::branchmap(snapshot)?,
-        CommandName::Capabilities => capabilities(snapshot, transport).into_bytes(),
+        CommandName::Capabilities => capabilities(snapshot, client.transport).into_bytes(),
         CommandName::Clonebundles => clone_bundles::manifest_for_old_clients(snapshot),
         CommandName::ClonebundlesManifest => clone_bundles::manifest(snapshot),
         CommandName::GetCachedBundleInline => {
@@ -106,7 +112,7 @@ pub fn answer(
             largefiles::check_heads(snapshot)?;
             names::heads(snapshot)?
         }
-        CommandName::Hello => format!("capabilities: {}\n", capabilities(snapshot, transport)).into_bytes(),
+        CommandName::Hello => format!("capabilities: {}\n", capabilities(snapshot, client.transport)).into_bytes(),
         CommandName::Known => names::known(snapshot, arguments.required("nodes")?)?,
         CommandName::Lheads => names::heads(snapshot)?,
         CommandName::Listkeys => listkeys::listkeys(snapshot, arguments.required("namespace")?)?,

@@ -3,11 +3,10 @@
 use super::parse::add_form;
 use super::{Body, Refusal, Request, Response};
 use crate::CommandError;
-use crate::capabilities::Transport;
 use crate::command::CommandName;
 use crate::commands::{self, Answer, FileAnswer, Form, StreamAnswer};
 use crate::compression::Engine;
-use hg_store::Snapshot;
+use hg_store::{Settings, Snapshot};
 use std::io::{self, Read};
 use std::sync::Arc;
 
@@ -47,7 +46,8 @@ pub fn complete(mut request: Request, body: &mut dyn Read) -> Result<Request, Re
 /// Answers a command whose arguments are complete ([`complete`]). `body` is the request's body; of a refused push it is drained up to a
 /// bound.
 pub fn answer(request: Request, body: &mut dyn Read, snapshot: &Arc<Snapshot>, options: &HttpOptions) -> Response {
-    let Request { command, arguments, engine, is_post, .. } = request;
+    let engine = request.engine(snapshot.settings());
+    let Request { command, arguments, client, is_post, .. } = request;
     let Some(command) = command else {
         return Refusal::from(CommandError::Malformed("no such command".to_owned())).into();
     };
@@ -60,7 +60,7 @@ pub fn answer(request: Request, body: &mut dyn Read, snapshot: &Arc<Snapshot>, o
     if matches!(command, CommandName::Hello | CommandName::Protocaps) {
         return hg_error("requested wire protocol command is not available over HTTP");
     }
-    match commands::answer(command, &arguments, snapshot, Transport::Http) {
+    match commands::answer(command, &arguments, snapshot, &client) {
         Ok(Answer::Text(text)) => ok(TEXT, Body::Bytes(text)),
         Ok(Answer::Stream(stream, Form::Compressed)) => stream_response(snapshot.clone(), engine, stream),
         Ok(Answer::Stream(stream, Form::Uncompressed)) => {
@@ -87,8 +87,8 @@ fn hg_error(text: &str) -> Response {
 }
 
 /// Returns the head of the answer to a request of which somebody has the body: one that [`Request::bundle_key`] says is the same.
-pub fn head_of_bundle(request: &Request) -> Response {
-    ok(media_type(request.engine), Body::Bytes(Vec::new()))
+pub fn head_of_bundle(request: &Request, settings: &Settings) -> Response {
+    ok(media_type(request.engine(settings)), Body::Bytes(Vec::new()))
 }
 
 fn media_type(engine: Option<Engine>) -> &'static str {

@@ -6,10 +6,13 @@
 use super::Refusal;
 use crate::CommandError;
 use crate::arguments::Arguments;
+use crate::capabilities::Transport;
+use crate::client::Client;
 use crate::command::CommandName;
 use crate::compression::Engine;
 use crate::error::shown;
 use crate::limits;
+use hg_store::Settings;
 use http::HeaderMap;
 use http::header::CONTENT_LENGTH;
 
@@ -25,8 +28,8 @@ pub struct Request {
     pub arguments: Arguments,
     /// Bytes at the beginning of the body that are arguments (`X-HgArgs-Post`).
     pub posted_argument_bytes: usize,
-    /// How a stream is sent: compressed in media type 0.2; `None` is media type 0.1.
-    pub engine: Option<Engine>,
+    /// Who asks.
+    pub client: Client,
     /// Whether the method is `POST`.
     pub is_post: bool,
 }
@@ -34,18 +37,29 @@ pub struct Request {
 impl Request {
     /// Returns a key that two requests share only if they have the same bytes as their answer, from one snapshot; `None` for what is
     /// no bundle. The arguments of the body must have been read.
-    pub fn bundle_key(&self) -> Option<Vec<u8>> {
+    pub fn bundle_key(&self, settings: &Settings) -> Option<Vec<u8>> {
         if self.command != Some(CommandName::Getbundle) || self.posted_argument_bytes > 0 {
             return None;
         }
         let mut pairs: Vec<(&[u8], &[u8])> = self.arguments.iter().collect();
         pairs.sort_unstable();
-        let mut key = self.engine.map_or("", Engine::as_str).as_bytes().to_vec();
+        let mut key = self.engine(settings).map_or("", Engine::as_str).as_bytes().to_vec();
+        // One who takes a part may get a file that another does not.
+        key.push(self.client.takes_partial_pulls().into());
         for text in pairs.into_iter().flat_map(|(name, value)| [name, value]) {
             key.extend_from_slice(&(text.len() as u64).to_be_bytes());
             key.extend_from_slice(text);
         }
         Some(key)
+    }
+
+    /// Returns how a stream is sent: compressed in media type 0.2, by the first of the server's engines that the client takes; `None` is
+    /// media type 0.1. Whatever is wrong with what a client says, it can read that.
+    pub fn engine(&self, settings: &Settings) -> Option<Engine> {
+        if !self.client.has(b"0.2") {
+            return None;
+        }
+        Engine::served(settings).into_iter().find(|engine| self.client.takes(engine.as_str()))
     }
 }
 
@@ -91,7 +105,7 @@ pub fn parse(head: &http::request::Parts) -> Result<Option<Request>, Refusal> {
         command: CommandName::parse(&name),
         arguments,
         posted_argument_bytes,
-        engine: engine(&head.headers),
+        client: client(&head.headers),
         is_post: head.method == http::Method::POST,
     }))
 }
@@ -165,17 +179,13 @@ fn decimal(digits: &[u8]) -> Option<usize> {
     std::str::from_utf8(digits).ok()?.parse().ok()
 }
 
-/// Chooses the engine: the first of ours that the client knows. Whatever is wrong with what it says it knows, it can
-/// read media type 0.1.
-fn engine(headers: &HeaderMap) -> Option<Engine> {
-    let said = numbered_headers(headers, "x-hgproto-", PROTOCOL_BYTES_MAX).ok()?;
-    let mut words = said.split(|byte| *byte == b' ');
-    if !words.clone().any(|word| word == b"0.2") {
-        return None;
+/// What the client says in `X-HgProto-N`; nothing where that can't be read.
+fn client(headers: &HeaderMap) -> Client {
+    let mut client = Client::new(Transport::Http);
+    if let Ok(said) = numbered_headers(headers, "x-hgproto-", PROTOCOL_BYTES_MAX) {
+        client.says(&said);
     }
-    let known = words.find_map(|word| word.strip_prefix(b"comp=")).unwrap_or(b"zlib,none");
-    let knows = |engine: &Engine| known.split(|byte| *byte == b',').any(|name| name == engine.as_str().as_bytes());
-    Engine::ALL.into_iter().find(knows)
+    client
 }
 
 #[cfg(test)]
@@ -201,7 +211,7 @@ mod tests {
         let request = parse(&head).expect("good").expect("a command");
         assert_eq!(request.command, Some(CommandName::Batch));
         assert_eq!(request.arguments.get(b"cmds"), Some(b"heads ;known nodes=".as_slice()));
-        assert_eq!(request.engine, None);
+        assert_eq!(request.engine(&Settings::default()), None);
     }
 
     #[test]
@@ -243,10 +253,12 @@ mod tests {
     fn engine_is_the_first_of_ours_that_the_client_knows() {
         let engine_of = |said: &str| {
             let head = head("/?cmd=heads", &[("X-HgProto-1", said)]);
-            parse(&head).expect("good").expect("a command").engine
+            parse(&head).expect("good").expect("a command").engine(&Settings::default())
         };
         assert_eq!(engine_of("0.1 0.2 comp=zstd,zlib,none,bzip2 partial-pull"), Some(Engine::Zstd));
         assert_eq!(engine_of("0.1 0.2 comp=none,zlib"), Some(Engine::Zlib));
+        // Not one of stock's engines, unless it is asked to.
+        assert_eq!(engine_of("0.1 0.2 comp=none"), None);
         assert_eq!(engine_of("0.1 0.2"), Some(Engine::Zlib));
         assert_eq!(engine_of("0.1 comp=zstd"), None);
         assert_eq!(engine_of("0.2 comp=evil"), None);

@@ -107,10 +107,10 @@ async fn command<R: Repositories>(
             Err(_) => return from_wire(failed().into()),
         };
     }
-    let claim = match (repositories.bundle_cache(), request.bundle_key()) {
+    let claim = match (repositories.bundle_cache(), request.bundle_key(snapshot.settings())) {
         (Some(bundles), Some(key)) => match bundles.find(&snapshot, key).await {
             Some(Found::Kept(reader)) => {
-                return with_head(wire::head_of_bundle(&request), ResponseBody::bundle(reader));
+                return with_head(wire::head_of_bundle(&request, snapshot.settings()), ResponseBody::bundle(reader));
             }
             Some(Found::Nothing(claim)) => Some(claim),
             None => None,
