@@ -53,7 +53,7 @@ pub use phases::{Phase, Phases};
 pub use repository::{Repository, StoreFormat};
 pub use requirements::Requirements;
 pub use revlog::{ChunkReader, PrefixMatch, Revlog, RevlogExtent, Texts};
-pub use settings::Settings;
+pub use settings::{Bundle1Action, Settings};
 pub use snapshot::{Snapshot, SnapshotState};
 pub use store_files::{StoreFile, StoreFiles};
 pub use tags::Tags;

@@ -2,6 +2,15 @@
 
 use crate::config::Config;
 
+/// What is done with a bundle1.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Bundle1Action {
+    /// It is asked for.
+    Pull,
+    /// It is brought.
+    Push,
+}
+
 /// The settings of one repository; anything else in its `hgrc` has no effect.
 #[derive(Clone, Debug, Default)]
 pub struct Settings {
@@ -91,6 +100,70 @@ impl Settings {
         self.config.get_bool(b"server", b"pullbundle").unwrap_or(false)
     }
 
+    /// `server.disablefullbundle`: who clones must take a clone bundle, or a stream. Default: no.
+    pub fn disables_full_bundles(&self) -> bool {
+        self.config.get_bool(b"server", b"disablefullbundle").unwrap_or(false)
+    }
+
+    /// Whether bundle1 is spoken, by `server.bundle1gd.ACTION`, `bundle1.ACTION`, `bundle1gd` and `bundle1`: the first of them that is
+    /// set, those with `gd` only of repositories with general deltas. Default: yes.
+    pub fn bundle1(&self, action: Bundle1Action, has_general_delta: bool) -> bool {
+        let action = match action {
+            Bundle1Action::Pull => "pull",
+            Bundle1Action::Push => "push",
+        };
+        let keys = [
+            (format!("bundle1gd.{action}"), has_general_delta),
+            (format!("bundle1.{action}"), true),
+            ("bundle1gd".to_owned(), has_general_delta),
+            ("bundle1".to_owned(), true),
+        ];
+        let mut said = keys
+            .iter()
+            .filter(|(_, counts)| *counts)
+            .filter_map(|(key, _)| self.config.get_bool(b"server", key.as_bytes()));
+        said.next().unwrap_or(true)
+    }
+
+    /// `server.concurrent-push-mode`: a push may pass another one that touches no head of its own (`check-related`, the default); with
+    /// any other value clients say all heads that they have seen, and none may have changed.
+    pub fn lets_unrelated_pushes_pass(&self) -> bool {
+        self.config.get(b"server", b"concurrent-push-mode").is_none_or(|mode| mode == b"check-related")
+    }
+
+    /// `server.maxhttpheaderlen`: bytes of a header in which a client may send arguments over HTTP, 64 to 16,000. Default: 1,024.
+    pub fn http_header_bytes(&self) -> usize {
+        const BYTES: std::ops::RangeInclusive<i64> = 64..=16_000;
+        let bytes = self.config.get_number(b"server", b"maxhttpheaderlen").filter(|bytes| BYTES.contains(bytes));
+        bytes.and_then(|bytes| usize::try_from(bytes).ok()).unwrap_or(1024)
+    }
+
+    /// `experimental.httppostargs`: clients may send arguments in a body. Default: yes, unlike stock's.
+    pub fn post_arguments(&self) -> bool {
+        self.config.get_bool(b"experimental", b"httppostargs").unwrap_or(true)
+    }
+
+    /// Whether somebody may read over HTTP, by `web.deny_read` and `web.allow_read`: lists of users, `*` alone being everybody. Default: everybody.
+    pub fn may_read(&self, user: Option<&[u8]>) -> bool {
+        let is_in = |key: &[u8]| {
+            let names: Vec<&[u8]> = self.list(b"web", key).collect();
+            (!names.is_empty()).then(|| names == [b"*"] || user.is_some_and(|user| names.contains(&user)))
+        };
+        let is_denied = is_in(b"deny_read").is_some_and(|is_named| user.is_none() || is_named);
+        !is_denied && is_in(b"allow_read").unwrap_or(true)
+    }
+
+    /// `web.allow-pull`, or by its old name `web.allowpull`: the wire protocol is spoken over HTTP. Default: yes.
+    pub fn allows_pull(&self) -> bool {
+        let said = |key: &[u8]| self.config.get_bool(b"web", key);
+        said(b"allow-pull").or_else(|| said(b"allowpull")).unwrap_or(true)
+    }
+
+    /// `web.hidden`: it stands in no list of repositories. Default: no.
+    pub fn is_hidden(&self) -> bool {
+        self.config.get_bool(b"web", b"hidden").unwrap_or(false)
+    }
+
     /// The names in `server.compressionengines`, in their order; none where it is not set.
     pub fn compression_engines(&self) -> impl Iterator<Item = &[u8]> {
         self.list(b"server", b"compressionengines")
@@ -144,6 +217,38 @@ mod tests {
         assert!(settings("[extensions]\nlargefiles =\n").largefiles());
         assert!(settings("[extensions]\nhgext.largefiles = /some/path\n").largefiles());
         assert!(!settings("[extensions]\nlargefiles = !\n").largefiles());
+    }
+
+    #[test]
+    fn the_most_exact_word_on_bundle1_counts() {
+        let of = |lines: &str, has_general_delta| {
+            let settings = settings(&format!("[server]\n{lines}\n"));
+            (
+                settings.bundle1(Bundle1Action::Pull, has_general_delta),
+                settings.bundle1(Bundle1Action::Push, has_general_delta),
+            )
+        };
+        assert_eq!(of("", true), (true, true));
+        assert_eq!(of("bundle1 = no", true), (false, false));
+        assert_eq!(of("bundle1 = no\nbundle1gd = yes", true), (true, true));
+        assert_eq!(of("bundle1 = no\nbundle1gd = yes", false), (false, false));
+        assert_eq!(of("bundle1.push = no\nbundle1gd = yes", true), (true, false));
+        assert_eq!(of("bundle1.push = no\nbundle1gd.push = yes\nbundle1gd.pull = no", true), (false, true));
+    }
+
+    #[test]
+    fn readers_are_narrowed_as_stock_does() {
+        let of = |lines: &str| {
+            let settings = settings(&format!("[web]\n{lines}\n"));
+            [None, Some(b"ann".as_slice()), Some(b"bob")].map(|user| settings.may_read(user))
+        };
+        assert_eq!(of(""), [true, true, true]);
+        assert_eq!(of("deny_read = ann"), [false, false, true]);
+        assert_eq!(of("deny_read = *"), [false, false, false]);
+        assert_eq!(of("allow_read = ann, carl"), [false, true, false]);
+        assert_eq!(of("allow_read = *"), [true, true, true]);
+        assert_eq!(of("allow_read = ann bob\ndeny_read = bob"), [false, true, false]);
+        assert_eq!(of("allow_read =\ndeny_read ="), [true, true, true]);
     }
 
     #[test]

@@ -17,9 +17,6 @@ pub enum Transport {
     Http,
 }
 
-/// The length of an `X-HgArg-N` header that clients are told to keep to, in bytes, its name included.
-const HTTP_HEADER_BYTES: usize = 1024;
-
 /// Returns the capability string: words with one blank between, sorted.
 pub fn capabilities(snapshot: &Snapshot, transport: Transport) -> String {
     let mut words = vec![
@@ -43,10 +40,12 @@ pub fn capabilities(snapshot: &Snapshot, transport: Transport) -> String {
         Transport::Ssh => words.push("protocaps".to_owned()),
         Transport::Http => words.extend([
             compression(snapshot),
-            format!("httpheader={HTTP_HEADER_BYTES}"),
+            format!("httpheader={}", snapshot.settings().http_header_bytes()),
             "httpmediatype=0.1rx,0.1tx,0.2tx".to_owned(),
-            "httppostargs".to_owned(),
         ]),
+    }
+    if transport == Transport::Http && snapshot.settings().post_arguments() {
+        words.push("httppostargs".to_owned());
     }
     if snapshot.serves_largefiles() {
         words.push("largefiles=serve".to_owned());
@@ -80,12 +79,14 @@ fn bundle2_blob(snapshot: &Snapshot) -> String {
         "HG20",
         "bookmarks",
         "changegroup=01,02,03",
-        "checkheads=related",
         "error=abort,unsupportedcontent,pushraced,pushkey",
         "listkeys",
         "phases=heads",
         "pushkey",
     ];
+    if snapshot.settings().lets_unrelated_pushes_pass() {
+        lines.push("checkheads=related");
+    }
     if snapshot.settings().exchanges_markers() {
         lines.push("obsmarkers=V0,V1");
     }

@@ -189,7 +189,7 @@ impl<R: Read, W: Write, M: Write> Session<'_, R, W, M> {
                 let capabilities = arguments.get(b"bundlecaps").map(BundleCapabilities::parse);
                 if capabilities.is_some_and(|capabilities| capabilities.is_ok_and(|capabilities| capabilities.bundle2))
                 {
-                    let bundle = getbundle::error_bundle(text).map_err(io::Error::other)?;
+                    let bundle = getbundle::error_bundle(text, None).map_err(io::Error::other)?;
                     return self.output.write_all(&bundle).map(|()| None);
                 }
                 self.messages.write_all(format!("{text}\n").as_bytes())?;

@@ -293,6 +293,13 @@ impl Repositories for Seen {
         }
     }
 
+    fn user(&self) -> Option<String> {
+        match &self.reader {
+            Reader::Account { mail, .. } => Some(mail.clone()),
+            Reader::Anonymous | Reader::Unsure => None,
+        }
+    }
+
     fn addresses(&self, name: &str) -> Addresses {
         let push = self.site.push_address.as_ref();
         Addresses { http: None, push: push.map(|base| format!("{}/{name}", base.trim_end_matches('/'))) }

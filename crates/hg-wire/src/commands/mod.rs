@@ -13,11 +13,11 @@ use crate::changegroup_writer::{self, Version};
 use crate::client::Client;
 use crate::clone_bundles;
 use crate::command::CommandName;
-use crate::getbundle::{Bundle, GetbundleArguments};
+use crate::getbundle::{self, Bundle, GetbundleArguments};
 use crate::outgoing::Outgoing;
 use crate::pull_bundles;
 use crate::stream_clone;
-use hg_store::{Snapshot, StoreFiles};
+use hg_store::{Bundle1Action, Snapshot, StoreFiles};
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::sync::Arc;
@@ -82,8 +82,14 @@ pub fn answer(
         CommandName::Batch => batch::batch(arguments.required("cmds")?, snapshot, client)?,
         CommandName::Getbundle => {
             let arguments = GetbundleArguments::parse(arguments)?;
+            if !arguments.capabilities.bundle2 && !bundle1_is_spoken(snapshot, Bundle1Action::Pull) {
+                return Err(CommandError::Refused(BUNDLE2_REQUIRED.to_owned()));
+            }
             if let Some(bundle) = pull_bundles::find(snapshot, &arguments, client) {
                 return Ok(Answer::File(bundle));
+            }
+            if snapshot.settings().disables_full_bundles() && arguments.is_full_clone(snapshot)? {
+                return no_full_bundle(&arguments);
             }
             let bundle = Bundle::new(snapshot.clone(), &arguments)?;
             let form = if bundle.has_stream() { Form::Uncompressed } else { Form::Compressed };
@@ -131,6 +137,25 @@ pub fn answer(
         }
     };
     Ok(Answer::Text(text))
+}
+
+/// What a client of bundle1 is told where bundle2 alone is spoken, in stock's words.
+pub(crate) const BUNDLE2_REQUIRED: &str =
+    "incompatible Mercurial client; bundle2 required\n(see https://www.mercurial-scm.org/wiki/IncompatibleClient)";
+
+/// Returns whether bundle1 is spoken in a repository.
+pub(crate) fn bundle1_is_spoken(snapshot: &Snapshot, action: Bundle1Action) -> bool {
+    snapshot.settings().bundle1(action, snapshot.repository().requirements().generaldelta())
+}
+
+/// Answers a clone by `getbundle` where that is switched off, in stock's words.
+fn no_full_bundle(arguments: &GetbundleArguments) -> Result<Answer, CommandError> {
+    let (message, hint) = ("server has pull-based clones disabled", "remove --pull if specified or upgrade Mercurial");
+    if !arguments.capabilities.bundle2 {
+        return Err(CommandError::Refused(message.to_owned()));
+    }
+    let bundle = getbundle::error_bundle(message, Some(hint))?;
+    Ok(Answer::Stream(Box::new(move |output| Ok(output.write_all(&bundle)?)), Form::Uncompressed))
 }
 
 /// Answers the commands that are older than `getbundle`.

@@ -4,7 +4,7 @@ use crate::CommandError;
 use crate::arguments::{self, Arguments};
 use crate::capabilities::BundleCapabilities;
 use crate::error::shown;
-use hg_store::Node;
+use hg_store::{Node, Snapshot};
 
 /// Namespaces that one request may ask for.
 const NAMESPACES_MAX: usize = 16;
@@ -74,5 +74,25 @@ impl GetbundleArguments {
             obsmarkers: boolean("obsmarkers", false)?,
             listkeys,
         })
+    }
+    /// Whether all changesets that are served are asked for, by somebody who has none.
+    ///
+    /// # Errors
+    /// A store that can't be read.
+    pub fn is_full_clone(&self, snapshot: &Snapshot) -> Result<bool, CommandError> {
+        if !self.changegroup || self.common.iter().any(|node| !node.is_null()) {
+            return Ok(false);
+        }
+        let changelog = snapshot.changelog();
+        let served = snapshot.served()?.heads().iter().map(|head| changelog.node(*head));
+        let mut served: Vec<Node> = served.collect();
+        if served.is_empty() {
+            served.push(Node::NULL);
+        }
+        let mut asked = self.heads.clone();
+        served.sort_unstable();
+        asked.sort_unstable();
+        asked.dedup();
+        Ok(asked == served)
     }
 }

@@ -171,9 +171,13 @@ fn payload<W: Write>(
 }
 
 /// Returns a bundle2 stream that says only why there is no other.
-pub fn error_bundle(text: &str) -> Result<Vec<u8>, CommandError> {
+pub fn error_bundle(text: &str, hint: Option<&str>) -> Result<Vec<u8>, CommandError> {
     let mut bundle = Bundle2Writer::new(Vec::new())?;
-    bundle.part(&PartHeader::new("ERROR:ABORT").mandatory("message", text), b"")?;
+    let mut part = PartHeader::new("ERROR:ABORT").mandatory("message", text);
+    if let Some(hint) = hint {
+        part = part.advisory("hint", hint);
+    }
+    bundle.part(&part, b"")?;
     Ok(bundle.finish()?)
 }
 

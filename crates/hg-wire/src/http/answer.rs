@@ -22,6 +22,8 @@ const ERROR: &str = "application/hg-error";
 pub struct HttpOptions {
     /// Where pushes go, such as `ssh://hg.example.org/team/first`: named to a client that pushes here.
     pub push_address: Option<String>,
+    /// Who asks, where that is known.
+    pub user: Option<String>,
 }
 
 /// Reads the arguments that came in the body, where there are such. A write's stay: it is refused, whatever they say.
@@ -51,6 +53,9 @@ pub fn answer(request: Request, body: &mut dyn Read, snapshot: &Arc<Snapshot>, o
     let Some(command) = command else {
         return Refusal::from(CommandError::Malformed("no such command".to_owned())).into();
     };
+    if let Err(refused) = permit(snapshot.settings(), options.user.as_deref(), command) {
+        return refused;
+    }
     if command.writes() {
         if !is_post {
             return Refusal { status: 405, text: "push requires POST request".to_owned() }.into();
@@ -60,15 +65,33 @@ pub fn answer(request: Request, body: &mut dyn Read, snapshot: &Arc<Snapshot>, o
     if matches!(command, CommandName::Hello | CommandName::Protocaps) {
         return hg_error("requested wire protocol command is not available over HTTP");
     }
+    // Everybody who knows media type 0.2 takes what is not compressed, whether they say so or not.
+    let uncompressed = client.has(b"0.2").then_some(Engine::None);
     match commands::answer(command, &arguments, snapshot, &client) {
         Ok(Answer::Text(text)) => ok(TEXT, Body::Bytes(text)),
         Ok(Answer::Stream(stream, Form::Compressed)) => stream_response(snapshot.clone(), engine, stream),
-        Ok(Answer::Stream(stream, Form::Uncompressed)) => {
-            stream_response(snapshot.clone(), engine.map(|_| Engine::None), stream)
-        }
-        Ok(Answer::File(file)) => file_response(snapshot.clone(), engine, file),
+        Ok(Answer::Stream(stream, Form::Uncompressed)) => stream_response(snapshot.clone(), uncompressed, stream),
+        Ok(Answer::File(file)) => file_response(snapshot.clone(), uncompressed, file),
         Ok(Answer::Stream(stream, Form::Raw)) => ok(TEXT, Body::Stream(stream)),
         Err(error) => error_response(command, error),
+    }
+}
+
+/// Refuses who may not read, and whoever pulls where that is not allowed: as stock does, by `web.deny_read`, `allow_read`, `allow-pull`.
+///
+/// # Errors
+/// The answer.
+fn permit(settings: &Settings, user: Option<&str>, command: CommandName) -> Result<(), Response> {
+    let refused = |text: &str| Response {
+        status: 401,
+        reason: text.to_owned(),
+        headers: Vec::new(),
+        body: Body::Bytes(format!("0\n{text}\n").into_bytes()),
+    };
+    match settings.may_read(user.map(str::as_bytes)) {
+        false => Err(refused("read not authorized")),
+        true if !command.writes() && !settings.allows_pull() => Err(refused("pull not authorized")),
+        true => Ok(()),
     }
 }
 

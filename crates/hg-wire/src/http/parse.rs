@@ -41,9 +41,14 @@ impl Request {
         if self.command != Some(CommandName::Getbundle) || self.posted_argument_bytes > 0 {
             return None;
         }
+        let engine = self.engine(settings);
+        if engine.is_none() && self.client.has(b"0.2") {
+            // Two media types are possible then, by what is in the bundle.
+            return None;
+        }
         let mut pairs: Vec<(&[u8], &[u8])> = self.arguments.iter().collect();
         pairs.sort_unstable();
-        let mut key = self.engine(settings).map_or("", Engine::as_str).as_bytes().to_vec();
+        let mut key = engine.map_or("", Engine::as_str).as_bytes().to_vec();
         // One who takes a part may get a file that another does not.
         key.push(self.client.takes_partial_pulls().into());
         for text in pairs.into_iter().flat_map(|(name, value)| [name, value]) {

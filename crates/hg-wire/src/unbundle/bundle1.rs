@@ -5,9 +5,11 @@ use super::race::ExpectedHeads;
 use super::transaction::{self, NotTaken, Taken};
 use super::{AfterPush, PushFailure, reply};
 use crate::changegroup_reader::{ChangegroupReader, ChangegroupVersion};
+use crate::commands::{BUNDLE2_REQUIRED, bundle1_is_spoken};
 use crate::decompression::{Compression, Decompressor, ExpansionLimits};
 use crate::error::shown;
 use crate::host::Host;
+use hg_store::Bundle1Action;
 use std::fs::File;
 use std::io::{self, BufReader, Seek, SeekFrom, Write};
 
@@ -82,6 +84,11 @@ fn apply(
     let input = BufReader::with_capacity(READ_BYTES, bundle);
     let input = BufReader::new(Decompressor::new(input, form.compression, expansion).map_err(unread)?);
     transaction::run(messages, host, |application, messages| {
+        if !bundle1_is_spoken(application.snapshot, Bundle1Action::Push) {
+            let (message, hint) = BUNDLE2_REQUIRED.split_once('\n').unwrap_or((BUNDLE2_REQUIRED, ""));
+            let hint = hint.trim_matches(['(', ')']).to_owned();
+            return Err(PushFailure::Abort { message: message.to_owned(), hint: Some(hint) });
+        }
         // Stock looks at what it remembers from before, and so lets two such pushes pass each other; here the lock decides.
         if !expected.hold(application.snapshot).map_err(PushFailure::store)? {
             return Err(PushFailure::Raced(RACED.into()));

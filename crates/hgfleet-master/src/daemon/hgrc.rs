@@ -30,7 +30,7 @@ enum Value {
 }
 
 /// What has an effect here, and so may be set.
-const SETTINGS: [(&str, Value); 13] = [
+const SETTINGS: [(&str, Value); 31] = [
     ("extensions.largefiles", Value::Extension),
     ("phases.publish", Value::Truth),
     ("web.name", Value::Text),
@@ -39,6 +39,24 @@ const SETTINGS: [(&str, Value); 13] = [
     ("experimental.evolution", Value::Words(&["all", "createmarkers", "exchange", "allowunstable"])),
     ("experimental.evolution.createmarkers", Value::Truth),
     ("experimental.evolution.exchange", Value::Truth),
+    ("experimental.httppostargs", Value::Truth),
+    ("experimental.stream-v3", Value::Truth),
+    ("extensions.clonebundles", Value::Words(&["!"])),
+    ("server.bundle1", Value::Truth),
+    ("server.bundle1.pull", Value::Truth),
+    ("server.bundle1.push", Value::Truth),
+    ("server.bundle1gd", Value::Truth),
+    ("server.bundle1gd.pull", Value::Truth),
+    ("server.bundle1gd.push", Value::Truth),
+    ("server.compressionengines", Value::Words(&["zstd", "zlib", "bz2", "none"])),
+    ("server.concurrent-push-mode", Value::Words(&["check-related", "strict"])),
+    ("server.disablefullbundle", Value::Truth),
+    ("server.maxhttpheaderlen", Value::Number(64, 16_000)),
+    ("server.pullbundle", Value::Truth),
+    ("web.allow-pull", Value::Truth),
+    ("web.allow_read", Value::Text),
+    ("web.deny_read", Value::Text),
+    ("web.hidden", Value::Truth),
     ("server.uncompressed", Value::Truth),
     ("server.preferuncompressed", Value::Truth),
     ("server.zstdlevel", Value::Number(1, 22)),

@@ -107,7 +107,10 @@ async fn command<R: Repositories>(
             Err(_) => return from_wire(failed().into()),
         };
     }
-    let claim = match (repositories.bundle_cache(), request.bundle_key(snapshot.settings())) {
+    let user = repositories.user();
+    let may_read = snapshot.settings().may_read(user.as_deref().map(str::as_bytes));
+    let kept = repositories.bundle_cache().filter(|_| may_read && snapshot.settings().allows_pull());
+    let claim = match (kept, request.bundle_key(snapshot.settings())) {
         (Some(bundles), Some(key)) => match bundles.find(&snapshot, key).await {
             Some(Found::Kept(reader)) => {
                 return with_head(wire::head_of_bundle(&request, snapshot.settings()), ResponseBody::bundle(reader));
@@ -117,7 +120,7 @@ async fn command<R: Repositories>(
         },
         _ => None,
     };
-    let options = HttpOptions { push_address: repositories.addresses(name).push };
+    let options = HttpOptions { push_address: repositories.addresses(name).push, user };
     let answered = tokio::task::spawn_blocking(move || wire::answer(request, &mut body, &snapshot, &options)).await;
     match answered {
         Ok(response) => {
@@ -176,6 +179,9 @@ async fn repository_page<R: Repositories>(
             return page(hg_web::error(if retry { 503 } else { 500 }, &text));
         }
     };
+    if !snapshot.settings().may_read(repositories.user().as_deref().map(str::as_bytes)) {
+        return page(hg_web::error(401, "You may not read this repository. Ask who keeps it."));
+    }
     let line = line(repositories.as_ref(), head, name.clone());
     let made = tokio::task::spawn_blocking(move || hg_web::repository(&snapshot, &line, &rest)).await;
     match made {

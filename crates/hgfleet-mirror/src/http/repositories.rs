@@ -58,6 +58,11 @@ pub trait Repositories: Send + Sync + 'static {
         Absent::NotThere
     }
 
+    /// Returns who asks, where that is known: what `web.allow_read` and `web.deny_read` of a repository name.
+    fn user(&self) -> Option<String> {
+        None
+    }
+
     /// Returns where the repository is reached.
     fn addresses(&self, _name: &str) -> Addresses {
         Addresses::default()
