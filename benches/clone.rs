@@ -1,13 +1,14 @@
-//! Everything of a repository over HTTP: as changesets, zstd, and as the store's files; for the first time and again.
+//! Everything of a repository over HTTP: as changesets, zstd, as the store's files, and as a clone bundle; for the first time and again.
 
 use crate::input::{Input, text};
-use crate::measure::{HG, HGFLEET, command, cpu_milliseconds, milliseconds, on_path, report, report_beside};
+use crate::measure::{HG, HGFLEET, command, cpu_milliseconds, milliseconds, on_path, report, report_beside, stock};
 use std::net::{TcpListener, TcpStream};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
 use std::time::Duration;
 
 const RUNS: usize = 5;
+const BUNDLE: &str = "full.hg";
 
 struct Server {
     process: Child,
@@ -91,22 +92,37 @@ struct Run {
     bytes: u64,
 }
 
-/// What a stock client sends for everything: as changesets, or as the store's files.
-fn requests() -> [(&'static str, Vec<String>); 2] {
+/// What a stock client asks for, with the query and the headers: everything as changesets, or as the store's files, or a clone bundle.
+fn requests() -> [(&'static str, &'static str, Vec<String>); 3] {
     let head =
         "HG20%2Cbundle2%3DHG20%250Abookmarks%250Achangegroup%253D01%252C02%252C03%250Alistkeys%250Aphases%253Dheads";
     let protocol = "X-HgProto-1: 0.1 0.2 comp=zstd,zlib,none,bzip2 partial-pull".to_owned();
     let null = "0".repeat(40);
     let full = format!("X-HgArg-1: bookmarks=1&bundlecaps={head}&cg=1&common={null}&listkeys=bookmarks&phases=1");
     let stream = format!("X-HgArg-1: bookmarks=1&bundlecaps={head}%250Astream%253Dv2&cg=0&listkeys=bookmarks&stream=1");
-    [("full clone", vec![full, protocol.clone()]), ("stream clone", vec![stream, protocol])]
+    let inline = format!("X-HgArg-1: path={BUNDLE}");
+    [
+        ("full clone", "?cmd=getbundle", vec![full, protocol.clone()]),
+        ("stream clone", "?cmd=getbundle", vec![stream, protocol.clone()]),
+        ("inline clone bundle", "?cmd=get_cached_bundle_inline", vec![inline, protocol]),
+    ]
+}
+
+/// A repository with a clone bundle.
+fn with_bundle(input: &Input, name: &str) -> PathBuf {
+    let path = input.scratch(&format!("with-bundle-{name}"));
+    stock(HG, &["clone", "-q", "-U", text(&input.repository(name)), text(&path)]);
+    let bundles = path.join(".hg/bundle-cache");
+    std::fs::create_dir_all(&bundles).expect("made");
+    stock(HG, &["-R", text(&path), "bundle", "-q", "--all", "-t", "zstd-v2", text(&bundles.join(BUNDLE))]);
+    path
 }
 
 /// Measures wall and CPU time of the servers, in turns: ours asked for the first time and again, stock's, and nginx with a file of the
 /// same bytes as ours.
 pub fn run(input: &Input) {
     for name in ["cargo", "vct"] {
-        let repository = input.repository(name);
+        let repository = with_bundle(input, name);
         let stock = Server::start(HG, &["serve", "-R", text(&repository)], &repository);
         let folder = input.scratch(&format!("files-{name}"));
         std::fs::create_dir_all(&folder).expect("made");
@@ -114,8 +130,8 @@ pub fn run(input: &Input) {
         if nginx.is_none() {
             println!("nginx is not here, so that nothing is compared with it");
         }
-        for (what, headers) in requests() {
-            let fetch = |server: &Server| server.fetch("?cmd=getbundle", &headers, &folder.join("body"));
+        for (what, query, headers) in requests() {
+            let fetch = |server: &Server| server.fetch(query, &headers, &folder.join("body"));
             let (mut first, mut again, mut peer, mut file) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
             for _ in 0..RUNS {
                 let ours = Server::start(HGFLEET, &["web"], &repository);

@@ -101,6 +101,17 @@ fn clients_clone_from_bundles_that_the_log_brought_to_every_server() {
     bundle(&["remove", "a", "absent"]).refused();
     bundle(&["remove", "a", &url]).ok();
     fleet.assert_one_store("a");
+
+    // Bundles for who pulls: a command on a copy makes them, and the log brings them as well.
+    let script = "mkdir -p .hg/bundle-cache && $HG bundle -q --base null -r 0 -t zstd-v2 .hg/bundle-cache/0.hg && \
+        echo \"bundle-cache/0.hg BUNDLESPEC=zstd-v2 heads=$($HG log -r 0 -T '{node}')\" > .hg/pullbundles.manifest";
+    fs::write(fleet.path("put"), script).expect("written");
+    let alias = format!("alias.put=!sh {}", fleet.path("put").display());
+    fleet.hgfleet_then(&["repo", "exec", "a"], &["hg", "--config", &alias, "put"]).ok();
+    fleet.hgfleet(&["repo", "config", "a", "--set", "server.pullbundle=yes"]).ok();
+    fleet.assert_one_store("a");
+    let twice = "adding changesets\nadding manifests\nadding file changes\nadding changesets\n";
+    clones("in-two-steps", &["https", "ssh"], &[twice, "added 3 changesets"]);
     let said = fleet.hgfleet(&["repo", "verify", "a"]).ok();
     assert!(said.out.contains("3 changesets"), "{said:#?}");
 }

@@ -39,3 +39,4 @@ mod several_machines;
 mod ssh_limits;
 mod tokens;
 mod volume;
+mod web;

@@ -1,11 +1,26 @@
 //! Mercurial's configuration grammar, as far as a repository's `hgrc` needs it.
 //!
-//! Sections, `key = value`, continuation lines, comments, `%unset`. `%include` is never followed.
+//! Sections, `key = value`, continuation lines, comments, `%unset`. No file is ever opened here: what a `%include` brings is for the
+//! caller to say, and nothing where it says nothing.
+
+use std::path::PathBuf;
 
 /// Sections, keys and values in the order of the file.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Config {
     items: Vec<Item>,
+    /// Sections and keys that `%unset` takes away from what lies below.
+    unset: Vec<(Vec<u8>, Vec<u8>)>,
+}
+
+/// Says what a repository's configuration is, where that is more than its `hgrc`.
+pub trait Configure: Send + Sync {
+    /// Returns the configuration of a repository whose `hgrc` has this content, which comes from these files, one after the other,
+    /// as far as they are there.
+    ///
+    /// # Errors
+    /// An `hgrc` that can't be parsed.
+    fn config(&self, files: &[PathBuf], hgrc: Option<&[u8]>) -> Result<Config, ConfigError>;
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,8 +39,16 @@ pub struct ConfigError {
 }
 
 impl Config {
-    /// Parses a file's content.
+    /// Parses a file's content; includes bring nothing.
     pub fn parse(bytes: &[u8]) -> Result<Config, ConfigError> {
+        Config::parse_with(bytes, &mut |_| Config::default())
+    }
+
+    /// Parses a file's content; `include` is given the path behind each `%include`, as it is written, and says what is in that file.
+    ///
+    /// # Errors
+    /// A line that isn't one of the grammar.
+    pub fn parse_with(bytes: &[u8], include: &mut dyn FnMut(&[u8]) -> Config) -> Result<Config, ConfigError> {
         let mut config = Config::default();
         let mut section = Vec::new();
         // Whether an indented line goes on with the last item.
@@ -44,7 +67,11 @@ impl Config {
                 continue;
             }
             open = false;
-            if comment || text.is_empty() || directive(line, b"%include").is_some() {
+            if comment || text.is_empty() {
+                continue;
+            }
+            if let Some(path) = directive(line, b"%include") {
+                config.lay_over(include(path));
                 continue;
             }
             if let Some(name) = line.strip_prefix(b"[").and_then(section_name) {
@@ -53,12 +80,36 @@ impl Config {
                 config.items.push(Item { section: section.clone(), key: key.to_vec(), value: value.to_vec() });
                 open = true;
             } else if let Some(key) = directive(line, b"%unset") {
-                config.items.retain(|item| item.section != section || item.key != key);
+                config.unset(&section, key);
             } else {
                 return Err(ConfigError { line: number + 1 });
             }
         }
         Ok(config)
+    }
+
+    fn unset(&mut self, section: &[u8], key: &[u8]) {
+        self.items.retain(|item| item.section != section || item.key != key);
+        self.unset.push((section.to_vec(), key.to_vec()));
+    }
+
+    /// Puts what another file says over this.
+    pub fn lay_over(&mut self, above: Config) {
+        for (section, key) in &above.unset {
+            self.unset(section, key);
+        }
+        self.items.extend(above.items);
+    }
+
+    /// Sets a key.
+    pub fn set(&mut self, section: &[u8], key: &[u8], value: &[u8]) {
+        self.items.push(Item { section: section.to_vec(), key: key.to_vec(), value: value.to_vec() });
+    }
+
+    /// Forgets what does not count, by section and key.
+    pub fn keep_only(&mut self, counts: impl Fn(&[u8], &[u8]) -> bool) {
+        self.items.retain(|item| counts(&item.section, &item.key));
+        self.unset.retain(|(section, key)| counts(section, key));
     }
 
     /// The last value of a key.
@@ -187,6 +238,22 @@ mod tests {
         assert_eq!(config.get_bool(b"phases", b"publish"), Some(false));
         assert_eq!(config.get(b"x:y", b"a"), None);
         assert_eq!(config.sections(), [b"web".as_slice(), b"phases"]);
+    }
+
+    #[test]
+    fn what_lies_above_counts() {
+        let parsed = |text: &str| Config::parse(text.as_bytes()).expect("parsed");
+        let mut config = parsed("[web]\nname = below\ncontact = below\n[ui]\nx = 1\n");
+        let above = Config::parse_with(b"[web]\n%unset contact\n%include more\n[web]\nname = last\n", &mut |path| {
+            assert_eq!(path, b"more");
+            parsed("[web]\nname = included\ndescription = included\n[ui]\n%unset x\n")
+        });
+        config.lay_over(above.expect("parsed"));
+        assert_eq!(config.get(b"web", b"name"), Some(b"last".as_slice()));
+        assert_eq!(config.get(b"web", b"description"), Some(b"included".as_slice()));
+        assert_eq!((config.get(b"web", b"contact"), config.get(b"ui", b"x")), (None, None));
+        config.keep_only(|section, key| section == b"web" && key == b"name");
+        assert_eq!(config.get(b"web", b"description"), None);
     }
 
     #[test]

@@ -4,6 +4,7 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crate::config::{Config, Configure};
 use crate::folder::Folder;
 use crate::path_encoding::PathEncoding;
 use crate::requirements::Requirements;
@@ -45,22 +46,32 @@ pub struct Repository {
     requirements: Requirements,
     encoding: PathEncoding,
     kept_folder: Option<PathBuf>,
+    configure: Option<Arc<dyn Configure>>,
 }
 
 impl Repository {
     /// Opens the folder that holds `.hg`. Requirements that aren't known here are refused by name.
     pub fn open(root: &Path) -> Result<Arc<Repository>, StoreError> {
-        Repository::open_with(root, None)
+        Repository::open_with(root, None, None)
+    }
+
+    /// As [`open`](Self::open), with somebody who says what its configuration is.
+    pub fn open_configured(root: &Path, configure: Arc<dyn Configure>) -> Result<Arc<Repository>, StoreError> {
+        Repository::open_with(root, None, Some(configure))
     }
 
     /// As [`open`](Self::open), with a folder outside of `.hg` for what speeds reading up: made by
     /// [`Snapshot::keep_index`] after each change, read by any number of processes, and never trusted further than it
     /// agrees with the store. The folder may be empty, or absent.
     pub fn open_indexed(root: &Path, index: &Path) -> Result<Arc<Repository>, StoreError> {
-        Repository::open_with(root, Some(index.to_owned()))
+        Repository::open_with(root, Some(index.to_owned()), None)
     }
 
-    fn open_with(root: &Path, kept_folder: Option<PathBuf>) -> Result<Arc<Repository>, StoreError> {
+    fn open_with(
+        root: &Path,
+        kept_folder: Option<PathBuf>,
+        configure: Option<Arc<dyn Configure>>,
+    ) -> Result<Arc<Repository>, StoreError> {
         let no_repository = || StoreError::NoRepository { path: root.to_owned() };
         if !root.join(".hg").exists() {
             return Err(no_repository());
@@ -76,7 +87,8 @@ impl Repository {
             false => of_store.again()?,
         };
         let encoding = PathEncoding::of(&requirements);
-        Ok(Arc::new(Repository { root: root.to_owned(), hg, source, store, requirements, encoding, kept_folder }))
+        let root = root.to_owned();
+        Ok(Arc::new(Repository { root, hg, source, store, requirements, encoding, kept_folder, configure }))
     }
 
     /// The folder that holds `.hg`.
@@ -223,9 +235,28 @@ impl Repository {
         }))
     }
 
-    /// The hgrc file, for messages.
-    pub(crate) fn hgrc_path(&self) -> PathBuf {
-        self.hg.path_of(b"hgrc")
+    /// The files from which [`Repository::read_hgrc`] takes them, in that order; they need not be there.
+    fn hgrc_files(&self) -> Vec<PathBuf> {
+        let of_source = self.source.iter().filter(|_| self.requirements.share_safe());
+        let own = [&b"hgrc"[..], b"hgrc-not-shared"].map(|name| self.hg.path_of(name));
+        of_source.map(|source| source.hg.path_of(b"hgrc")).chain(own).collect()
+    }
+
+    /// What counts as its configuration now.
+    ///
+    /// # Errors
+    /// An `hgrc` that can't be read or parsed.
+    pub fn current_config(&self) -> Result<Config, StoreError> {
+        self.config(self.read_hgrc()?.as_deref())
+    }
+
+    /// What counts as its configuration, its `hgrc` being this.
+    pub(crate) fn config(&self, hgrc: Option<&[u8]>) -> Result<Config, StoreError> {
+        let config = match &self.configure {
+            Some(configure) => configure.config(&self.hgrc_files(), hgrc),
+            None => Config::parse(hgrc.unwrap_or_default()),
+        };
+        config.map_err(|error| StoreError::corrupt(self.hg.path_of(b"hgrc"), error.to_string()))
     }
 
     fn changelog_extent(&self) -> Result<RevlogExtent, StoreError> {

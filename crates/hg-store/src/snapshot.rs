@@ -6,7 +6,6 @@ use std::sync::{Arc, OnceLock};
 use serde::{Deserialize, Serialize};
 
 use crate::branchmap::BranchOfChangesets;
-use crate::config::Config;
 use crate::kept_index::KeptNodes;
 use crate::revlog::index::Links;
 use crate::{
@@ -54,12 +53,7 @@ pub struct Snapshot {
 
 impl Snapshot {
     pub(crate) fn open(repository: Arc<Repository>, state: SnapshotState) -> Result<Snapshot, StoreError> {
-        let config = match &state.hgrc {
-            Some(hgrc) => {
-                Config::parse(hgrc).map_err(|error| StoreError::corrupt(repository.hgrc_path(), error.to_string()))?
-            }
-            None => Config::default(),
-        };
+        let config = repository.config(state.hgrc.as_deref())?;
         let store = repository.store();
         let mut changelog = Revlog::open_extent(store, b"00changelog.i", state.changelog, Links::Own)?;
         if let Some(kept) = repository.kept_folder().and_then(|folder| KeptNodes::open(folder, &changelog)) {

@@ -13,6 +13,8 @@ pub struct RepositoryLine {
     pub clone_address: Option<String>,
     /// Where it is pushed to.
     pub push_address: Option<String>,
+    /// How the path of a page begins: nothing, or `/` and words.
+    pub prefix: String,
 }
 
 const PATH: &AsciiSet = &NON_ALPHANUMERIC.remove(b'/').remove(b'-').remove(b'_').remove(b'.').remove(b'~');
@@ -43,7 +45,7 @@ pub fn repositories(lines: &[RepositoryLine]) -> Page {
                 table {
                     @for line in lines {
                         tr {
-                            td { a href={ "/" (url_path(&line.name)) } { (line.name) } }
+                            td { a href={ (line.prefix) "/" (url_path(&line.name)) } { (line.name) } }
                             td { (clone_commands(line)) }
                         }
                     }
@@ -63,6 +65,7 @@ mod tests {
             name: "a\"onmouseover=<b>".to_owned(),
             clone_address: Some("http://h/<i>".to_owned()),
             push_address: None,
+            prefix: String::new(),
         };
         let body = String::from_utf8(repositories(&[line]).body).expect("UTF-8");
         assert!(body.contains("href=\"/a%22onmouseover%3D%3Cb%3E\""), "{body}");

@@ -15,7 +15,13 @@ pub fn repository(snapshot: &Snapshot, line: &RepositoryLine, path: &[String]) -
     if !path.is_empty() {
         return Ok(error(404, "there is no such page"));
     }
-    let title = if line.name.is_empty() { "Repository" } else { &line.name };
+    // One that is the whole site has no name in its address.
+    let own = snapshot.settings().name().map(|name| String::from_utf8_lossy(name).into_owned());
+    let title = match (line.name.as_str(), &own) {
+        ("", Some(own)) => own,
+        ("", None) => "Repository",
+        (name, _) => name,
+    };
     let changesets = changesets(snapshot)?;
     let branches = branches(snapshot)?;
     let tags = names("Tags", snapshot, snapshot.tags()?.iter());
@@ -24,7 +30,7 @@ pub fn repository(snapshot: &Snapshot, line: &RepositoryLine, path: &[String]) -
         200,
         title,
         &html! {
-            @if !line.name.is_empty() { p { a href="/" { "All repositories" } } }
+            @if !line.name.is_empty() { p { a href={ (line.prefix) "/" } { "All repositories" } } }
             h1 { (title) }
             @if let Some(description) = snapshot.settings().description() { p { (text::line(description, 300)) } }
             (clone_commands(line))

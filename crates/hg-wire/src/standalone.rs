@@ -10,6 +10,7 @@ mod pending;
 
 use crate::host::{CommitError, Host, HostError, Push};
 use hg_store::apply::{ApplyError, LockScope, StoreLock};
+use hg_store::config::Configure;
 use hg_store::prepare::PreparedChange;
 use hg_store::requirements::ReadOnly;
 use hg_store::{Repository, Snapshot, SnapshotState, StoreError};
@@ -51,7 +52,22 @@ impl StandaloneHost {
     /// # Errors
     /// It can't be opened or read, or the stored push can't be applied.
     pub fn open(root: &Path, on_wait: impl FnMut(&str) + 'static) -> Result<StandaloneHost, StandaloneError> {
-        let repository = Repository::open(root)?;
+        StandaloneHost::of(Repository::open(root)?, on_wait)
+    }
+
+    /// The same, with somebody who says what its configuration is.
+    ///
+    /// # Errors
+    /// As for [`StandaloneHost::open`].
+    pub fn open_configured(
+        root: &Path,
+        configure: Arc<dyn Configure>,
+        on_wait: impl FnMut(&str) + 'static,
+    ) -> Result<StandaloneHost, StandaloneError> {
+        StandaloneHost::of(Repository::open_configured(root, configure)?, on_wait)
+    }
+
+    fn of(repository: Arc<Repository>, on_wait: impl FnMut(&str) + 'static) -> Result<StandaloneHost, StandaloneError> {
         let hg = repository.hg_of_store();
         pending::redo(&hg, scope(&repository), LOCK_WAIT)?;
         Ok(StandaloneHost { repository, hg, lock_wait: LOCK_WAIT, on_wait: Box::new(on_wait), kept: None })

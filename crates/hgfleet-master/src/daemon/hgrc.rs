@@ -41,7 +41,7 @@ const SETTINGS: [(&str, Value); 31] = [
     ("experimental.evolution.exchange", Value::Truth),
     ("experimental.httppostargs", Value::Truth),
     ("experimental.stream-v3", Value::Truth),
-    ("extensions.clonebundles", Value::Words(&["!"])),
+    ("extensions.clonebundles", Value::Extension),
     ("server.bundle1", Value::Truth),
     ("server.bundle1.pull", Value::Truth),
     ("server.bundle1.push", Value::Truth),

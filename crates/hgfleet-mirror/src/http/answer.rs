@@ -152,6 +152,12 @@ async fn lfs<R: Repositories>(
             return from_wire(wire::Refusal { status: if retry { 503 } else { 500 }, text }.into());
         }
     };
+    let user = repositories.user();
+    let settings = snapshot.settings();
+    if !settings.may_read(user.as_deref().map(str::as_bytes)) || !settings.allows_pull() {
+        let text = "refused: not allowed, reading this repository over HTTP. Ask who keeps it";
+        return from_wire(wire::Refusal { status: 401, text: text.to_owned() }.into());
+    }
     let address = line(repositories.as_ref(), head, name.to_owned()).clone_address.unwrap_or_default();
     let mut body = RequestBody::new(body);
     let answered = tokio::task::spawn_blocking(move || {
@@ -201,14 +207,23 @@ async fn repository_page<R: Repositories>(
 /// What the pages say of a repository: its name, and where it is cloned from and pushed to.
 fn line<R: Repositories>(repositories: &R, head: &Parts, name: String) -> RepositoryLine {
     let addresses = repositories.addresses(&name);
+    let prefix = repositories.prefix();
     let from_host = || {
         let host = head.headers.get(HOST)?.to_str().ok()?;
         // Said by the front door, where there is one; a client that says it itself misleads nobody else.
-        let scheme =
-            if head.headers.get("x-forwarded-proto").is_some_and(|proto| proto == "https") { "https" } else { "http" };
-        Some(format!("{scheme}://{host}/{}", hg_web::url_path(&name)))
+        let scheme = if head.headers.get("x-forwarded-proto").is_some_and(|proto| proto == "https") {
+            "https"
+        } else {
+            repositories.scheme()
+        };
+        Some(format!("{scheme}://{host}{prefix}/{}", hg_web::url_path(&name)))
     };
-    RepositoryLine { clone_address: addresses.http.or_else(from_host), push_address: addresses.push, name }
+    RepositoryLine {
+        clone_address: addresses.http.or_else(from_host),
+        push_address: addresses.push,
+        prefix: prefix.to_owned(),
+        name,
+    }
 }
 
 fn health((is_well, text): (bool, String)) -> Response<ResponseBody> {

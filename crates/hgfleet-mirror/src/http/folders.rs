@@ -1,7 +1,8 @@
 //! Plain repositories on disk, served without a fleet: `hgfleet web PATH...`.
 
-use super::{Addresses, BundleCache, NotServed, Repositories};
-use hg_store::{Repository, Snapshot, StoreError};
+use super::{BundleCache, NotServed, Repositories};
+use hg_store::config::Configure;
+use hg_store::{Repository, Settings, Snapshot, StoreError};
 use std::collections::{BTreeMap, HashMap};
 use std::fs;
 use std::io;
@@ -42,46 +43,87 @@ pub enum FoldersError {
 /// What a snapshot was made from: of each file that matters its number, length, and times of change.
 type Stamp = Vec<Option<(u64, u64, i64, i64)>>;
 
+/// A repository, or a folder with some in it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Root {
+    /// How its name begins, or the whole of it: words with `/` between, or nothing.
+    pub name: String,
+    /// Where it is.
+    pub path: PathBuf,
+    /// How many parts a repository's path below it may have; 0: it is one itself.
+    pub depth: usize,
+}
+
 /// One repository at the root, or folders with repositories in them.
 pub struct Folders {
-    /// By name, a repository, or the folder in which the rest of the name is one.
-    roots: BTreeMap<String, PathBuf>,
+    /// By name.
+    roots: BTreeMap<String, Root>,
+    configure: Option<Arc<dyn Configure>>,
+    prefix: String,
+    scheme: &'static str,
     cached: Mutex<HashMap<PathBuf, (Stamp, Arc<Snapshot>)>>,
     bundle_cache: Arc<BundleCache>,
 }
 
 impl Folders {
     /// Looks at the given paths. One that is a repository, and the only one, is served at the root; further ones under
-    /// their folders' names; repositories in folders under their paths below the folder.
-    pub fn new(paths: &[PathBuf]) -> Result<Folders, FoldersError> {
-        let mut roots = BTreeMap::new();
+    /// their folders' names; repositories in folders under their paths below the folder. `configure` says what their configuration
+    /// is, beyond what their `hgrc` says.
+    ///
+    /// # Errors
+    /// A path that can't be looked at, a repository that can't be read, two of one name.
+    pub fn new(paths: &[PathBuf], configure: Option<Arc<dyn Configure>>) -> Result<Folders, FoldersError> {
+        let mut roots = Vec::new();
         for path in paths {
             let path = fs::canonicalize(path).map_err(|source| FoldersError::Io { path: path.clone(), source })?;
             let mut name = String::new();
-            if is_repository(&path) {
+            let depth = if is_repository(&path) {
                 // Says at once what is wrong with it, if anything is.
                 Repository::open(&path)?;
                 if paths.len() > 1 {
                     name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
                 }
+                0
             } else {
                 fs::read_dir(&path).map_err(|source| FoldersError::Io { path: path.clone(), source })?;
                 if paths.len() > 1 {
                     name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
                 }
-            }
-            if roots.insert(name.clone(), path).is_some() {
+                DEPTH_MAX
+            };
+            roots.push(Root { name, path, depth });
+        }
+        Folders::of(roots, configure)
+    }
+
+    /// Serves these.
+    ///
+    /// # Errors
+    /// Two of one name.
+    pub fn of(all: Vec<Root>, configure: Option<Arc<dyn Configure>>) -> Result<Folders, FoldersError> {
+        let mut roots = BTreeMap::new();
+        for root in all {
+            let name = root.name.clone();
+            if roots.insert(name.clone(), root).is_some() {
                 return Err(FoldersError::SameName { name });
             }
         }
         let bundle_cache = Arc::new(BundleCache::new(std::env::temp_dir(), BUNDLE_CACHE_BYTES));
-        Ok(Folders { roots, cached: Mutex::default(), bundle_cache })
+        Ok(Folders { roots, configure, prefix: String::new(), scheme: "http", cached: Mutex::default(), bundle_cache })
+    }
+
+    /// Says below which prefix of paths, and by which scheme, this is reached.
+    pub fn at(self, prefix: &str, scheme: &'static str) -> Folders {
+        Folders { prefix: prefix.to_owned(), scheme, ..self }
     }
 
     /// Returns the folder of the repository of that name, if there is one.
     fn path_of(&self, name: &str) -> Option<PathBuf> {
-        let below = |root: &Path, rest: &str| {
-            let mut path = root.to_owned();
+        let below = |root: &Root, rest: &str| {
+            let mut path = root.path.clone();
+            if !rest.is_empty() && rest.split('/').count() > root.depth {
+                return None;
+            }
             for part in rest.split('/').filter(|_| !rest.is_empty()) {
                 if part.is_empty() || part.starts_with('.') || part.contains(['\\', '\0']) {
                     return None;
@@ -98,7 +140,7 @@ impl Folders {
                 if rest.is_empty() { rest } else { rest.strip_prefix('/')? }
             };
             // Nothing inside a repository is another.
-            if is_repository(root) && !rest.is_empty() {
+            if is_repository(&root.path) && !rest.is_empty() {
                 return None;
             }
             below(root, rest)
@@ -108,10 +150,29 @@ impl Folders {
     fn list(&self) -> Vec<String> {
         let mut names = Vec::new();
         for (name, root) in &self.roots {
-            list_below(root, name, 0, &mut names);
+            list_below(&root.path, name, root.depth, &mut names);
         }
         names.sort_unstable();
+        names.dedup();
         names
+    }
+
+    fn repository(&self, path: &Path) -> Result<Arc<Repository>, StoreError> {
+        match &self.configure {
+            Some(configure) => Repository::open_configured(path, configure.clone()),
+            None => Repository::open(path),
+        }
+    }
+
+    /// Whether it stands in no list: it says so, or whoever asks may not read it.
+    fn is_hidden(&self, name: &str) -> bool {
+        let Some(path) = self.path_of(name) else { return true };
+        let config = self.repository(&path).and_then(|repository| repository.current_config());
+        // What can't be understood is not served either.
+        config.is_ok_and(|config| {
+            let settings = Settings::new(config);
+            settings.is_hidden() || !settings.may_read(None)
+        })
     }
 
     /// Opens the repository as it is on disk; the last snapshot serves again while nothing was written.
@@ -130,7 +191,7 @@ impl Folders {
             };
             NotServed::Unavailable { text, retry: false }
         };
-        let repository = Repository::open(&path).map_err(not_served)?;
+        let repository = self.repository(&path).map_err(not_served)?;
         // Before the files themselves: what is written meanwhile is seen the next time.
         let stamp = stamp_of(&repository);
         let made = repository.current_state().and_then(|state| repository.snapshot(state)).map_err(not_served)?;
@@ -147,7 +208,11 @@ impl Folders {
 impl Repositories for Folders {
     // All of these look at the disk for microseconds; only opening a snapshot reads, and does so on its own thread.
     async fn names(&self) -> Vec<String> {
-        self.list()
+        tokio::task::block_in_place(|| {
+            let mut names = self.list();
+            names.retain(|name| !self.is_hidden(name));
+            names
+        })
     }
 
     async fn has(&self, name: &str) -> bool {
@@ -158,8 +223,12 @@ impl Repositories for Folders {
         tokio::task::block_in_place(|| self.open(name))
     }
 
-    fn addresses(&self, _name: &str) -> Addresses {
-        Addresses::default()
+    fn prefix(&self) -> &str {
+        &self.prefix
+    }
+
+    fn scheme(&self) -> &str {
+        self.scheme
     }
 
     fn bundle_cache(&self) -> Option<&Arc<BundleCache>> {
@@ -171,19 +240,19 @@ fn is_repository(path: &Path) -> bool {
     fs::symlink_metadata(path.join(".hg")).is_ok_and(|metadata| metadata.is_dir())
 }
 
-fn list_below(path: &Path, name: &str, depth: usize, names: &mut Vec<String>) {
+fn list_below(path: &Path, name: &str, left: usize, names: &mut Vec<String>) {
     if is_repository(path) {
         names.push(name.to_owned());
         return;
     }
     let Ok(entries) = fs::read_dir(path) else { return };
-    for entry in entries.flatten().filter(|_| depth < DEPTH_MAX) {
+    for entry in entries.flatten().filter(|_| left > 0) {
         let Ok(part) = entry.file_name().into_string() else { continue };
         if part.starts_with('.') || part.contains('\\') || !entry.file_type().is_ok_and(|kind| kind.is_dir()) {
             continue;
         }
         let name = if name.is_empty() { part } else { format!("{name}/{part}") };
-        list_below(&entry.path(), &name, depth + 1, names);
+        list_below(&entry.path(), &name, left - 1, names);
     }
 }
 
@@ -210,7 +279,7 @@ mod tests {
     #[test]
     fn repositories_below_a_folder_are_found_by_their_paths() {
         let folder = folder_with(&["one", "team/two", "team/two/inner", ".hidden/three"]);
-        let folders = Folders::new(&[folder.path().to_owned()]).expect("a folder");
+        let folders = Folders::new(&[folder.path().to_owned()], None).expect("a folder");
         assert_eq!(folders.list(), ["one", "team/two"]);
         assert!(folders.path_of("team/two").is_some());
         for name in
@@ -221,9 +290,20 @@ mod tests {
     }
 
     #[test]
+    fn a_root_reaches_as_deep_as_it_says() {
+        let folder = folder_with(&["one", "team/two"]);
+        let root = |name: &str, depth| Root { name: name.to_owned(), path: folder.path().to_owned(), depth };
+        let single = Root { path: folder.path().join("one"), ..root("x", 0) };
+        let folders = Folders::of(vec![root("", 1), root("deep", 8), single], None).expect("names of their own");
+        assert_eq!(folders.list(), ["deep/one", "deep/team/two", "one", "x"]);
+        assert!(folders.path_of("team/two").is_none() && folders.path_of("deep/team/two").is_some());
+        assert!(folders.path_of("x").is_some() && folders.path_of("x/one").is_none());
+    }
+
+    #[test]
     fn two_folders_of_one_name_are_refused() {
         let folder = folder_with(&["a/same/one", "b/same/two"]);
         let paths = [folder.path().join("a/same"), folder.path().join("b/same")];
-        assert!(matches!(Folders::new(&paths), Err(FoldersError::SameName { .. })));
+        assert!(matches!(Folders::new(&paths, None), Err(FoldersError::SameName { .. })));
     }
 }

@@ -17,6 +17,7 @@ mod repositories;
 mod request_body;
 mod response_body;
 mod serve;
+mod site;
 #[cfg(test)]
 mod tests;
 mod timed_io;
@@ -24,11 +25,12 @@ mod timed_io;
 pub(crate) use answer::CHALLENGE;
 pub use answer::answer;
 pub use bundle_cache::BundleCache;
-pub use folders::{Folders, FoldersError};
+pub use folders::{Folders, FoldersError, Root};
 pub use listener::Listener;
 pub use repositories::{Absent, Addresses, NotServed, Repositories};
 pub use response_body::ResponseBody;
-pub use serve::{FromRepositories, Service, serve};
+pub use serve::{FromRepositories, Peer, Service, serve};
+pub use site::{NoteAccess, Site};
 
 /// A request's head must be complete after this time, and a connection that is kept open must bring the next one.
 pub const HEAD_SECONDS_MAX: u64 = 10;

@@ -58,6 +58,16 @@ pub trait Repositories: Send + Sync + 'static {
         Absent::NotThere
     }
 
+    /// Returns how the path of a page begins, before the repository's name: nothing, or `/` and words.
+    fn prefix(&self) -> &str {
+        ""
+    }
+
+    /// Returns the scheme of the address at which this is reached.
+    fn scheme(&self) -> &str {
+        "http"
+    }
+
     /// Returns who asks, where that is known: what `web.allow_read` and `web.deny_read` of a repository name.
     fn user(&self) -> Option<String> {
         None

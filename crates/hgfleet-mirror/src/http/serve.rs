@@ -22,6 +22,10 @@ pub trait Service: Send + Sync + 'static {
     fn call(self: Arc<Self>, request: Request<Incoming>) -> impl Future<Output = Response<ResponseBody>> + Send;
 }
 
+/// Who is at the other end of a request's connection, without its port: an extension of the request.
+#[derive(Debug, Clone)]
+pub struct Peer(pub Arc<str>);
+
 /// The service that is made of one set of repositories for all requests.
 pub struct FromRepositories<R>(pub Arc<R>);
 
@@ -69,9 +73,11 @@ pub async fn serve<L: Listener, S: Service>(
         let service = service.clone();
         let requests = place.requests();
         let counted = requests.clone();
-        let handler = service_fn(move |request| {
+        let from = Peer(address_of(&peer.to_string()).into());
+        let handler = service_fn(move |mut request: Request<Incoming>| {
             counted.begin();
             let service = service.clone();
+            request.extensions_mut().insert(from.clone());
             async move { Ok::<_, Infallible>(service.call(request).await) }
         });
         let io = TimedIo::new(TokioIo::new(stream), Duration::from_secs(IDLE_SECONDS_MAX));
@@ -105,4 +111,10 @@ pub async fn serve<L: Listener, S: Service>(
     if tokio::time::timeout(drain, places.all_free()).await.is_err() {
         tracing::info!("requests that still run are cut");
     }
+}
+
+/// The address of `address:port`; whatever else it is stays.
+fn address_of(peer: &str) -> String {
+    peer.parse::<std::net::SocketAddr>()
+        .map_or_else(|_| peer.to_owned(), |address| address.ip().to_canonical().to_string())
 }

@@ -24,7 +24,7 @@ fn make_repository(root: &Path) {
 async fn server() -> (SocketAddr, tempfile::TempDir) {
     let folder = tempfile::tempdir().expect("a folder");
     make_repository(&folder.path().join("team/first"));
-    let folders = Folders::new(&[folder.path().to_owned()]).expect("a folder");
+    let folders = Folders::new(&[folder.path().to_owned()], None).expect("a folder");
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let address = listener.local_addr().expect("an address");
     let service = Arc::new(FromRepositories(Arc::new(folders)));

@@ -80,17 +80,65 @@ pub struct MachineKeys {
     pub config: ConfigFile,
 }
 
-/// `hgfleet web`
+/// `hgfleet web`: the options of `hg serve`, and paths
 #[derive(Debug, Args)]
 pub struct Web {
-    /// Address to listen on
-    #[arg(short = 'a', long = "address", value_name = "ADDR", default_value = "127.0.0.1")]
-    pub address: String,
-    /// Port to listen on
-    #[arg(short = 'p', long = "port", value_name = "PORT", default_value_t = 8000)]
-    pub port: u16,
+    /// Address to listen on [default: 127.0.0.1; without PATH all interfaces, as `hg serve` does]
+    #[arg(short = 'a', long = "address", value_name = "ADDR")]
+    pub address: Option<String>,
+    /// Port to listen on; 0: a free one, which is printed [default: 8000]
+    #[arg(short = 'p', long = "port", value_name = "PORT")]
+    pub port: Option<String>,
+    /// The repository to serve [default: the one in which this folder lies]
+    #[arg(short = 'R', long = "repository", alias = "repo", value_name = "PATH", conflicts_with_all = ["paths", "web_conf"])]
+    pub repository: Option<PathBuf>,
+    /// File to note requests in; `-`: standard output
+    #[arg(short = 'A', long = "accesslog", value_name = "FILE")]
+    pub access_log: Option<PathBuf>,
+    /// File to write errors to
+    #[arg(short = 'E', long = "errorlog", value_name = "FILE")]
+    pub error_log: Option<PathBuf>,
+    /// Go on in the background, once it listens
+    #[arg(short = 'd', long = "daemon")]
+    pub daemon: bool,
+    /// Used by `-d`
+    #[arg(long = "daemon-child", hide = true, requires = "daemon")]
+    pub daemon_child: bool,
+    /// File to write the process's id to
+    #[arg(long = "pid-file", value_name = "FILE")]
+    pub pid_file: Option<PathBuf>,
+    /// Path below which everything is served
+    #[arg(long = "prefix", value_name = "PREFIX")]
+    pub prefix: Option<String>,
+    /// Name to show on pages
+    #[arg(short = 'n', long = "name", value_name = "NAME")]
+    pub name: Option<String>,
+    /// Configuration as for `hgweb`: sections [paths], [collections], [web]
+    #[arg(long = "web-conf", alias = "webdir-conf", value_name = "FILE", conflicts_with = "paths")]
+    pub web_conf: Option<PathBuf>,
+    /// IPv6 in the place of IPv4
+    #[arg(short = '6', long = "ipv6")]
+    pub ipv6: bool,
+    /// Certificate and private key, in one file in PEM: serve HTTPS
+    #[arg(long = "certificate", value_name = "FILE")]
+    pub certificate: Option<PathBuf>,
+    /// Print the address alone
+    #[arg(long = "print-url", conflicts_with = "verbose")]
+    pub print_url: bool,
+    /// Set a key of the configuration, over all files; may be given several times
+    #[arg(long = "config", value_name = "SECTION.NAME=VALUE")]
+    pub config: Vec<String>,
+    /// Folder to go to first
+    #[arg(long = "cwd", value_name = "DIR")]
+    pub cwd: Option<PathBuf>,
+    /// Say nothing
+    #[arg(short = 'q', long = "quiet")]
+    pub quiet: bool,
+    /// Say where it listens
+    #[arg(short = 'v', long = "verbose")]
+    pub verbose: bool,
     /// A repository, or folders with repositories in them
-    #[arg(value_name = "PATH", required = true)]
+    #[arg(value_name = "PATH")]
     pub paths: Vec<PathBuf>,
 }
 
@@ -100,6 +148,9 @@ pub struct Serve {
     /// The repository to serve
     #[arg(short = 'R', long = "repository", value_name = "PATH")]
     pub repository: PathBuf,
+    /// Set a key of the configuration, over all files; may be given several times
+    #[arg(long = "config", value_name = "SECTION.NAME=VALUE")]
+    pub config: Vec<String>,
     /// Speak SSH framing on standard input and output
     #[arg(long, required = true)]
     pub stdio: bool,

@@ -1,10 +1,12 @@
 //! `hgfleet serve`: the wire protocol for one repository on standard input and output.
 
+use super::web::StandaloneConfiguration;
 use crate::cli::Serve;
 use anyhow::Context;
 use hg_wire::standalone::StandaloneHost;
 use std::io;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 /// Serves one client until it closes its side.
 ///
@@ -13,7 +15,8 @@ use std::process::ExitCode;
 /// The repository can't be served, or the client's connection broke in the middle of a command.
 pub fn run(options: Serve) -> anyhow::Result<ExitCode> {
     let root = &options.repository;
-    let mut host = StandaloneHost::open(root, |line| eprint!("{line}"))
+    let configuration = Arc::new(StandaloneConfiguration::read(None, &options.config)?);
+    let mut host = StandaloneHost::open_configured(root, configuration, |line| eprint!("{line}"))
         .with_context(|| format!("can't serve {}", root.display()))?;
     hg_wire::ssh::serve(io::stdin().lock(), io::stdout().lock(), io::stderr(), &mut host)?;
     Ok(ExitCode::SUCCESS)
