@@ -22,7 +22,7 @@ use share::Source;
 const SMALL_FILE_BYTES_MAX: u64 = 128 << 20;
 const HGRC_BYTES_MAX: u64 = 1 << 20;
 /// A manifest of bundles has a line of some hundred bytes for each.
-const MANIFEST_BYTES_MAX: u64 = 1 << 20;
+pub(crate) const BUNDLES_BYTES_MAX: u64 = 1 << 20;
 /// How often a length is looked at again when it changes under the reader's eyes.
 const LOOKS_MAX: usize = 8;
 
@@ -190,7 +190,7 @@ impl Repository {
         let fncache_bytes = fncache.map_or(0, |(_, bytes)| bytes);
         let hgrc = self.read_hgrc()?;
         // What is wrong with a manifest of bundles is no reason to serve nothing: without it, clones are only slower.
-        let bundles = |name: &[u8]| self.hg.read(name, MANIFEST_BYTES_MAX).ok().flatten();
+        let bundles = |name: &[u8]| self.hg.read(name, BUNDLES_BYTES_MAX).ok().flatten();
         let (clonebundles, pullbundles) = (bundles(b"clonebundles.manifest"), bundles(b"pullbundles.manifest"));
         Ok(SnapshotState {
             changelog,

@@ -1,6 +1,7 @@
 //! What a snapshot's state is after a change, told from the change alone.
 
 use super::{ChangeError, ChangeRef, Operation};
+use crate::repository::BUNDLES_BYTES_MAX;
 use crate::{RevlogExtent, SnapshotState};
 
 /// Bytes of a revlog's index entry.
@@ -26,8 +27,8 @@ impl ChangeRef<'_> {
                 b"store/phaseroots" => after.phaseroots = content_after(after.phaseroots, &operation),
                 b"store/bookmarks" | b"bookmarks" => after.bookmarks = content_after(after.bookmarks, &operation),
                 b"hgrc" => after.hgrc = content_after(after.hgrc, &operation),
-                b"clonebundles.manifest" => after.clonebundles = content_after(after.clonebundles, &operation),
-                b"pullbundles.manifest" => after.pullbundles = content_after(after.pullbundles, &operation),
+                b"clonebundles.manifest" => after.clonebundles = manifest_after(after.clonebundles, &operation),
+                b"pullbundles.manifest" => after.pullbundles = manifest_after(after.pullbundles, &operation),
                 _ => {}
             }
         }
@@ -54,6 +55,14 @@ fn content_after(before: Option<Vec<u8>>, operation: &Operation<'_>) -> Option<V
         }
         Operation::Create { .. } | Operation::Replace { .. } => Some(added.into_owned()),
     }
+}
+
+/// The same of a manifest of bundles; one that is longer than it may be counts as absent, here as where it is read from disk.
+fn manifest_after(before: Option<Vec<u8>>, operation: &Operation<'_>) -> Option<Vec<u8>> {
+    if bytes_after(operation) > BUNDLES_BYTES_MAX {
+        return None;
+    }
+    content_after(before, operation)
 }
 
 /// Counts the revisions that an operation on an index adds; `extent` has the data's length after the change.

@@ -246,3 +246,17 @@ fn bytes_are_read_back_before_and_after_they_are_written_out() {
     assert!(writer.read_back(b"store/00manifest.d", 1_999_991, &mut last).is_err());
     assert!(writer.read_back(b"store/data/b.d", 0, &mut last).is_err());
 }
+
+#[test]
+fn a_manifest_of_bundles_that_is_too_long_counts_as_absent() {
+    let after = |before: Option<&[u8]>, bytes: usize| {
+        let mut writer = ChangeWriter::new(std::io::Cursor::new(Vec::new())).unwrap();
+        writer.replace(b"clonebundles.manifest", before.map(|before| before.len() as u64), &vec![b'x'; bytes]).unwrap();
+        let (file, _) = writer.finish().unwrap();
+        let before = crate::SnapshotState { clonebundles: before.map(<[u8]>::to_vec), ..Default::default() };
+        ChangeRef::parse(file.get_ref()).unwrap().state_after(&before).unwrap().clonebundles.map(|content| content.len())
+    };
+    assert_eq!(after(None, 3), Some(3));
+    assert_eq!(after(Some(b"old"), 1 << 20), Some(1 << 20));
+    assert_eq!(after(Some(b"old"), (1 << 20) + 1), None);
+}
