@@ -250,7 +250,7 @@ fn small_files() {
         ("store/fncache", "data/../a.i\n", "no path of a tracked file"),
         ("store/fncache", "", "fncache lacks data/a.i"),
         ("hgrc", "garbage\n", "hgrc is damaged: line 1"),
-        ("requires", "share-safe\ntreemanifest\n", "'treemanifest'"),
+        ("requires", "share-safe\nnarrowhg-experimental\n", "'narrowhg-experimental'"),
         ("requires", "", "without requirement"),
         ("store/requires", "revlogv2\n", "'revlogv2'"),
     ] {

@@ -133,7 +133,7 @@ mod tests {
             format!("b\0{HEX}\na\0{HEX}\n"),
             format!("a\0{HEX}\na\0{HEX}\n"),
             format!("a\0{HEX}"),
-            format!("a\0{HEX}t\n"),
+            format!("a\0{HEX}z\n"),
             format!("a\0{HEX}xx\n"),
             format!("a\0{short}\n"),
             format!("a\0{short}g\n"),
