@@ -43,6 +43,8 @@ impl<'a> ZstdStream<'a> {
         match self.state {
             State::Short { output, begun } => {
                 let mut encoder = encoder(self.level, output)?;
+                // The tables are as small as that then.
+                encoder.set_pledged_src_size(Some(begun.len() as u64))?;
                 encoder.write_all(&begun)?;
                 encoder.finish().map(drop)
             }
