@@ -2,86 +2,25 @@
 
 use crate::input::{Input, text};
 use crate::measure::{HG, HGFLEET, command, cpu_milliseconds, milliseconds, on_path, report, report_beside, stock};
-use std::net::{TcpListener, TcpStream};
+use crate::server::Server;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Stdio};
-use std::time::Duration;
 
 const RUNS: usize = 5;
 const BUNDLE: &str = "full.hg";
 
-struct Server {
-    process: Child,
-    /// The process that answers.
-    worker: u32,
-    url: String,
-}
-
-impl Server {
-    fn start(program: &str, arguments: &[&str], repository: &Path) -> Server {
-        let port = TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).expect("a free port").port();
-        let mut command = command(program);
-        command.args(arguments).args(["-a", "127.0.0.1", "-p", &port.to_string()]);
-        if program == HGFLEET {
-            command.arg(repository);
-        }
-        let process = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("a server starts");
-        while TcpStream::connect(("127.0.0.1", port)).is_err() {
-            std::thread::sleep(Duration::from_millis(20));
-        }
-        let worker = process.id();
-        Server { process, worker, url: format!("http://127.0.0.1:{port}/") }
-    }
-
-    /// An nginx with one worker, which sends the files of a folder.
-    fn nginx(program: &str, folder: &Path) -> Server {
-        let port = TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).expect("a free port").port();
-        let here = text(folder);
-        let temporary: String = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
-            .map(|what| format!("{what}_temp_path {here}/temporary;"))
-            .concat();
-        let configuration = format!(
-            "daemon off; worker_processes 1; pid {here}/pid; error_log {here}/error; events {{}} \
-             http {{ access_log off; sendfile on; {temporary} server {{ listen 127.0.0.1:{port}; root {here}; }} }}"
-        );
-        std::fs::write(folder.join("nginx.conf"), configuration).expect("written");
-        let mut command = command(program);
-        command.args(["-e", &format!("{here}/error"), "-c", &format!("{here}/nginx.conf")]);
-        let process = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("nginx starts");
-        while TcpStream::connect(("127.0.0.1", port)).is_err() {
-            std::thread::sleep(Duration::from_millis(20));
-        }
-        let children =
-            std::fs::read_to_string(format!("/proc/{0}/task/{0}/children", process.id())).expect("its workers");
-        let worker = children.split_whitespace().next().expect("a worker").parse().expect("a number");
-        Server { process, worker, url: format!("http://127.0.0.1:{port}/") }
-    }
-
-    /// Fetches a path below the server's address.
-    fn fetch(&self, path: &str, headers: &[String], into: &Path) -> Run {
-        let before = cpu_milliseconds(self.worker);
-        let mut bytes = 0;
-        let wall = milliseconds(|| {
-            let mut curl = command("curl");
-            curl.args(["-s", "-f", "-w", "%{size_download}", "-o", text(into)]);
-            curl.args(headers.iter().flat_map(|header| ["-H", header]));
-            let output = curl.arg(format!("{}{path}", self.url)).output().expect("curl runs");
-            assert!(output.status.success(), "{path} failed");
-            bytes = String::from_utf8_lossy(&output.stdout).trim().parse().expect("a number");
-        });
-        Run { wall, cpu: cpu_milliseconds(self.worker) - before, bytes }
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        // What is ours ends with us; an nginx that is killed would leave its worker.
-        let _ = rustix::process::kill_process(
-            rustix::process::Pid::from_child(&self.process),
-            rustix::process::Signal::TERM,
-        );
-        let _ = self.process.wait();
-    }
+/// Fetches a path below a server's address.
+fn fetch(server: &Server, path: &str, headers: &[String], into: &Path) -> Run {
+    let before = cpu_milliseconds(server.worker);
+    let mut bytes = 0;
+    let wall = milliseconds(|| {
+        let mut curl = command("curl");
+        curl.args(["-s", "-f", "-w", "%{size_download}", "-o", text(into)]);
+        curl.args(headers.iter().flat_map(|header| ["-H", header]));
+        let output = curl.arg(format!("{}{path}", server.url)).output().expect("curl runs");
+        assert!(output.status.success(), "{path} failed");
+        bytes = String::from_utf8_lossy(&output.stdout).trim().parse().expect("a number");
+    });
+    Run { wall, cpu: cpu_milliseconds(server.worker) - before, bytes }
 }
 
 /// One transfer: milliseconds, milliseconds of the server's CPU, bytes.
@@ -93,7 +32,7 @@ struct Run {
 }
 
 /// What a stock client asks for, with the query and the headers: everything as changesets, or as the store's files, or a clone bundle.
-fn requests() -> [(&'static str, &'static str, Vec<String>); 3] {
+pub fn requests() -> [(&'static str, &'static str, Vec<String>); 3] {
     let head =
         "HG20%2Cbundle2%3DHG20%250Abookmarks%250Achangegroup%253D01%252C02%252C03%250Alistkeys%250Aphases%253Dheads";
     let protocol = "X-HgProto-1: 0.1 0.2 comp=zstd,zlib,none,bzip2 partial-pull".to_owned();
@@ -123,7 +62,7 @@ fn with_bundle(input: &Input, name: &str) -> PathBuf {
 pub fn run(input: &Input) {
     for name in ["cargo", "vct"] {
         let repository = with_bundle(input, name);
-        let stock = Server::start(HG, &["serve", "-R", text(&repository)], &repository);
+        let stock = Server::start(HG, &["serve", "-R", text(&repository)], None);
         let folder = input.scratch(&format!("files-{name}"));
         std::fs::create_dir_all(&folder).expect("made");
         let nginx = on_path("nginx").map(|program| Server::nginx(text(&program), &folder));
@@ -131,19 +70,19 @@ pub fn run(input: &Input) {
             println!("nginx is not here, so that nothing is compared with it");
         }
         for (what, query, headers) in requests() {
-            let fetch = |server: &Server| server.fetch(query, &headers, &folder.join("body"));
+            let get = |server: &Server| fetch(server, query, &headers, &folder.join("body"));
             let (mut first, mut again, mut peer, mut file) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
             for _ in 0..RUNS {
-                let ours = Server::start(HGFLEET, &["web"], &repository);
-                first.push(fetch(&ours));
-                again.push(fetch(&ours));
-                peer.push(fetch(&stock));
+                let ours = Server::start(HGFLEET, &["web", text(&repository)], None);
+                first.push(get(&ours));
+                again.push(get(&ours));
+                peer.push(get(&stock));
                 if let Some(nginx) = &nginx {
                     // The same bytes, and what curl does with them.
-                    fetch(&ours);
+                    get(&ours);
                     std::fs::rename(folder.join("body"), folder.join("file")).expect("renamed");
-                    nginx.fetch("file", &[], &folder.join("body"));
-                    file.push(nginx.fetch("file", &[], &folder.join("body")));
+                    fetch(nginx, "file", &[], &folder.join("body"));
+                    file.push(fetch(nginx, "file", &[], &folder.join("body")));
                 }
             }
             let wall = |runs: &[Run]| runs.iter().map(|run| run.wall).collect::<Vec<f64>>();

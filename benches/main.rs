@@ -5,6 +5,7 @@
 
 mod clone;
 mod cluster;
+mod discovery;
 mod input;
 mod login;
 mod many;
@@ -13,6 +14,7 @@ mod policy;
 mod prepare;
 mod push;
 mod replicate;
+mod server;
 mod start;
 mod takeover;
 mod verify;
@@ -23,10 +25,11 @@ use input::Input;
 type Benchmark = (&'static str, fn(&Input));
 
 /// All of them.
-const BENCHMARKS: [Benchmark; 10] = [
+const BENCHMARKS: [Benchmark; 11] = [
     ("start", start::run),
     ("login", login::run),
     ("clone", clone::run),
+    ("discovery", discovery::run),
     ("prepare", prepare::run),
     ("push", push::run),
     ("replicate", replicate::run),

@@ -109,6 +109,11 @@ impl Revlog {
         self.nodes.get_or_init(|| NodeMap::of(self)).get(self, node)
     }
 
+    /// Whether [`revision_of`](Self::revision_of) has a table to look in, or needs none.
+    pub(crate) fn has_names(&self) -> bool {
+        self.len() <= node_map::SCANNED_MAX || self.nodes.get().is_some() || self.covering().is_some()
+    }
+
     /// Takes names from a file instead of making a table.
     pub(crate) fn use_kept(&mut self, kept: KeptNodes) {
         self.kept = Some(kept);

@@ -47,6 +47,7 @@ pub struct Snapshot {
     bookmarks: OnceLock<Bookmarks>,
     obsstore: OnceLock<Obsstore>,
     served: OnceLock<View>,
+    heads_in_hex: OnceLock<Vec<u8>>,
     branchmap: OnceLock<Branchmap>,
     tags: OnceLock<Tags>,
 }
@@ -71,6 +72,7 @@ impl Snapshot {
             bookmarks: OnceLock::new(),
             obsstore: OnceLock::new(),
             served: OnceLock::new(),
+            heads_in_hex: OnceLock::new(),
             branchmap: OnceLock::new(),
             tags: OnceLock::new(),
         })
@@ -180,6 +182,22 @@ impl Snapshot {
     /// The changesets that a server shows: no secret ones, no hidden ones.
     pub fn served(&self) -> Result<&View, StoreError> {
         once(&self.served, || View::served(self))
+    }
+
+    /// The names of the [served](Self::served) heads in hexadecimal digits, highest first, one blank between. Kept: every client
+    /// asks for them.
+    pub fn heads_in_hex(&self) -> Result<&[u8], StoreError> {
+        let make = || {
+            let names = self.served()?.heads().iter().map(|head| self.changelog.node(*head).to_hex());
+            Ok(names.collect::<Vec<_>>().join(&b' '))
+        };
+        once(&self.heads_in_hex, make).map(Vec::as_slice)
+    }
+
+    /// [`heads_in_hex`](Self::heads_in_hex), where they were asked for before, and changesets are found by their names without
+    /// reading the changelog.
+    pub fn kept_names_and_heads(&self) -> Option<&[u8]> {
+        self.heads_in_hex.get().filter(|_| self.changelog.has_names()).map(Vec::as_slice)
     }
 
     /// Brings the files in the repository's index folder up to this snapshot; the folder is made where it is absent.

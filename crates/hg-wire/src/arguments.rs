@@ -41,6 +41,11 @@ impl Arguments {
         self.get(name.as_bytes()).ok_or_else(|| CommandError::Malformed(format!("argument '{name}' is missing")))
     }
 
+    /// Returns the bytes of all names and values together.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
     /// Returns names and values in the order in which they came.
     pub fn iter(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
         self.pairs.iter().map(|(name, value)| (name.as_slice(), value.as_slice()))

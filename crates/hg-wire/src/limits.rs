@@ -10,6 +10,12 @@ pub const ARGUMENTS_MAX: usize = 64;
 pub const LINE_BYTES_MAX: usize = 1024;
 /// Hashes in one argument.
 pub const NODES_MAX: usize = 100_000;
+/// Arguments up to which an answer from memory takes well below a millisecond, in bytes.
+pub const QUICK_ARGUMENTS_BYTES_MAX: usize = 16 << 10;
+/// The same for the served heads in hexadecimal digits: 1,600 of them.
+pub const QUICK_HEADS_BYTES_MAX: usize = 64 << 10;
+/// The same for the sub-commands of one `batch`.
+pub const QUICK_BATCH_COMMANDS_MAX: usize = 4;
 /// Sub-commands of one `batch`.
 pub const BATCH_COMMANDS_MAX: usize = 1_000;
 /// The answer of one `batch`, in bytes.

@@ -36,15 +36,21 @@ fn unescape(bytes: &[u8]) -> Result<Vec<u8>, CommandError> {
 }
 
 fn escape(bytes: &[u8], output: &mut Vec<u8>) {
-    for byte in bytes {
-        match byte {
-            b':' => output.extend_from_slice(b":c"),
-            b',' => output.extend_from_slice(b":o"),
-            b';' => output.extend_from_slice(b":s"),
-            b'=' => output.extend_from_slice(b":e"),
-            other => output.push(*other),
-        }
+    let mut rest = bytes;
+    // Most answers are hashes and blanks, long, and have none of them.
+    let has_some = memchr::memchr3(b':', b',', b';', bytes).or_else(|| memchr::memchr(b'=', bytes)).is_some();
+    let next = |rest: &[u8]| rest.iter().position(|byte| matches!(byte, b':' | b',' | b';' | b'='));
+    while let Some(at) = Some(rest).filter(|_| has_some).and_then(next) {
+        output.extend_from_slice(&rest[..at]);
+        output.extend_from_slice(match rest[at] {
+            b':' => b":c",
+            b',' => b":o",
+            b';' => b":s",
+            _ => b":e",
+        });
+        rest = &rest[at + 1..];
     }
+    output.extend_from_slice(rest);
 }
 
 fn parse(pair: &[u8]) -> Result<(CommandName, Arguments), CommandError> {
@@ -72,6 +78,16 @@ fn parse(pair: &[u8]) -> Result<(CommandName, Arguments), CommandError> {
         arguments.add(unescape(&argument[..equals])?, unescape(&argument[equals + 1..])?)?;
     }
     Ok((name, arguments))
+}
+
+/// Returns whether a batch holds a few commands, all of which pass; false, too, where it is none.
+pub(super) fn is_quick(commands: &[u8], quick: impl Fn(CommandName) -> bool) -> bool {
+    let mut names = commands.split(|byte| *byte == b';').map(|pair| {
+        let blank = memchr::memchr(b' ', pair)?;
+        CommandName::parse(&pair[..blank])
+    });
+    let all_pass = names.by_ref().take(limits::QUICK_BATCH_COMMANDS_MAX).all(|name| name.is_some_and(&quick));
+    all_pass && names.next().is_none()
 }
 
 /// Answers a batch. The first command that fails is the answer to all.
@@ -122,7 +138,17 @@ mod tests {
             "lookup key=a,key=b",
         ];
         for pair in bad {
+            assert!(!is_quick(pair.as_bytes(), |name| name == CommandName::Heads), "{pair:?}");
             assert!(matches!(parse(pair.as_bytes()), Err(CommandError::Malformed(_))), "{pair:?}");
+        }
+    }
+
+    #[test]
+    fn few_commands_of_the_right_kind_are_quick() {
+        let heads_alone = |commands: &[u8]| is_quick(commands, |name| name == CommandName::Heads);
+        assert!(heads_alone(b"heads ") && heads_alone(b"heads ;heads ;heads ;heads "));
+        for slow in ["heads ;heads ;heads ;heads ;heads ", "heads ;known nodes=", "heads ;"] {
+            assert!(!heads_alone(slow.as_bytes()), "{slow}");
         }
     }
 

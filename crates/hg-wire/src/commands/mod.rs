@@ -14,6 +14,7 @@ use crate::client::Client;
 use crate::clone_bundles;
 use crate::command::CommandName;
 use crate::getbundle::{self, Bundle, GetbundleArguments};
+use crate::limits;
 use crate::outgoing::Outgoing;
 use crate::pull_bundles;
 use crate::stream_clone;
@@ -69,6 +70,21 @@ pub enum Form {
     Uncompressed,
     /// As it is, without a word of how: `stream_out` is older than such words.
     Raw,
+}
+
+/// Returns whether a command is answered within microseconds from what the snapshot keeps, so that no thread has to be found for it.
+pub fn is_quick(command: CommandName, arguments: &Arguments, snapshot: &Snapshot) -> bool {
+    let from_memory = |name| matches!(name, CommandName::Heads | CommandName::Known);
+    let heads_bytes = snapshot.kept_names_and_heads().map(<[u8]>::len);
+    if arguments.bytes() > limits::QUICK_ARGUMENTS_BYTES_MAX
+        || heads_bytes.is_none_or(|bytes| bytes > limits::QUICK_HEADS_BYTES_MAX)
+    {
+        return false;
+    }
+    match command {
+        CommandName::Batch => arguments.get(b"cmds").is_some_and(|commands| batch::is_quick(commands, from_memory)),
+        name => from_memory(name),
+    }
 }
 
 /// Answers a command that reads. Everything that can be wrong with the request is found here, before the first byte.

@@ -19,12 +19,12 @@ pub(super) fn join(nodes: impl IntoIterator<Item = Node>, output: &mut Vec<u8>) 
 
 /// The heads that are served, highest first, and a newline; of an empty repository the null hash.
 pub(super) fn heads(snapshot: &Snapshot) -> Result<Vec<u8>, CommandError> {
-    let heads = snapshot.served()?.heads();
-    let mut text = Vec::with_capacity(heads.len().max(1) * 41);
+    let heads = snapshot.heads_in_hex()?;
+    let mut text = Vec::with_capacity(heads.len().max(40) + 1);
     if heads.is_empty() {
         join([Node::NULL], &mut text);
     } else {
-        join(heads.iter().map(|head| snapshot.changelog().node(*head)), &mut text);
+        text.extend_from_slice(heads);
     }
     text.push(b'\n');
     Ok(text)

@@ -45,6 +45,13 @@ pub fn complete(mut request: Request, body: &mut dyn Read) -> Result<Request, Re
     }
 }
 
+/// Returns whether a request is answered at once from what the snapshot keeps, without its body: [`answer`] then takes microseconds
+/// and never waits.
+pub fn is_quick(request: &Request, snapshot: &Snapshot) -> bool {
+    request.posted_argument_bytes == 0
+        && request.command.is_some_and(|command| commands::is_quick(command, &request.arguments, snapshot))
+}
+
 /// Answers a command whose arguments are complete ([`complete`]). `body` is the request's body; of a refused push it is drained up to a
 /// bound.
 pub fn answer(request: Request, body: &mut dyn Read, snapshot: &Arc<Snapshot>, options: &HttpOptions) -> Response {

@@ -5,7 +5,7 @@ mod lfs;
 mod parse;
 mod response;
 
-pub use answer::{HttpOptions, answer, complete, head_of_bundle};
+pub use answer::{HttpOptions, answer, complete, head_of_bundle, is_quick};
 pub use lfs::{LfsRequest, answer_lfs, parse_lfs};
 pub use parse::{Request, parse};
 pub use response::{Body, Refusal, Response, StreamBody};

@@ -13,6 +13,7 @@ use hyper::header::{CONNECTION, CONTENT_TYPE, HOST, HeaderName, HeaderValue, WWW
 use hyper::http::request::Parts;
 use hyper::{Request, Response, StatusCode};
 use std::io::{self, Read};
+use std::panic::{self, AssertUnwindSafe};
 use std::sync::Arc;
 
 /// Parts of a path that may belong to a repository's name.
@@ -121,7 +122,14 @@ async fn command<R: Repositories>(
         _ => None,
     };
     let options = HttpOptions { push_address: repositories.addresses(name).push, user };
-    let answered = tokio::task::spawn_blocking(move || wire::answer(request, &mut body, &snapshot, &options)).await;
+    let answered = match wire::is_quick(&request, &snapshot) {
+        // Another thread would cost more than the answer.
+        true => panic::catch_unwind(AssertUnwindSafe(|| wire::answer(request, &mut body, &snapshot, &options)))
+            .map_err(|_| None),
+        false => tokio::task::spawn_blocking(move || wire::answer(request, &mut body, &snapshot, &options))
+            .await
+            .map_err(Some),
+    };
     match answered {
         Ok(response) => {
             if response.status == StatusCode::SERVICE_UNAVAILABLE.as_u16() {
@@ -131,7 +139,11 @@ async fn command<R: Repositories>(
             from_wire_or(response, claim, move || repositories.suspect(&name))
         }
         Err(error) => {
-            tracing::error!(%error, repository = name, "a command ended in a panic");
+            tracing::error!(
+                error = error.map(tracing::field::display),
+                repository = name,
+                "a command ended in a panic"
+            );
             from_wire(failed().into())
         }
     }

@@ -140,7 +140,7 @@ impl Folders {
                 if rest.is_empty() { rest } else { rest.strip_prefix('/')? }
             };
             // Nothing inside a repository is another.
-            if is_repository(&root.path) && !rest.is_empty() {
+            if !rest.is_empty() && is_repository(&root.path) {
                 return None;
             }
             below(root, rest)
@@ -191,10 +191,14 @@ impl Folders {
             };
             NotServed::Unavailable { text, retry: false }
         };
-        let repository = self.repository(&path).map_err(not_served)?;
-        // Before the files themselves: what is written meanwhile is seen the next time.
-        let stamp = stamp_of(&repository);
-        let made = repository.current_state().and_then(|state| repository.snapshot(state)).map_err(not_served)?;
+        // Only this reads more than names and times.
+        let (stamp, made) = tokio::task::block_in_place(|| {
+            let repository = self.repository(&path)?;
+            // Before the files themselves: what is written meanwhile is seen the next time.
+            let stamp = stamp_of(&repository);
+            Ok((stamp, repository.snapshot(repository.current_state()?)?))
+        })
+        .map_err(not_served)?;
         let snapshot = Arc::new(made);
         let mut cached = cached();
         if cached.len() >= CACHED_MAX {
@@ -220,7 +224,7 @@ impl Repositories for Folders {
     }
 
     async fn snapshot(&self, name: &str) -> Result<Arc<Snapshot>, NotServed> {
-        tokio::task::block_in_place(|| self.open(name))
+        self.open(name)
     }
 
     fn prefix(&self) -> &str {
@@ -298,6 +302,26 @@ mod tests {
         assert_eq!(folders.list(), ["deep/one", "deep/team/two", "one", "x"]);
         assert!(folders.path_of("team/two").is_none() && folders.path_of("deep/team/two").is_some());
         assert!(folders.path_of("x").is_some() && folders.path_of("x/one").is_none());
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn snapshot_serves_again_until_something_is_written() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let root = folder.path().join("one");
+        let make = || crate::http::tests::make_repository(&root);
+        make();
+        let folders = Folders::new(&[folder.path().to_owned()], None).expect("a folder");
+        let open = || folders.open("one").ok();
+        let first = open().expect("there");
+        assert!(Arc::ptr_eq(&first, &open().expect("there")));
+        fs::write(root.join(".hg/hgrc"), "[server]\n").expect("written");
+        let second = open().expect("there");
+        assert!(!Arc::ptr_eq(&first, &second));
+        // Another repository in its place, while the first one's folder is still there under another name.
+        fs::rename(root.join(".hg"), root.join("old")).expect("moved");
+        assert!(open().is_none() && !folders.has("one").await);
+        make();
+        assert!(!Arc::ptr_eq(&second, &open().expect("there")));
     }
 
     #[test]

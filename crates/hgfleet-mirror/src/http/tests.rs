@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
-fn make_repository(root: &Path) {
+pub(super) fn make_repository(root: &Path) {
     for (path, bytes) in Repository::create_files(StoreFormat::default(), None) {
         let path = root.join(".hg").join(String::from_utf8(path).expect("a name"));
         fs::create_dir_all(path.parent().expect("a folder")).expect("a folder");
