@@ -6,10 +6,12 @@
 mod clone;
 mod cluster;
 mod discovery;
+mod history;
 mod input;
 mod login;
 mod many;
 mod measure;
+mod memory;
 mod policy;
 mod prepare;
 mod push;
@@ -25,11 +27,13 @@ use input::Input;
 type Benchmark = (&'static str, fn(&Input));
 
 /// All of them.
-const BENCHMARKS: [Benchmark; 11] = [
+const BENCHMARKS: [Benchmark; 13] = [
     ("start", start::run),
     ("login", login::run),
     ("clone", clone::run),
     ("discovery", discovery::run),
+    ("memory", memory::run),
+    ("history", history::run),
     ("prepare", prepare::run),
     ("push", push::run),
     ("replicate", replicate::run),
