@@ -52,8 +52,8 @@ pub(crate) fn stretched_changes<'a>(
             false => (line_end(old, old_stretch.1), line_end(new, new_stretch.1)),
         };
         open = Some(match open {
-            // Both touch the same line.
-            Some((old_range, new_range)) if begins.0 < old_range.1 || begins.1 < new_range.1 => {
+            // Both touch the same line, or one follows the other at once: then the first may bring a line that the second takes away.
+            Some((old_range, new_range)) if begins.0 <= old_range.1 || begins.1 <= new_range.1 => {
                 ((old_range.0, ends.0.max(old_range.1)), (new_range.0, ends.1.max(new_range.1)))
             }
             Some((old_range, new_range)) => {
@@ -171,6 +171,19 @@ mod tests {
             stretched_changes(&before, &now, stretches.into_iter(), &mut |(path, ..)| told.push(path.to_vec()));
             prop_assert_eq!(told, expected(&old, &new));
         }
+    }
+
+    #[test]
+    fn a_line_that_one_stretch_brings_and_the_next_one_takes_is_one_change() {
+        let line = |path: &str, digit: &str| format!("{path}\0{}\n", digit.repeat(40));
+        let (old, new) = ([line("a", "1"), line("b", "1")].concat(), [line("a", "2"), line("b", "2")].concat());
+        let middle = line("a", "1").len();
+        let stretches = [((0, middle), (0, new.len())), ((middle, old.len()), (new.len(), new.len()))];
+        let mut told = Vec::new();
+        stretched_changes(old.as_bytes(), new.as_bytes(), stretches.into_iter(), &mut |(path, was, is)| {
+            told.push((path.to_vec(), was.is_some(), is.is_some()));
+        });
+        assert_eq!(told, [(b"a".to_vec(), true, true), (b"b".to_vec(), true, true)]);
     }
 
     #[test]
