@@ -17,7 +17,7 @@ mod write;
 
 pub use between::{BetweenError, between};
 pub use content::Content;
-pub use path::{PathError, PathIssue, check_path, is_excluded};
+pub use path::{PathError, PathIssue, check_path, is_excluded, is_of_a_push};
 pub use read::{ChangeRef, Operations};
 pub use write::ChangeWriter;
 

@@ -66,6 +66,11 @@ pub fn check_path(path: &[u8]) -> Result<(), PathError> {
     }
 }
 
+/// Whether a client's push may alter the file at this path: settings and bundles are the operators'.
+pub fn is_of_a_push(path: &[u8]) -> bool {
+    path.starts_with(b"store/") || matches!(path, b"bookmarks" | b"requires") || is_largefile(path)
+}
+
 fn issue_of(path: &[u8]) -> Option<PathIssue> {
     if path.len() > PATH_BYTES_MAX {
         return Some(PathIssue::TooLong);

@@ -254,7 +254,12 @@ fn a_manifest_of_bundles_that_is_too_long_counts_as_absent() {
         writer.replace(b"clonebundles.manifest", before.map(|before| before.len() as u64), &vec![b'x'; bytes]).unwrap();
         let (file, _) = writer.finish().unwrap();
         let before = crate::SnapshotState { clonebundles: before.map(<[u8]>::to_vec), ..Default::default() };
-        ChangeRef::parse(file.get_ref()).unwrap().state_after(&before).unwrap().clonebundles.map(|content| content.len())
+        ChangeRef::parse(file.get_ref())
+            .unwrap()
+            .state_after(&before)
+            .unwrap()
+            .clonebundles
+            .map(|content| content.len())
     };
     assert_eq!(after(None, 3), Some(3));
     assert_eq!(after(Some(b"old"), 1 << 20), Some(1 << 20));

@@ -6,7 +6,7 @@ use std::fs::File;
 use std::sync::Arc;
 
 use hg_policy::Rule;
-use hg_store::change::ChangeRef;
+use hg_store::change::{ChangeRef, is_of_a_push};
 use hgfleet_access::Action;
 use hgfleet_log::limits as record_limits;
 use hgfleet_log::{RepositoryName, StoreKind};
@@ -234,6 +234,9 @@ impl Connection {
             let change = ChangeFile::copy(&File::from(descriptor), request.bytes, &master.run)
                 .map_err(|error| error.to_string())?;
             let parsed = ChangeRef::parse(change.bytes()).map_err(|error| error.to_string())?;
+            if let Some(operation) = parsed.operations().find(|operation| !is_of_a_push(operation.path())) {
+                return Err(format!("it names {}, which no push may alter", operation.path().escape_ascii()));
+            }
             let after = master.replica.digest_after(&lock.repository, &parsed).map_err(|error| error.to_string())?;
             Ok::<_, String>((change, after, lock))
         });

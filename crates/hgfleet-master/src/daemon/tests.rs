@@ -268,6 +268,12 @@ async fn nothing_that_a_session_says_of_its_change_is_believed() {
             writer.append(b"store/00changelog.i", 64, b"x").unwrap();
             let (longer, bytes) = writer.finish().unwrap();
             assert!(push(&longer, bytes).contains("does not fit the store"), "another store's lengths");
+            for path in [&b"hgrc"[..], b"clonebundles.manifest", b"pullbundles.manifest", b"bundle-cache/a.hg"] {
+                let mut writer = ChangeWriter::new(tempfile::tempfile().unwrap()).unwrap();
+                writer.create(path, b"").unwrap();
+                let (settings, bytes) = writer.finish().unwrap();
+                assert!(push(&settings, bytes).contains("does not fit the store"), "what operators write");
+            }
             // A lock without a descriptor beside the change.
             let (token, _) = lock(&mut daemon, "a").unwrap();
             let request = AppendRequest {
