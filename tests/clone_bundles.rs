@@ -114,4 +114,14 @@ fn clients_clone_from_bundles_that_the_log_brought_to_every_server() {
     clones("in-two-steps", &["https", "ssh"], &[twice, "added 3 changesets"]);
     let said = fleet.hgfleet(&["repo", "verify", "a"]).ok();
     assert!(said.out.contains("3 changesets"), "{said:#?}");
+
+    // What a rewrite takes away no bundle keeps.
+    bundle(&["add", "a"]).ok();
+    let strip = ["hg", "--config", "extensions.strip=", "strip", "--no-backup", "-r", "2"];
+    fleet.hgfleet_then(&["repo", "exec", "a"], &strip).ok();
+    assert_eq!(bundle(&["list", "a"]).ok().out, "");
+    assert!(fs::read_dir(fleet.data().join("master/repos/a/.hg/bundle-cache")).map_or(0, Iterator::count) == 0);
+    fleet.assert_one_store("a");
+    fleet.hg(&["clone", "-q", &fleet.https_url("a"), "stripped"]).ok();
+    assert_eq!(fleet.working_copy("stripped").hg(&["log", "-T", "{rev} "]).ok().out, "1 0 ");
 }

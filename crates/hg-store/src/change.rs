@@ -17,7 +17,7 @@ mod write;
 
 pub use between::{BetweenError, between};
 pub use content::Content;
-pub use path::{PathError, PathIssue, check_path, is_excluded, is_of_a_push};
+pub use path::{PathError, PathIssue, check_path, is_excluded, is_of_a_push, is_of_bundles};
 pub use read::{ChangeRef, Operations};
 pub use write::ChangeWriter;
 

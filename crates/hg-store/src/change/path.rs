@@ -71,6 +71,11 @@ pub fn is_of_a_push(path: &[u8]) -> bool {
     path.starts_with(b"store/") || matches!(path, b"bookmarks" | b"requires") || is_largefile(path)
 }
 
+/// Whether the file at this path is a clone or pull bundle, or names them.
+pub fn is_of_bundles(path: &[u8]) -> bool {
+    path.starts_with(BUNDLES) || matches!(path, b"clonebundles.manifest" | b"pullbundles.manifest")
+}
+
 fn issue_of(path: &[u8]) -> Option<PathIssue> {
     if path.len() > PATH_BYTES_MAX {
         return Some(PathIssue::TooLong);

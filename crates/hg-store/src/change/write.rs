@@ -248,6 +248,11 @@ impl<W: Write + Seek> ChangeWriter<W> {
         Ok(())
     }
 
+    /// Returns the paths that it names so far, in no order.
+    pub fn paths(&self) -> impl Iterator<Item = &[u8]> {
+        self.entries.iter().map(|entry| entry.path.as_slice())
+    }
+
     /// Writes the table and the header; returns the file and the change's length in bytes.
     ///
     /// # Errors

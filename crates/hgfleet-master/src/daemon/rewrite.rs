@@ -3,12 +3,15 @@
 //! The command is no part of this server: it runs where it was asked for. The connection that asked for the copy holds the
 //! repository's write lock, and with it the copy is gone.
 
-use std::fs;
+use std::ffi::OsStr;
+use std::fs::{self, File};
+use std::io::{self, BufRead, BufReader};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use hg_store::apply::Directories;
-use hg_store::change::{ChangeWriter, between};
+use hg_store::change::{ChangeWriter, between, is_of_bundles};
 use hg_store::digest::state_files;
 use hgfleet_log::{RepositoryName, StoreKind};
 
@@ -72,8 +75,12 @@ async fn publish(
         if content(&old, "hgrc")? != content(&new, "hgrc")? {
             return Err("the command changed hgrc. Use `hgfleet repo config` for that".to_owned());
         }
-        let mut writer = ChangeWriter::new(tempfile::tempfile_in(&run).map_err(text)?).map_err(text)?;
-        between(Some(&old), &new, &mut writer).map_err(text)?;
+        let mut writer = difference(&run, &old, &new)?;
+        // They hold what was there before, which the command may have been meant to take away.
+        if writer.paths().any(|path| path.starts_with(b"store/")) && drop_bundles(&old, &new)? {
+            tracing::info!(repository = %name, "clone and pull bundles are dropped: the store was rewritten");
+            writer = difference(&run, &old, &new)?;
+        }
         if writer.is_empty() {
             return Ok(None);
         }
@@ -81,6 +88,49 @@ async fn publish(
     });
     let Some((change, after)): Option<(ChangeFile, [u8; 32])> = made.await? else { return Ok(MasterReply::Unchanged) };
     master.store(StoreKind::Rewrite, Some(before), Some(after), change, lock, author).await.map(MasterReply::Stored)
+}
+
+/// Begins a change with all that one store has otherwise than another.
+fn difference(run: &Path, old: &Path, new: &Path) -> Result<ChangeWriter<File>, String> {
+    let mut writer = ChangeWriter::new(tempfile::tempfile_in(run).map_err(text)?).map_err(text)?;
+    between(Some(old), new, &mut writer).map_err(text)?;
+    Ok(writer)
+}
+
+/// Removes the bundles, and the files that name them, that are the old store's; whether there were any.
+fn drop_bundles(old: &Path, new: &Path) -> Result<bool, String> {
+    let mut directories = Directories::open(new).map_err(text)?;
+    let mut dropped = false;
+    for path in state_files(old).map_err(text)?.iter().filter(|path| is_of_bundles(path)) {
+        let name = Path::new(OsStr::from_bytes(path));
+        if is_same(&old.join(name), &new.join(name)).map_err(text)? {
+            directories.unlink(path).map_err(text)?;
+            dropped = true;
+        }
+    }
+    Ok(dropped)
+}
+
+/// Whether the second file is there, with the first one's content.
+fn is_same(one: &Path, other: &Path) -> io::Result<bool> {
+    let other = match File::open(other) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+        other => other?,
+    };
+    let one = File::open(one)?;
+    if one.metadata()?.len() != other.metadata()?.len() {
+        return Ok(false);
+    }
+    let (mut one, mut other) = (BufReader::new(one), BufReader::new(other));
+    loop {
+        let (left, right) = (one.fill_buf()?, other.fill_buf()?);
+        let common = left.len().min(right.len());
+        if common == 0 || left[..common] != right[..common] {
+            return Ok(left.is_empty() && right.is_empty());
+        }
+        one.consume(common);
+        other.consume(common);
+    }
 }
 
 /// Removes what is only a cache, though it lies in the store.
@@ -93,7 +143,7 @@ fn drop_node_maps(hg: &Path) -> Result<(), String> {
 fn content(hg: &Path, name: &str) -> Result<Option<Vec<u8>>, String> {
     match fs::read(hg.join(name)) {
         Ok(content) => Ok(Some(content)),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(format!("cannot read {name} of {}: {error}", hg.display())),
     }
 }
