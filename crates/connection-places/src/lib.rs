@@ -61,11 +61,6 @@ impl Requests {
         self.0.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Returns whether there was one.
-    pub fn any(&self) -> bool {
-        self.begun() > 0
-    }
-
     fn begun(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
     }
@@ -85,9 +80,9 @@ impl Place {
         self.requests.clone()
     }
 
-    /// Waits until places are scarce and no request has begun on this connection for a second. One that began before may still run: it is
-    /// the connection's last.
-    pub async fn wanted(&mut self) {
+    /// Waits until places are scarce and no request has begun on this connection for a second; whether there was one before. That may
+    /// still run: it is the connection's last.
+    pub async fn wanted(&mut self) -> bool {
         loop {
             if self.scarce.changed().await.is_err() {
                 // The listener is gone: nobody wants a place.
@@ -96,7 +91,7 @@ impl Place {
             let begun = self.requests.begun();
             sleep(REST).await;
             if self.requests.begun() == begun {
-                return;
+                return begun > 0;
             }
         }
     }
@@ -127,16 +122,16 @@ mod tests {
             let mut asking = pin!(asking);
             let mut ninth = pin!(places.take());
             tokio::select! {
-                () = rests.wanted() => {}
+                any = rests.wanted() => assert!(!any),
                 _ = &mut ninth => panic!("a place that nobody gave"),
-                () = &mut asks => panic!("a busy connection was asked to go"),
+                _ = &mut asks => panic!("a busy connection was asked to go"),
                 () = &mut asking => {}
             }
             drop(rests);
             ninth.await
         };
         timeout(Duration::from_secs(30), ninth).await.expect("room was made");
-        assert!(requests.any());
+        assert!(requests.begun() > 0);
     }
 
     #[tokio::test]

@@ -99,7 +99,7 @@ pub(crate) async fn https(
         async move {
             let agreed = tokio::select! {
                 agreed = timeout(site.times.header, acceptor.accept(stream)) => agreed,
-                () = place.wanted() => return,
+                _ = place.wanted() => return,
             };
             let stream = match agreed {
                 Ok(Ok(stream)) => stream,
@@ -110,7 +110,7 @@ pub(crate) async fn https(
                 Err(_) => return,
             };
             let answer_site = site.clone();
-            speak(stream, peer, &site, (serving, place), move |request, busy| {
+            speak(stream, peer, &site, serving, place, move |request, busy| {
                 let site = answer_site.clone();
                 async move { forward::answer(&site, peer, request, busy).await }
             })
@@ -131,7 +131,7 @@ pub(crate) async fn http(
         let (site, serving) = (site.clone(), serving.clone());
         async move {
             let answer_site = site.clone();
-            speak(stream, peer, &site, (serving, place), move |request, busy| {
+            speak(stream, peer, &site, serving, place, move |request, busy| {
                 std::future::ready(redirect::answer(&answer_site, &request, busy))
             })
             .await;
@@ -144,7 +144,8 @@ async fn speak<S, F>(
     stream: S,
     peer: SocketAddr,
     site: &Site,
-    (mut serving, mut place): (Serving, Place),
+    mut serving: Serving,
+    mut place: Place,
     answer: impl Fn(Request<Incoming>, BusyToken) -> F,
 ) where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
@@ -174,7 +175,7 @@ async fn speak<S, F>(
             connection.as_mut().graceful_shutdown();
             connection.await
         }
-        () = place.wanted() => match requests.any() {
+        any = place.wanted() => match any {
             // Ends now, or with the request that runs.
             true => {
                 connection.as_mut().graceful_shutdown();

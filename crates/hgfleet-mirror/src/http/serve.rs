@@ -72,10 +72,9 @@ pub async fn serve<L: Listener, S: Service>(
         };
         let service = service.clone();
         let requests = place.requests();
-        let counted = requests.clone();
         let from = Peer(address_of(&peer.to_string()).into());
         let handler = service_fn(move |mut request: Request<Incoming>| {
-            counted.begin();
+            requests.begin();
             let service = service.clone();
             request.extensions_mut().insert(from.clone());
             async move { Ok::<_, Infallible>(service.call(request).await) }
@@ -87,7 +86,7 @@ pub async fn serve<L: Listener, S: Service>(
             let mut connection = std::pin::pin!(connection);
             let ended = tokio::select! {
                 ended = &mut connection => ended,
-                () = place.wanted() => match requests.any() {
+                any = place.wanted() => match any {
                     // Ends now, or with the request that runs.
                     true => {
                         connection.as_mut().graceful_shutdown();
