@@ -78,19 +78,30 @@ async fn find<'p, R: Repositories>(repositories: &Arc<R>, parts: &'p [String]) -
     None
 }
 
+/// The repository as it is shown now, or what a program reads that asks in vain.
+async fn snapshot_of<R: Repositories>(
+    repositories: &Arc<R>,
+    name: &str,
+) -> Result<Arc<Snapshot>, Box<Response<ResponseBody>>> {
+    repositories.snapshot(name).await.map_err(|error| {
+        Box::new(match error {
+            NotServed::Unknown => no_repository(repositories.as_ref()),
+            NotServed::Unavailable { text, retry } => {
+                from_wire(wire::Refusal { status: if retry { 503 } else { 500 }, text }.into())
+            }
+        })
+    })
+}
+
 async fn command<R: Repositories>(
     repositories: &Arc<R>,
     name: &str,
     request: wire::Request,
     body: Incoming,
 ) -> Response<ResponseBody> {
-    let snapshot = match repositories.snapshot(name).await {
+    let snapshot = match snapshot_of(repositories, name).await {
         Ok(snapshot) => snapshot,
-        Err(NotServed::Unknown) => return no_repository(repositories.as_ref()),
-        Err(NotServed::Unavailable { text, retry }) => {
-            let status = if retry { 503 } else { 500 };
-            return from_wire(wire::Refusal { status, text }.into());
-        }
+        Err(refused) => return *refused,
     };
     let mut body: Box<dyn Read + Send> = match body.is_end_stream() {
         true => Box::new(io::empty()),
@@ -157,12 +168,9 @@ async fn lfs<R: Repositories>(
     asked: wire::LfsRequest,
     body: Incoming,
 ) -> Response<ResponseBody> {
-    let snapshot = match repositories.snapshot(name).await {
+    let snapshot = match snapshot_of(repositories, name).await {
         Ok(snapshot) => snapshot,
-        Err(NotServed::Unknown) => return no_repository(repositories.as_ref()),
-        Err(NotServed::Unavailable { text, retry }) => {
-            return from_wire(wire::Refusal { status: if retry { 503 } else { 500 }, text }.into());
-        }
+        Err(refused) => return *refused,
     };
     let user = repositories.user();
     let settings = snapshot.settings();
