@@ -6,12 +6,11 @@
 //! lheads     as `heads`, which is not answered where the repository has standins: who doesn't know them would take them for files
 //! ```
 
-use super::{Answer, Form};
+use super::{Answer, FileAnswer, Form};
 use crate::CommandError;
 use crate::error::shown;
 use hg_store::Snapshot;
 use hg_store::largefiles::LargefileHash;
-use std::io::{self, Read, Write};
 use std::sync::Arc;
 
 const PRESENT: &[u8] = b"0\n";
@@ -50,12 +49,6 @@ pub(super) fn getlfile(snapshot: &Arc<Snapshot>, sha: &[u8]) -> Result<Answer, C
             "refused: largefile {hash} is not here, on this repository. Push it from a clone that has it, with hg push"
         )));
     };
-    let write = move |output: &mut dyn Write| {
-        writeln!(output, "{bytes}")?;
-        match io::copy(&mut file.take(bytes), output)? {
-            copied if copied == bytes => Ok(()),
-            _ => Err(io::Error::from(io::ErrorKind::UnexpectedEof).into()),
-        }
-    };
-    Ok(Answer::Stream(Box::new(write), Form::Raw))
+    let answer = FileAnswer { head: format!("{bytes}\n").into_bytes(), file, bytes };
+    Ok(Answer::Stream(Box::new(move |output| Ok(answer.write(output)?)), Form::Raw))
 }

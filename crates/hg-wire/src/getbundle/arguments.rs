@@ -75,6 +75,7 @@ impl GetbundleArguments {
             listkeys,
         })
     }
+
     /// Whether all changesets that are served are asked for, by somebody who has none.
     ///
     /// # Errors
