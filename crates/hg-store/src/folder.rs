@@ -15,8 +15,8 @@ use crate::StoreError;
 /// Files up to this size are read, larger ones are mapped: two system calls less, and no page wasted.
 const MAPPED_BYTES_MIN: u64 = 64 << 10;
 
-/// How deep folders may lie below `store/data`; a tracked file's path has at most half of its 4,096 bytes as separators.
-const DEPTH_MAX: usize = 2_100;
+/// How deep folders may lie in a working copy, and below `store/data`; a tracked file's path has at most half of its 4,096 bytes as separators.
+pub(crate) const DEPTH_MAX: usize = 2_100;
 
 /// Opening never blocks (a FIFO would) and never leads to another file than the one named.
 const FILE_FLAGS: OFlags =

@@ -53,7 +53,8 @@ const REMEDIES: &[(&str, &str)] = &[
 pub(crate) const CONVERT: &str =
     "Convert a copy of it with `hg debugupgraderepo --run` (`hg help config.format` has the settings), and serve that";
 
-const REQUIRES_BYTES_MAX: u64 = 64 << 10;
+/// Bytes of a file of requirements.
+pub(crate) const REQUIRES_BYTES_MAX: u64 = 64 << 10;
 
 /// Why something is only read here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

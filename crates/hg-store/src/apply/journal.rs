@@ -14,6 +14,7 @@ use super::{ApplyError, ApplyMode, Directories, Step};
 use crate::Requirements;
 use crate::change::{ChangeRef, Operation};
 use crate::path_encoding::{self, PathEncoding};
+use crate::requirements::REQUIRES_BYTES_MAX;
 
 /// What plain `hg` looks for before it writes.
 const JOURNAL: &[u8] = b"store/journal";
@@ -22,7 +23,6 @@ const BACKUPS: &[u8] = b"store/journal.backupfiles";
 const UNDO: &[u8] = b"store/undo";
 const FNCACHE: &[u8] = b"store/fncache";
 const REQUIREMENTS: [&[u8]; 2] = [b"requires", b"store/requires"];
-const REQUIREMENTS_BYTES_MAX: u64 = 64 << 10;
 /// Most bytes of fncache that are searched for the name of a file whose path is a hash.
 const FNCACHE_BYTES_MAX: u64 = 1 << 30;
 
@@ -155,7 +155,9 @@ fn encoding_of(directories: &mut Directories) -> Result<PathEncoding, ApplyError
     let mut content = Vec::new();
     for path in REQUIREMENTS {
         if let Some(file) = directories.file(path, OFlags::RDONLY).map_err(ApplyError::io("open", path))? {
-            file.take(REQUIREMENTS_BYTES_MAX).read_to_end(&mut content).map_err(ApplyError::io("read", path))?;
+            file.take(REQUIRES_BYTES_MAX).read_to_end(&mut content).map_err(ApplyError::io("read", path))?;
+            // Its last line may have no end.
+            content.push(b'\n');
         }
     }
     match content.is_empty() {

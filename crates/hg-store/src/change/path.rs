@@ -10,8 +10,9 @@ pub const PATH_BYTES_MAX: usize = 4096;
 const PART_BYTES_MAX: usize = 255;
 
 /// Files beside `store/` that a change may name. All else at the top of `.hg` is a working copy's, a cache or not ours.
-const TOP_FILES: [&[u8]; 6] =
-    [b"00changelog.i", b"bookmarks", b"clonebundles.manifest", b"hgrc", b"pullbundles.manifest", b"requires"];
+const TOP_FILES: [&[u8]; 4] = [b"00changelog.i", b"bookmarks", b"hgrc", b"requires"];
+/// Files that name bundles.
+const MANIFESTS: [&[u8]; 2] = [b"clonebundles.manifest", b"pullbundles.manifest"];
 /// The folder of bundles that are handed out as files; each lies in it and not deeper.
 const BUNDLES: &[u8] = b"bundle-cache/";
 
@@ -73,7 +74,7 @@ pub fn is_of_a_push(path: &[u8]) -> bool {
 
 /// Whether the file at this path is a clone or pull bundle, or names them.
 pub fn is_of_bundles(path: &[u8]) -> bool {
-    path.starts_with(BUNDLES) || matches!(path, b"clonebundles.manifest" | b"pullbundles.manifest")
+    path.starts_with(BUNDLES) || MANIFESTS.contains(&path)
 }
 
 fn issue_of(path: &[u8]) -> Option<PathIssue> {
@@ -94,9 +95,9 @@ fn issue_of(path: &[u8]) -> Option<PathIssue> {
     if is_excluded(path) {
         return Some(PathIssue::Excluded);
     }
-    let is_bundle = path.strip_prefix(BUNDLES).is_some_and(|name| !name.contains(&b'/'));
-    let is_known = path.starts_with(b"store/") || TOP_FILES.contains(&path) || is_bundle || is_largefile(path);
-    (!is_known).then_some(PathIssue::Unknown)
+    let is_deeper = path.strip_prefix(BUNDLES).is_some_and(|name| name.contains(&b'/'));
+    let is_beside = TOP_FILES.contains(&path) || is_largefile(path) || (is_of_bundles(path) && !is_deeper);
+    (!path.starts_with(b"store/") && !is_beside).then_some(PathIssue::Unknown)
 }
 
 /// Returns whether the file at `path`, relative to `.hg`, is no part of a store's state: caches, locks, what

@@ -1,12 +1,10 @@
 //! Manifests of folders, where the repository has them: their texts, and what they name, down to the files.
 
+use crate::folder::DEPTH_MAX;
 use crate::manifest::{self, Flag};
 use crate::{Revision, Snapshot, StoreError};
 
 use super::{Expected, TEXTS_KEPT_BYTES, VerifyReport, damage};
-
-/// How deep folders may lie: a path has at most half of its 4,096 bytes as separators.
-const DEPTH_MAX: usize = 2_100;
 
 /// Goes through the folders that manifests named, and through those that these name.
 pub(super) fn verify(
