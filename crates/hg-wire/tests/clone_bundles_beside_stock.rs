@@ -3,9 +3,7 @@
 use hg_wire::ssh;
 use hg_wire::standalone::StandaloneHost;
 use std::fs;
-use std::io::Write;
 use std::path::Path;
-use std::process::Stdio;
 use support::Hg;
 
 #[allow(dead_code, reason = "other tests use all of it")]
@@ -16,17 +14,7 @@ const MANIFEST: &str = "https://e.org/full.hg BUNDLESPEC=zstd-v2 REQUIRESNI=true
     https://e.org/stream.hg BUNDLESPEC=none-v2%3Bstream%3Dv2%3Bstore-fingerprint%3D0123abcd\n\
     http://e.org/plain.hg\n";
 
-/// What a server says to a session's input, and to its user.
-fn stock(hg: &Hg, root: &Path, input: &[u8]) -> Vec<u8> {
-    // It takes exactly these arguments.
-    let mut command = hg.plain(root);
-    command.arg("-R").arg(root).args(["serve", "--stdio"]);
-    let mut process =
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().expect("hg runs");
-    process.stdin.take().expect("a pipe").write_all(input).expect("it listens");
-    process.wait_with_output().expect("it ends").stdout
-}
-
+/// What our server says to a session's input, and to its user.
 fn ours(root: &Path, input: &[u8]) -> (Vec<u8>, String) {
     let mut host = StandaloneHost::open(root, |_| ()).expect("opened");
     let (mut output, mut messages) = (Vec::new(), Vec::new());
@@ -61,20 +49,20 @@ fn manifest_and_bundles_are_sent_as_stock_sends_them() {
         }
         let input = b"clonebundles\nclonebundles_manifest\n* 1\nstore_fingerprint 1\n1clonebundles_manifest\n* 0\n";
         let told = ours(&root, input);
-        assert_eq!(told.0.escape_ascii().to_string(), stock(&hg, &root, input).escape_ascii().to_string());
+        assert_eq!(told.0.escape_ascii().to_string(), hg.answers(&root, input).escape_ascii().to_string());
         assert_eq!(told.1, "");
         let capabilities = words(&ours(&root, b"capabilities\n").0);
-        assert_eq!(capabilities, words(&stock(&hg, &root, b"capabilities\n")));
+        assert_eq!(capabilities, words(&hg.answers(&root, b"capabilities\n")));
         assert_eq!(capabilities.len(), expected, "{manifest:?}");
     }
     let input = b"get_cached_bundle_inline\npath 7\nfull.hg";
     let sent = ours(&root, input).0;
-    assert_eq!(sent, stock(&hg, &root, input));
+    assert_eq!(sent, hg.answers(&root, input));
     assert!(sent.ends_with(&fs::read(root.join(".hg/bundle-cache/full.hg")).expect("read")));
     // Switched off, as for stock.
     fs::write(root.join(".hg/hgrc"), "[extensions]\nclonebundles = !\n").expect("written");
     assert!(words(&ours(&root, b"capabilities\n").0).is_empty());
-    assert!(words(&stock(&hg, &root, b"capabilities\n")).is_empty());
+    assert!(words(&hg.answers(&root, b"capabilities\n")).is_empty());
 }
 
 #[test]

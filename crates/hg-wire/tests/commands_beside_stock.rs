@@ -14,7 +14,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::path::Path;
-use std::process::{Child, ChildStdin, ChildStdout, Stdio};
+use std::process::{Child, ChildStdin, ChildStdout};
 use std::sync::Arc;
 use support::Hg;
 
@@ -36,11 +36,7 @@ struct Stock {
 
 impl Stock {
     fn start(hg: &Hg, root: &Path) -> Stock {
-        // It takes exactly these arguments.
-        let mut command = hg.plain(root);
-        command.arg("-R").arg(root).args(["serve", "--stdio"]);
-        let mut process =
-            command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().expect("hg runs");
+        let mut process = hg.serve(root);
         let input = process.stdin.take().expect("a pipe");
         let output = BufReader::new(process.stdout.take().expect("a pipe"));
         Stock { process, input, output }

@@ -3,23 +3,11 @@
 use hg_wire::ssh;
 use hg_wire::standalone::StandaloneHost;
 use std::fs;
-use std::io::Write;
 use std::path::Path;
-use std::process::Stdio;
 use support::Hg;
 
 #[allow(dead_code, reason = "other tests use all of it")]
 mod support;
-
-fn stock(hg: &Hg, root: &Path, input: &[u8]) -> Vec<u8> {
-    // It takes exactly these arguments.
-    let mut command = hg.plain(root);
-    command.arg("-R").arg(root).args(["serve", "--stdio"]);
-    let mut process =
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().expect("hg runs");
-    process.stdin.take().expect("a pipe").write_all(input).expect("it listens");
-    process.wait_with_output().expect("it ends").stdout
-}
 
 fn ours(root: &Path, input: &[u8]) -> Vec<u8> {
     let mut host = StandaloneHost::open(root, |_| ()).expect("opened");
@@ -79,7 +67,7 @@ fn who_pulls_gets_the_bundle_that_stock_would_send() {
         ("comp=none partial-pull", vec![three], null.as_str(), None),
     ] {
         let input = request(caps, &heads, &[common]);
-        let (stock, ours) = (stock(&hg, &root, &input), ours(&root, &input));
+        let (stock, ours) = (hg.answers(&root, &input), ours(&root, &input));
         let whole = expected.map(|bundle| [b"2\nOK", bundle.as_slice()].concat());
         let what = format!("{caps} {heads:?} {common}");
         assert_eq!(stock == whole.clone().unwrap_or_default(), expected.is_some(), "stock: {what}");

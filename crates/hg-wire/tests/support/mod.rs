@@ -1,7 +1,8 @@
 //! Stock `hg`, run for tests.
 
+use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Child, Command, Stdio};
 
 /// Settings by which stock makes stores of other formats than today's.
 #[allow(dead_code)] // not every test program looks at them
@@ -55,6 +56,23 @@ impl Hg {
         let mut command = Command::new(&self.program);
         command.current_dir(repository).env("HGRCPATH", "/dev/null").env("HGPLAIN", "1").env("HGENCODING", "UTF-8");
         command
+    }
+
+    /// A stock server over pipes.
+    #[allow(dead_code)] // not every test program asks one
+    pub fn serve(&self, repository: &Path) -> Child {
+        // It takes exactly these arguments.
+        let mut command = self.plain(repository);
+        command.arg("-R").arg(repository).args(["serve", "--stdio"]);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().expect("hg runs")
+    }
+
+    /// What a stock server says to a session's input.
+    #[allow(dead_code)] // not every test program asks one
+    pub fn answers(&self, repository: &Path, input: &[u8]) -> Vec<u8> {
+        let mut process = self.serve(repository);
+        process.stdin.take().expect("a pipe").write_all(input).expect("it listens");
+        process.wait_with_output().expect("it ends").stdout
     }
 
     pub fn run(&self, repository: &Path, arguments: &[&str]) -> String {
