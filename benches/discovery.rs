@@ -22,6 +22,15 @@ fn request(known: &str) -> Vec<u8> {
     .into_bytes()
 }
 
+/// The body of one answer.
+fn answer(port: u16, request: &[u8]) -> Vec<u8> {
+    let mut connection = BufReader::new(TcpStream::connect(("127.0.0.1", port)).expect("it listens"));
+    connection.get_mut().write_all(request).expect("taken");
+    let mut body = Vec::new();
+    read_answer(&mut connection, &mut body);
+    body
+}
+
 /// Requests a second: each connection has one request under way.
 fn per_second(port: u16, request: &[u8]) -> f64 {
     let mut connections: Vec<_> = (0..CONNECTIONS)
@@ -74,20 +83,29 @@ pub fn run(input: &Input) {
         command.args(["-b", &format!("127.0.0.1:{port}"), "application"]);
         Server::spawn(command, port)
     });
+    // What HTTP alone costs here: the same bytes as a file.
+    let nginx = on_path("nginx").map(|program| {
+        let folder = input.scratch("answer");
+        std::fs::create_dir_all(&folder).expect("made");
+        std::fs::write(folder.join("answer"), answer(ours.port, &request)).expect("written");
+        Server::nginx(text(&program), &folder, Some(0))
+    });
+    let of_file = b"GET /answer HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n";
     // Stock imports a module where it is first needed, which two threads at once must not do.
-    for server in [Some(&ours), Some(&serve), gunicorn.as_ref()].into_iter().flatten() {
-        let mut connection = BufReader::new(TcpStream::connect(("127.0.0.1", server.port)).expect("it listens"));
-        connection.get_mut().write_all(&request).expect("taken");
-        read_answer(&mut connection, &mut Vec::new());
+    for server in [Some(&serve), gunicorn.as_ref()].into_iter().flatten() {
+        answer(server.port, &request);
     }
     pin("1");
     let before = cpu_milliseconds(ours.worker);
-    let mut figures = [Vec::new(), Vec::new(), Vec::new()];
+    let mut figures: [Vec<f64>; 4] = Default::default();
     for _ in 0..RUNS {
         figures[0].push(per_second(ours.port, &request));
         figures[1].push(per_second(serve.port, &request));
         if let Some(gunicorn) = &gunicorn {
             figures[2].push(per_second(gunicorn.port, &request));
+        }
+        if let Some(nginx) = &nginx {
+            figures[3].push(per_second(nginx.port, of_file));
         }
     }
     pin("0-1");
@@ -97,12 +115,14 @@ pub fn run(input: &Input) {
         "discovery of cargo, {CONNECTIONS} connections, medians of {RUNS} runs: hgfleet {:.0}/s",
         median(&figures[0])
     );
-    for (name, peer) in ["hg serve", "hgweb in gunicorn"].iter().zip(&figures[1..]).filter(|(_, peer)| !peer.is_empty())
-    {
+    let peers = ["hg serve", "hgweb in gunicorn", "nginx, which sends a file of the same bytes"];
+    for (name, peer) in peers.iter().zip(&figures[1..]).filter(|(_, peer)| !peer.is_empty()) {
         let ratios: Vec<f64> = figures[0].iter().zip(peer).map(|(ours, peer)| ours / peer).collect();
-        println!("{name} {:.0}/s: hgfleet answers {:.1} times as many", median(peer), median(&ratios));
+        println!("{name} {:.0}/s: hgfleet answers {:.2} times as many", median(peer), median(&ratios));
     }
-    if gunicorn.is_none() {
-        println!("gunicorn is not here, so that nothing is compared with it");
+    for (name, is_absent) in [("gunicorn", gunicorn.is_none()), ("nginx", nginx.is_none())] {
+        if is_absent {
+            println!("{name} is not here, so that nothing is compared with it");
+        }
     }
 }

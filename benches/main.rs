@@ -9,11 +9,13 @@ mod discovery;
 mod history;
 mod input;
 mod login;
+mod made;
 mod many;
 mod measure;
 mod memory;
 mod policy;
 mod prepare;
+mod pull;
 mod push;
 mod replicate;
 mod server;
@@ -27,12 +29,13 @@ use input::Input;
 type Benchmark = (&'static str, fn(&Input));
 
 /// All of them.
-const BENCHMARKS: [Benchmark; 13] = [
+const BENCHMARKS: [Benchmark; 14] = [
     ("start", start::run),
     ("login", login::run),
     ("clone", clone::run),
     ("discovery", discovery::run),
     ("memory", memory::run),
+    ("pull", pull::run),
     ("history", history::run),
     ("prepare", prepare::run),
     ("push", push::run),

@@ -33,6 +33,16 @@ fn resident(pid: u32) -> u64 {
     line("RssAnon:").unwrap_or(0_u64)
 }
 
+/// The most that was resident of a process until `ended`, looked at fifty times a second, in kilobytes.
+pub fn highest_resident(pid: u32, ended: &AtomicBool) -> u64 {
+    let mut highest = 0;
+    while !ended.load(Ordering::Relaxed) {
+        highest = highest.max(resident(pid));
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    highest
+}
+
 /// Measures the highest resident memory: with bundles kept, and where there is no folder to keep them in.
 pub fn run(input: &Input) {
     let repository = input.repository("cargo");
@@ -51,14 +61,7 @@ pub fn run(input: &Input) {
         );
         let (before, start, ended) = (resident(server.worker), Instant::now(), AtomicBool::new(false));
         let (highest, bytes) = std::thread::scope(|scope| {
-            let watcher = scope.spawn(|| {
-                let mut highest = 0;
-                while !ended.load(Ordering::Relaxed) {
-                    highest = highest.max(resident(server.worker));
-                    std::thread::sleep(Duration::from_millis(20));
-                }
-                highest
-            });
+            let watcher = scope.spawn(|| highest_resident(server.worker, &ended));
             let clients: Vec<_> = (0..CLIENTS).map(|_| scope.spawn(|| clone(port, &head))).collect();
             let bytes: Vec<u64> = clients.into_iter().map(|client| client.join().expect("no panic")).collect();
             ended.store(true, Ordering::Relaxed);

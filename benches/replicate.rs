@@ -7,7 +7,7 @@ use crate::measure::{HG, HGFLEET, command, median, on_path, stages, stock};
 use crate::push::Sshd;
 use crate::start::Fleet;
 use std::io::{Read, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -24,7 +24,7 @@ fn mirrors(count: usize) -> String {
 }
 
 /// The bundles of a line of changesets, each with the one that it adds: of the old kind, to which a server replies unasked.
-fn bundles(input: &Input, name: &str, count: usize) -> Vec<PathBuf> {
+fn bundles(input: &Input, name: &str, count: usize) -> Vec<Vec<u8>> {
     let work = input.scratch(name);
     stock(HG, &["init", text(&work)]);
     stock(HG, &["-R", text(&work), "debugbuilddag", "--new-file", &format!("+{count}")]);
@@ -35,13 +35,13 @@ fn bundles(input: &Input, name: &str, count: usize) -> Vec<PathBuf> {
             HG,
             &["-R", text(&work), "bundle", "-q", "-t", "none-v1", "--base", &base, "-r", &n.to_string(), text(&bundle)],
         );
-        bundle
+        std::fs::read(bundle).expect("readable")
     };
     (0..count).map(make).collect()
 }
 
 /// Pushes a bundle as a client does: one SSH connection, one command.
-fn push(ssh: &[String], remote: &str, bundle: &Path) {
+pub fn push(ssh: &[String], remote: &str, bundle: &[u8]) {
     let mut child = Command::new("ssh")
         .args(ssh)
         .arg(remote)
@@ -50,11 +50,10 @@ fn push(ssh: &[String], remote: &str, bundle: &Path) {
         .stderr(Stdio::piped())
         .spawn()
         .expect("ssh starts");
-    let bytes = std::fs::read(bundle).expect("readable");
     let mut input = child.stdin.take().expect("piped");
     input.write_all(b"unbundle\nheads 10\n666f726365").expect("sent");
-    writeln!(input, "{}", bytes.len()).expect("sent");
-    input.write_all(&bytes).expect("sent");
+    writeln!(input, "{}", bundle.len()).expect("sent");
+    input.write_all(bundle).expect("sent");
     input.write_all(b"0\n").expect("sent");
     drop(input);
     let mut errors = String::new();
@@ -65,19 +64,21 @@ fn push(ssh: &[String], remote: &str, bundle: &Path) {
     assert!(ended.success() && is_stored, "{remote}: {ended}, {errors}");
 }
 
-fn ssh(key: &Path, port: u16, user: &str) -> Vec<String> {
+/// `ssh`'s arguments for this key, up to the command.
+pub fn ssh(key: &Path, port: u16, user: &str) -> Vec<String> {
     let options = ["StrictHostKeyChecking=no", "UserKnownHostsFile=/dev/null", "LogLevel=ERROR", "IdentitiesOnly=yes"];
     let options = options.iter().flat_map(|option| ["-o".to_owned(), (*option).to_owned()]);
     let port = port.to_string();
     options.chain(["-p", &port, "-i", text(key), &format!("{user}@127.0.0.1")].map(str::to_owned)).collect()
 }
 
-fn hgfleet(data: &Path, arguments: &[&str]) {
+/// A command for the fleet of a folder, which must succeed.
+pub fn hgfleet(data: &Path, arguments: &[&str]) {
     stock(HGFLEET, &[arguments, &["--config", text(&data.join("hgfleet.toml"))]].concat());
 }
 
 /// One push after the other; the ledger's medians.
-fn one_by_one(input: &Input, name: &str, key: &Path, home: &Path, sections: &str, bundles: &[PathBuf]) {
+fn one_by_one(input: &Input, name: &str, key: &Path, home: &Path, sections: &str, bundles: &[Vec<u8>]) {
     let data = input.scratch(name);
     let fleet = Fleet::start_with(&data, home, sections);
     hgfleet(&data, &["repo", "create", "one"]);
@@ -95,7 +96,7 @@ fn one_by_one(input: &Input, name: &str, key: &Path, home: &Path, sections: &str
 }
 
 /// How many pushes a second, with one client for each repository.
-fn at_once(ssh: &[String], remote: impl Fn(usize) -> String + Sync, bundles: &[Vec<PathBuf>]) -> f64 {
+fn at_once(ssh: &[String], remote: impl Fn(usize) -> String + Sync, bundles: &[Vec<Vec<u8>>]) -> f64 {
     let begun = Instant::now();
     std::thread::scope(|scope| {
         for (n, bundles) in bundles.iter().enumerate() {
@@ -107,7 +108,7 @@ fn at_once(ssh: &[String], remote: impl Fn(usize) -> String + Sync, bundles: &[V
 }
 
 /// Stock behind OpenSSH; a hook has each mirror pull over SSH, all at once, before the push is answered.
-fn peer(input: &Input, sshd: &Sshd, key: &Path, bundles: &[Vec<PathBuf>]) -> f64 {
+fn peer(input: &Input, sshd: &Sshd, key: &Path, bundles: &[Vec<Vec<u8>>]) -> f64 {
     let user = std::env::var("USER").unwrap_or_else(|_| "root".to_owned());
     let ssh = ssh(key, sshd.port, &user);
     let hg = on_path(HG).expect("hg is on the PATH");
@@ -153,7 +154,7 @@ pub fn run(input: &Input) {
         one_by_one(input, &name, &key, &home, &(cluster.section() + &mirrors(count)), &pushed);
     }
 
-    let pushed: Vec<Vec<PathBuf>> =
+    let pushed: Vec<Vec<Vec<u8>>> =
         (0..REPOSITORIES).map(|n| bundles(input, &format!("bundles-{n}"), PUSHES_EACH)).collect();
     let data = input.scratch("at-once");
     let fleet = Fleet::start_with(&data, &home, &mirrors(MIRRORS));

@@ -92,8 +92,8 @@ impl Server {
         Server { process, worker, url: format!("http://127.0.0.1:{port}/"), port }
     }
 
-    /// An nginx with one worker, which sends the files of a folder.
-    pub fn nginx(program: &str, folder: &Path) -> Server {
+    /// An nginx with one worker, which sends the files of a folder; on one core alone where that is given.
+    pub fn nginx(program: &str, folder: &Path, core: Option<usize>) -> Server {
         let port = free_port();
         let here = text(folder);
         let temporary: String = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
@@ -101,10 +101,13 @@ impl Server {
             .concat();
         let configuration = format!(
             "daemon off; worker_processes 1; pid {here}/pid; error_log {here}/error; events {{}} \
-             http {{ access_log off; sendfile on; {temporary} server {{ listen 127.0.0.1:{port}; root {here}; }} }}"
+             http {{ access_log off; sendfile on; keepalive_requests 100000000; {temporary} server {{ listen 127.0.0.1:{port}; root {here}; }} }}"
         );
         std::fs::write(folder.join("nginx.conf"), configuration).expect("written");
-        let mut command = command(program);
+        let mut command = match core {
+            Some(core) => pinned(core, program),
+            None => command(program),
+        };
         command.args(["-e", &format!("{here}/error"), "-c", &format!("{here}/nginx.conf")]);
         let process = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("nginx starts");
         while TcpStream::connect(("127.0.0.1", port)).is_err() {
