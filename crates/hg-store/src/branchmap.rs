@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use crate::kept_index::KeptBranches;
+use crate::kept_index::{KeptBranches, KeptHeads};
 use crate::walk::RevisionSet;
 use crate::{Revision, Revlog, Snapshot, StoreError, View, changeset, walk};
 
@@ -46,9 +46,23 @@ pub struct Branchmap {
 
 impl Branchmap {
     pub(crate) fn read(snapshot: &Snapshot) -> Result<Branchmap, StoreError> {
+        let view = snapshot.served()?;
+        if view.excluded().is_empty()
+            && view.obsolete().is_empty()
+            && let Some(kept) = snapshot.kept_heads()?
+        {
+            return Ok(Branchmap { branches: kept.branches() });
+        }
         let folder = snapshot.repository().kept_folder();
         let of = BranchOfChangesets::read(snapshot.changelog(), folder)?;
-        Ok(Branchmap::of(snapshot.changelog(), snapshot.served()?, &of))
+        Ok(Branchmap::of(snapshot.changelog(), view, &of))
+    }
+
+    /// Heads and branches with nothing left out.
+    pub(crate) fn all_heads(changelog: &Revlog, folder: &Path) -> Result<KeptHeads, StoreError> {
+        let of = BranchOfChangesets::read(changelog, Some(folder))?;
+        let all = View::of_all(changelog);
+        Ok(KeptHeads::of(all.heads(), &Branchmap::of(changelog, &all, &of).branches))
     }
 
     fn of(changelog: &Revlog, view: &View, of: &BranchOfChangesets) -> Branchmap {
@@ -108,6 +122,8 @@ impl Branchmap {
 /// The branch of each changeset, by number.
 pub(crate) struct BranchOfChangesets {
     names: Vec<Vec<u8>>,
+    /// The changeset that the first number is of.
+    first: usize,
     numbers: Vec<u32>,
     closes: RevisionSet,
     /// Changesets of which the kept files knew it.
@@ -115,14 +131,30 @@ pub(crate) struct BranchOfChangesets {
 }
 
 impl BranchOfChangesets {
-    /// `folder` has what is kept from before, if anything is.
+    /// Of all changesets. `folder` has what is kept from before, if anything is.
     pub(crate) fn read(changelog: &Revlog, folder: Option<&Path>) -> Result<BranchOfChangesets, StoreError> {
         let kept = folder.and_then(|folder| KeptBranches::open(folder, changelog)).unwrap_or_default();
+        BranchOfChangesets::from(kept, changelog)
+    }
+
+    /// Brings the files in this folder up to the changelog.
+    pub(crate) fn keep(folder: &Path, changelog: &Revlog) -> Result<std::io::Result<()>, StoreError> {
+        let kept = KeptBranches::end(folder, changelog).unwrap_or_default();
+        let of = BranchOfChangesets::from(kept, changelog)?;
+        let closes = |at: usize| of.closes.contains(of.first + at);
+        let entries = of.numbers.iter().enumerate().map(|(at, number)| (*number, closes(at))).collect();
+        let kept = KeptBranches { names: of.names[1..].to_vec(), first: of.first, entries };
+        Ok(kept.update(folder, changelog, of.kept))
+    }
+
+    /// From the first changeset that these are of, or would be of, to the last one.
+    fn from(kept: KeptBranches, changelog: &Revlog) -> Result<BranchOfChangesets, StoreError> {
         let mut of = BranchOfChangesets {
             names: vec![b"default".to_vec()],
-            numbers: Vec::with_capacity(changelog.len()),
+            first: kept.first,
+            numbers: Vec::with_capacity(changelog.len() - kept.first),
             closes: RevisionSet::below(changelog.len()),
-            kept: kept.entries.len(),
+            kept: kept.first + kept.entries.len(),
         };
         of.names.extend(kept.names);
         for (number, closes) in kept.entries {
@@ -148,18 +180,8 @@ impl BranchOfChangesets {
 
     fn add(&mut self, number: u32, closes: bool) {
         if closes {
-            self.closes.insert(self.numbers.len());
+            self.closes.insert(self.first + self.numbers.len());
         }
         self.numbers.push(number);
-    }
-
-    /// Keeps it all in this folder.
-    pub(crate) fn keep(&self, folder: &Path, changelog: &Revlog) -> std::io::Result<()> {
-        let numbered = self.numbers.iter().enumerate();
-        let kept = KeptBranches {
-            names: self.names[1..].to_vec(),
-            entries: numbered.map(|(at, number)| (*number, self.closes.contains(at))).collect(),
-        };
-        kept.update(folder, changelog, self.kept)
     }
 }

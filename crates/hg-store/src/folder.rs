@@ -240,6 +240,16 @@ pub(crate) enum FileBytes {
     Mapped(memmap2::Mmap),
 }
 
+impl FileBytes {
+    /// Bytes of memory that it takes; what is mapped counts for nothing.
+    pub(crate) fn memory_bytes(&self) -> usize {
+        match self {
+            FileBytes::Read(bytes) => bytes.capacity(),
+            FileBytes::Mapped(_) => 0,
+        }
+    }
+}
+
 impl std::ops::Deref for FileBytes {
     type Target = [u8];
 

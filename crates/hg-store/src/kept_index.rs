@@ -1,6 +1,6 @@
-//! What must not cost more as history grows: from names to changesets, and the branch of each changeset.
+//! What must not cost more as history grows: from names to changesets and manifests, the branch of each changeset, heads.
 //!
-//! Two files in a folder outside `.hg`, moved forward after each change and made anew when absent, torn, or of another
+//! Files in a folder outside `.hg`, moved forward after each change and made anew when absent, torn, or of another
 //! store: they only ever save work. One process moves them, any number read them at the same time: entries are only
 //! added, and a reader looks at no changeset that its snapshot lacks. Nothing is flushed to disk; instead the files
 //! are good for one start of the machine only.
@@ -9,11 +9,13 @@
 //!
 //! | bytes | field |
 //! |---|---|
-//! | 0-7 | `hgfnode1` or `hgfbran1` |
-//! | 8-11 | changesets covered |
-//! | 12-15 | `nodes`: the table has 2 to the power of this many slots; `branches`: bytes of `branch-names` |
+//! | 0-7 | `hgfnode2`, `hgfbran1` or `hgfhead1` |
+//! | 8-11 | changesets covered; `manifest-nodes`: manifests |
+//! | 12-15 | `nodes`, `manifest-nodes`: the table has 2 to the power of this many slots; `branches`: bytes of `branch-names`; `heads`: its own bytes behind the header |
 //! | 16-31 | this start of the machine |
-//! | 32-55 | zeros |
+//! | 32-39 | first bytes of the name of the last one covered |
+//! | 40-47 | `heads`: first bytes of the SHA-1 of what is behind the header; else zeros |
+//! | 48-55 | zeros |
 //! | 56-63 | first bytes of the SHA-1 of all before |
 //!
 //! Whether a file is about this store is told by the last changeset that both it and the snapshot have: a changeset's
@@ -29,10 +31,14 @@ use sha1::{Digest, Sha1};
 use crate::{Revision, Revlog};
 
 mod branches;
+mod checked;
+mod heads;
 mod nodes;
 
 pub(crate) use branches::KeptBranches;
-pub(crate) use nodes::KeptNodes;
+pub(crate) use checked::Checked;
+pub(crate) use heads::KeptHeads;
+pub(crate) use nodes::{KeptNodes, Table};
 
 const HEADER_BYTES: usize = 64;
 /// A header that is being written is looked at again.
@@ -41,17 +47,27 @@ const LOOKS_MAX: usize = 10;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Header {
     magic: [u8; 8],
-    changesets: u32,
+    covered: u32,
     extra: u32,
+    last_name: [u8; 8],
+    check: [u8; 8],
 }
 
 impl Header {
+    /// Of a file that covers a whole revlog.
+    fn of(magic: [u8; 8], revlog: &Revlog, extra: u32) -> Header {
+        let covered = revlog.len() as u32;
+        Header { magic, covered, extra, last_name: name_of_last(revlog, covered), check: [0; 8] }
+    }
+
     fn encode(&self) -> [u8; HEADER_BYTES] {
         let mut bytes = [0; HEADER_BYTES];
         bytes[..8].copy_from_slice(&self.magic);
-        bytes[8..12].copy_from_slice(&self.changesets.to_le_bytes());
+        bytes[8..12].copy_from_slice(&self.covered.to_le_bytes());
         bytes[12..16].copy_from_slice(&self.extra.to_le_bytes());
         bytes[16..32].copy_from_slice(&this_start());
+        bytes[32..40].copy_from_slice(&self.last_name);
+        bytes[40..48].copy_from_slice(&self.check);
         let check = Sha1::digest(&bytes[..56]);
         bytes[56..].copy_from_slice(&check[..8]);
         bytes
@@ -60,7 +76,8 @@ impl Header {
     /// `None` when it is torn, or from before the machine was started.
     fn decode(bytes: &[u8; HEADER_BYTES], magic: [u8; 8]) -> Option<Header> {
         let number = |at: usize| u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]]);
-        let header = Header { magic, changesets: number(8), extra: number(12) };
+        let name = |at: usize| std::array::from_fn(|n| bytes[at + n]);
+        let header = Header { magic, covered: number(8), extra: number(12), last_name: name(32), check: name(40) };
         (header.encode() == *bytes).then_some(header)
     }
 
@@ -72,10 +89,16 @@ impl Header {
         })
     }
 
-    /// The last changeset that both this and the changelog have.
-    fn last_common(&self, changelog: &Revlog) -> Option<Revision> {
-        changelog.revision((changelog.len() as u32).min(self.changesets).checked_sub(1)?)
+    /// The last one that both this and the revlog have.
+    fn last_common(&self, revlog: &Revlog) -> Option<Revision> {
+        revlog.revision((revlog.len() as u32).min(self.covered).checked_sub(1)?)
     }
+}
+
+/// The first bytes of the name of the last of so many revisions; zeros where there is none.
+fn name_of_last(revlog: &Revlog, count: u32) -> [u8; 8] {
+    let last = count.checked_sub(1).and_then(|last| revlog.revision(last));
+    last.map_or([0; 8], |last| std::array::from_fn(|n| revlog.node(last).as_bytes()[n]))
 }
 
 /// What tells one start of the machine from the next: after a power cut, pages of the files may be missing.

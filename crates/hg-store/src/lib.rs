@@ -28,6 +28,7 @@ pub mod names;
 pub mod node;
 pub mod observe;
 pub mod obsstore;
+mod opened_filelogs;
 pub mod path_encoding;
 pub mod phases;
 pub mod prepare;

@@ -2,10 +2,11 @@
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::config::{Config, Configure};
 use crate::folder::Folder;
+use crate::kept_index::Checked;
 use crate::path_encoding::PathEncoding;
 use crate::requirements::Requirements;
 use crate::revlog::index::Links;
@@ -47,6 +48,7 @@ pub struct Repository {
     encoding: PathEncoding,
     kept_folder: Option<PathBuf>,
     configure: Option<Arc<dyn Configure>>,
+    checked: Mutex<Checked>,
 }
 
 impl Repository {
@@ -88,7 +90,17 @@ impl Repository {
         };
         let encoding = PathEncoding::of(&requirements);
         let root = root.to_owned();
-        Ok(Arc::new(Repository { root, hg, source, store, requirements, encoding, kept_folder, configure }))
+        Ok(Arc::new(Repository {
+            root,
+            hg,
+            source,
+            store,
+            requirements,
+            encoding,
+            kept_folder,
+            configure,
+            checked: Mutex::default(),
+        }))
     }
 
     /// The folder that holds `.hg`.
@@ -155,6 +167,18 @@ impl Repository {
         self.hg.file(path)
     }
 
+    /// Up to where indexes were looked through by this process.
+    pub(crate) fn checked(&self) -> Checked {
+        *self.checked.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Notes that they were looked through up to there.
+    pub(crate) fn note_checked(&self, now: Checked) {
+        let mut checked = self.checked.lock().unwrap_or_else(PoisonError::into_inner);
+        checked.changesets = checked.changesets.max(now.changesets);
+        checked.manifests = checked.manifests.max(now.manifests);
+    }
+
     pub(crate) fn kept_folder(&self) -> Option<&Path> {
         self.kept_folder.as_deref()
     }
@@ -186,6 +210,8 @@ impl Repository {
         let phaseroots = self.store.read(b"phaseroots", SMALL_FILE_BYTES_MAX)?;
         let manifest = Revlog::open_linked(&self.store, b"00manifest.i", changelog.revisions)?
             .map_or(RevlogExtent::default(), |log| log.extent());
+        // Both were looked through for that.
+        self.note_checked(Checked { changesets: changelog.revisions, manifests: manifest.revisions });
         let fncache = self.requirements.fncache().then(|| self.store.file(b"fncache")).transpose()?.flatten();
         let fncache_bytes = fncache.map_or(0, |(_, bytes)| bytes);
         let hgrc = self.read_hgrc()?;

@@ -201,6 +201,11 @@ impl Revlog {
         }
     }
 
+    /// Bytes of memory that its files take; what is mapped counts for nothing.
+    pub(crate) fn memory_bytes(&self) -> usize {
+        self.index.memory_bytes() + self.data.memory_bytes() + size_of_val(&*self.inline_starts)
+    }
+
     /// Whether the chunks lie between the index entries.
     pub fn is_inline(&self) -> bool {
         self.header.inline

@@ -6,7 +6,8 @@ use std::sync::{Arc, OnceLock};
 use serde::{Deserialize, Serialize};
 
 use crate::branchmap::BranchOfChangesets;
-use crate::kept_index::KeptNodes;
+use crate::kept_index::{Checked, KeptHeads, KeptNodes, Table};
+use crate::opened_filelogs::OpenedFilelogs;
 use crate::revlog::index::Links;
 use crate::{
     Bookmarks, Branchmap, Changeset, Fncache, Node, Obsstore, Phases, Repository, Revision, Revlog, RevlogExtent,
@@ -46,22 +47,23 @@ pub struct Snapshot {
     phases: OnceLock<Phases>,
     bookmarks: OnceLock<Bookmarks>,
     obsstore: OnceLock<Obsstore>,
+    kept_heads: OnceLock<Option<KeptHeads>>,
     served: OnceLock<View>,
     heads_in_hex: OnceLock<Vec<u8>>,
     branchmap: OnceLock<Branchmap>,
     tags: OnceLock<Tags>,
+    filelogs: OpenedFilelogs,
 }
 
 impl Snapshot {
     pub(crate) fn open(repository: Arc<Repository>, state: SnapshotState) -> Result<Snapshot, StoreError> {
         let config = repository.config(state.hgrc.as_deref())?;
-        let store = repository.store();
-        let mut changelog = Revlog::open_extent(store, b"00changelog.i", state.changelog, Links::Own)?;
-        if let Some(kept) = repository.kept_folder().and_then(|folder| KeptNodes::open(folder, &changelog)) {
-            changelog.use_kept(kept);
+        let (mut changelog, mut manifest) = open_checked(&repository, &state)?;
+        for (table, revlog) in [(Table::Changesets, &mut changelog), (Table::Manifests, &mut manifest)] {
+            if let Some(kept) = repository.kept_folder().and_then(|folder| KeptNodes::open(folder, table, revlog)) {
+                revlog.use_kept(kept);
+            }
         }
-        let links = Links::Below(state.changelog.revisions);
-        let manifest = Revlog::open_extent(store, b"00manifest.i", state.manifest, links)?;
         Ok(Snapshot {
             repository,
             state,
@@ -71,10 +73,12 @@ impl Snapshot {
             phases: OnceLock::new(),
             bookmarks: OnceLock::new(),
             obsstore: OnceLock::new(),
+            kept_heads: OnceLock::new(),
             served: OnceLock::new(),
             heads_in_hex: OnceLock::new(),
             branchmap: OnceLock::new(),
             tags: OnceLock::new(),
+            filelogs: OpenedFilelogs::default(),
         })
     }
 
@@ -142,6 +146,16 @@ impl Snapshot {
         self.revlog_at(&[b"data/", path, b".i"].concat())
     }
 
+    /// As [`filelog`](Self::filelog), kept open for whoever asks next.
+    pub fn shared_filelog(&self, path: &[u8]) -> Result<Option<Arc<Revlog>>, StoreError> {
+        if let Some(log) = self.filelogs.get(path) {
+            return Ok(Some(log));
+        }
+        let Some(log) = self.filelog(path)?.map(Arc::new) else { return Ok(None) };
+        self.filelogs.keep(path, &log);
+        Ok(Some(log))
+    }
+
     /// The manifests of one folder, where the repository has `treemanifest`; `None` when it has none. The path ends with a slash.
     pub fn tree_manifest(&self, folder: &[u8]) -> Result<Option<Revlog>, StoreError> {
         self.revlog_at(&[b"meta/", folder, b"00manifest.i"].concat())
@@ -179,6 +193,12 @@ impl Snapshot {
         once(&self.obsstore, || Obsstore::read(self))
     }
 
+    /// Heads of the changelog and of its branches, nothing left out, where the repository's index folder has them.
+    pub(crate) fn kept_heads(&self) -> Result<Option<&KeptHeads>, StoreError> {
+        let Some(folder) = self.repository.kept_folder() else { return Ok(None) };
+        once(&self.kept_heads, || KeptHeads::read(folder, &self.changelog)).map(Option::as_ref)
+    }
+
     /// The changesets that a server shows: no secret ones, no hidden ones.
     pub fn served(&self) -> Result<&View, StoreError> {
         once(&self.served, || View::served(self))
@@ -204,11 +224,20 @@ impl Snapshot {
     /// Nothing happens without one. Only one process may do this for a folder.
     pub fn keep_index(&self) -> Result<(), StoreError> {
         let Some(folder) = self.repository.kept_folder() else { return Ok(()) };
-        let of = BranchOfChangesets::read(&self.changelog, Some(folder))?;
-        std::fs::create_dir_all(folder)
-            .and_then(|()| KeptNodes::update(folder, &self.changelog))
-            .and_then(|()| of.keep(folder, &self.changelog))
-            .map_err(|source| StoreError::io("write the index in", folder, source))
+        let made;
+        let heads = match self.kept_heads()? {
+            Some(heads) => heads,
+            None => {
+                made = Branchmap::all_heads(&self.changelog, folder)?;
+                &made
+            }
+        };
+        let failed = |source| StoreError::io("write the index in", folder, source);
+        std::fs::create_dir_all(folder).map_err(failed)?;
+        KeptNodes::update(folder, Table::Changesets, &self.changelog).map_err(failed)?;
+        KeptNodes::update(folder, Table::Manifests, &self.manifest).map_err(failed)?;
+        heads.keep(folder, &self.changelog).map_err(failed)?;
+        BranchOfChangesets::keep(folder, &self.changelog)?.map_err(failed)
     }
 
     /// One changeset, parsed; its hash is checked.
@@ -240,6 +269,26 @@ impl Snapshot {
     pub fn known_tags_file_node(&self, head: Revision) -> Option<Node> {
         self.tags.get()?.file_node(head)
     }
+}
+
+/// Opens changelog and manifest, and looks at those entries alone that nobody has looked at yet, in this process or, as far as that is
+/// known to be of this store, in another.
+fn open_checked(repository: &Repository, state: &SnapshotState) -> Result<(Revlog, Revlog), StoreError> {
+    let store = repository.store();
+    let open = |checked: Checked| {
+        let changesets = checked.changesets.min(state.changelog.revisions);
+        let changelog = Revlog::open_extent(store, b"00changelog.i", state.changelog, Links::Own, changesets)?;
+        let manifests = checked.manifests.min(state.manifest.revisions);
+        let links = Links::Below(state.changelog.revisions);
+        let manifest = Revlog::open_extent(store, b"00manifest.i", state.manifest, links, manifests)?;
+        Ok((changelog, manifest))
+    };
+    let known = repository.checked();
+    let said = repository.kept_folder().filter(|_| known == Checked::default()).and_then(Checked::said);
+    let opened = said.and_then(|said| open(said.checked()).ok().filter(|(log, manifest)| said.is_of(log, manifest)));
+    let (changelog, manifest) = opened.map_or_else(|| open(known), Ok)?;
+    repository.note_checked(Checked { changesets: changelog.len() as u32, manifests: manifest.len() as u32 });
+    Ok((changelog, manifest))
 }
 
 /// The kept value, or a new one, kept. Two threads may both make it; one of the two is kept.

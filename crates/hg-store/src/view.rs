@@ -43,8 +43,47 @@ impl View {
             heads: Vec::new(),
             tip: None,
         };
-        view.find_heads(changelog);
+        match snapshot.kept_heads()? {
+            Some(kept) => view.take_heads(changelog, kept.heads()),
+            None => view.find_heads(changelog),
+        }
         Ok(view)
+    }
+
+    /// Of a changelog with nothing left out.
+    pub(crate) fn of_all(changelog: &Revlog) -> View {
+        let mut view = View {
+            len: changelog.len(),
+            excluded: Vec::new(),
+            hidden: Vec::new(),
+            obsolete: Vec::new(),
+            is_excluded: RevisionSet::below(0),
+            heads: Vec::new(),
+            tip: None,
+        };
+        view.find_heads(changelog);
+        view
+    }
+
+    /// `all` are the changelog's heads. Of what is left out the parents may be heads of the view: whether they have other children is looked
+    /// for above them alone.
+    fn take_heads(&mut self, changelog: &Revlog, all: Vec<Revision>) {
+        let parents = self.excluded.iter().flat_map(|revision| changelog.parents(*revision)).flatten();
+        let mut bared: Vec<Revision> = parents.filter(|parent| self.contains(*parent)).collect();
+        bared.sort_unstable();
+        bared.dedup();
+        self.heads = all.into_iter().filter(|head| self.contains(*head)).collect();
+        if let Some(lowest) = bared.first() {
+            let mut has_child = RevisionSet::below(changelog.len());
+            for revision in changelog.revisions().skip(lowest.index() + 1).filter(|revision| self.contains(*revision)) {
+                for parent in changelog.parents(revision).into_iter().flatten() {
+                    has_child.insert(parent.index());
+                }
+            }
+            self.heads.extend(bared.into_iter().filter(|revision| !has_child.contains(revision.index())));
+            self.heads.sort_unstable_by(|one, other| other.cmp(one));
+        }
+        self.tip = self.heads.first().copied();
     }
 
     fn find_heads(&mut self, changelog: &Revlog) {

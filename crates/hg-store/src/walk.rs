@@ -167,7 +167,7 @@ mod tests {
         std::fs::write(folder.path().join("x.d"), &data).expect("written");
         let folder = Folder::open(folder.path(), true).expect("opened");
         let extent = Revlog::measure(&folder, b"x.i", index.len() as u64, Links::Own).expect("measured");
-        Revlog::open_extent(&folder, b"x.i", extent, Links::Own).expect("opened")
+        Revlog::open_extent(&folder, b"x.i", extent, Links::Own, 0).expect("opened")
     }
 
     /// Ancestors of each revision, itself included, the plain way.

@@ -21,6 +21,8 @@ const MAGIC: [u8; 8] = *b"hgfbran1";
 pub(crate) struct KeptBranches {
     /// From number 1 on.
     pub(crate) names: Vec<Vec<u8>>,
+    /// The changeset of the first entry.
+    pub(crate) first: usize,
     /// For each changeset its branch's number, and whether it closes it.
     pub(crate) entries: Vec<(u32, bool)>,
 }
@@ -28,34 +30,46 @@ pub(crate) struct KeptBranches {
 impl KeptBranches {
     /// `None` when there are no usable files. No more entries than changesets.
     pub(crate) fn open(folder: &Path, changelog: &Revlog) -> Option<KeptBranches> {
-        let file = super::open(folder, FILE, false)?;
-        let header = Header::read(&file, MAGIC)?;
-        let names = parse_names(&read(&super::open(folder, NAMES_FILE, false)?, 0, header.extra as usize)?)?;
-        let last = header.last_common(changelog);
-        let count = last.map_or(0, |last| last.index() + 1);
+        let (file, names, count) = KeptBranches::usable(folder, changelog)?;
         let bytes = read(&file, HEADER_BYTES as u64, count * ENTRY_BYTES)?;
-        let entries = bytes.chunks_exact(ENTRY_BYTES);
-        if last
-            .is_some_and(|last| entries.clone().next_back().is_none_or(|entry| entry[..4] != prefix(changelog, last)))
-        {
-            return None;
-        }
-        let entries = entries.map(|entry| {
+        let entries = bytes.chunks_exact(ENTRY_BYTES).map(|entry| {
             let word = u32::from_le_bytes([entry[4], entry[5], entry[6], entry[7]]);
             (word >> 1, word & 1 == 1)
         });
         let entries: Vec<(u32, bool)> = entries.collect();
-        entries.iter().all(|(number, _)| *number as usize <= names.len()).then_some(KeptBranches { names, entries })
+        let is_sound = entries.iter().all(|(number, _)| *number as usize <= names.len());
+        is_sound.then_some(KeptBranches { names, first: 0, entries })
+    }
+
+    /// The same without the entries: names, and where the next entry belongs.
+    pub(crate) fn end(folder: &Path, changelog: &Revlog) -> Option<KeptBranches> {
+        let (_, names, first) = KeptBranches::usable(folder, changelog)?;
+        Some(KeptBranches { names, first, entries: Vec::new() })
+    }
+
+    /// The file with entries, the names, and how many entries are about the changelog.
+    fn usable(folder: &Path, changelog: &Revlog) -> Option<(File, Vec<Vec<u8>>, usize)> {
+        let file = super::open(folder, FILE, false)?;
+        let header = Header::read(&file, MAGIC)?;
+        let names = parse_names(&read(&super::open(folder, NAMES_FILE, false)?, 0, header.extra as usize)?)?;
+        let last = header.last_common(changelog);
+        if let Some(last) = last {
+            let at = HEADER_BYTES + last.index() * ENTRY_BYTES;
+            if read(&file, at as u64, 4)? != prefix(changelog, last) {
+                return None;
+            }
+        }
+        Some((file, names, last.map_or(0, |last| last.index() + 1)))
     }
 
     /// Writes what these, which cover the whole changelog, have more than the files, of which `kept` changesets are good.
     pub(crate) fn update(&self, folder: &Path, changelog: &Revlog, kept: usize) -> io::Result<()> {
         let names = encode_names(&self.names);
-        let header = Header { magic: MAGIC, changesets: changelog.len() as u32, extra: names.len() as u32 };
+        let header = Header::of(MAGIC, changelog, names.len() as u32);
         let files = super::open(folder, FILE, true).zip(super::open(folder, NAMES_FILE, true));
         if let Some((file, names_file)) = files.filter(|_| kept > 0) {
             let Some(old) = Header::read(&file, MAGIC) else { return Ok(()) };
-            if old.changesets as usize >= self.entries.len() {
+            if old.covered as usize >= self.first + self.entries.len() {
                 return Ok(());
             }
             names_file.write_all_at(&names, 0)?;
@@ -71,9 +85,9 @@ impl KeptBranches {
         super::replace(folder, FILE, &[&header.encode(), &self.encode(changelog, 0)])
     }
 
-    /// The entries from the one with this number on.
+    /// The entries from that of this changeset on.
     fn encode(&self, changelog: &Revlog, from: usize) -> Vec<u8> {
-        let numbered = changelog.revisions().zip(&self.entries).skip(from);
+        let numbered = changelog.revisions().skip(self.first).zip(&self.entries).skip(from - self.first);
         let entries = numbered.flat_map(|(revision, (number, closes))| {
             let branch = (number << 1 | u32::from(*closes)).to_le_bytes();
             prefix(changelog, revision).into_iter().chain(branch)

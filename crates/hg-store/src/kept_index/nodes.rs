@@ -1,5 +1,5 @@
-//! The file `nodes`: behind the header an open-addressed table of changesets plus one, 4 bytes each; 0 is free. The first
-//! bits of a name say where it would be.
+//! The files `nodes` and `manifest-nodes`: behind the header an open-addressed table of revisions of changelog or manifest plus one,
+//! 4 bytes each; 0 is free. The first bits of a name say where it would be.
 
 use std::io;
 use std::ops::{ControlFlow, RangeInclusive};
@@ -13,11 +13,29 @@ use super::{HEADER_BYTES, Header};
 use crate::revlog::visit_slots;
 use crate::{Node, Revision, Revlog};
 
-const FILE: &str = "nodes";
-const MAGIC: [u8; 8] = *b"hgfnode1";
-/// A new table has at least this many slots for each changeset, and is made anew at two.
-const SLOTS_PER_CHANGESET: usize = 4;
+pub(super) const MAGIC: [u8; 8] = *b"hgfnode2";
+/// A new table has at least this many slots for each revision, and is made anew at two.
+const SLOTS_PER_REVISION: usize = 4;
 const SLOTS_BITS_MAX: u32 = 34;
+
+/// Of which revlog a table is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Table {
+    /// The changelog.
+    Changesets,
+    /// The manifest of the top folder.
+    Manifests,
+}
+
+impl Table {
+    /// The name of its file.
+    pub(super) fn file(self) -> &'static str {
+        match self {
+            Table::Changesets => "nodes",
+            Table::Manifests => "manifest-nodes",
+        }
+    }
+}
 
 /// The table, mapped.
 pub(crate) struct KeptNodes {
@@ -28,31 +46,31 @@ pub(crate) struct KeptNodes {
 
 impl KeptNodes {
     /// `None` when there is no usable table.
-    pub(crate) fn open(folder: &Path, changelog: &Revlog) -> Option<KeptNodes> {
-        let file = super::open(folder, FILE, false)?;
+    pub(crate) fn open(folder: &Path, table: Table, revlog: &Revlog) -> Option<KeptNodes> {
+        let file = super::open(folder, table.file(), false)?;
         let header = Header::read(&file, MAGIC)?;
         let bytes = table_bytes(header.extra)?;
         if file.metadata().ok()?.len() < (HEADER_BYTES + bytes) as u64 {
             return None;
         }
         let map = MmapOptions::new().len(HEADER_BYTES + bytes).map_raw_read_only(&file).ok()?;
-        let kept = KeptNodes { map, bits: header.extra, covered: header.changesets };
-        let last = header.last_common(changelog);
-        last.is_none_or(|last| kept.get(changelog, &changelog.node(last)) == Some(last)).then_some(kept)
+        let kept = KeptNodes { map, bits: header.extra, covered: header.covered };
+        let last = header.last_common(revlog);
+        last.is_none_or(|last| kept.get(revlog, &revlog.node(last)) == Some(last)).then_some(kept)
     }
 
-    /// How many changesets are in the table, from the first on.
+    /// How many revisions are in the table, from the first on.
     pub(crate) fn covered(&self) -> u32 {
         self.covered
     }
 
-    /// The changeset of this name, if it is covered and in the changelog.
-    pub(crate) fn get(&self, changelog: &Revlog, node: &Node) -> Option<Revision> {
+    /// The revision of this name, if it is covered and in the revlog.
+    pub(crate) fn get(&self, revlog: &Revlog, node: &Node) -> Option<Revision> {
         let slots = slots_of(self.map.as_ptr(), self.bits);
         let mut slot = first_slot(node, self.bits);
         for _ in 0..slots.len() {
             let number = u32::from_le(slots[slot].load(Ordering::Relaxed)).checked_sub(1)?;
-            if let Some(revision) = changelog.revision(number).filter(|revision| changelog.node(*revision) == *node) {
+            if let Some(revision) = revlog.revision(number).filter(|revision| revlog.node(*revision) == *node) {
                 return Some(revision);
             }
             slot = (slot + 1) & (slots.len() - 1);
@@ -60,7 +78,7 @@ impl KeptNodes {
         None
     }
 
-    /// Shows each number whose changeset's name may have its first bits in a range, and others, until `visit` says stop. The
+    /// Shows each number whose revision's name may have its first bits in a range, and others, until `visit` says stop. The
     /// numbers are as they lie in the file.
     pub(crate) fn visit_range(&self, range: &RangeInclusive<u64>, visit: impl FnMut(u32) -> ControlFlow<()>) {
         let slots = slots_of(self.map.as_ptr(), self.bits);
@@ -68,33 +86,29 @@ impl KeptNodes {
         visit_slots(range, 64 - self.bits.max(1), slots.len(), number, visit);
     }
 
-    /// Brings the file up to the changelog's length.
-    pub(crate) fn update(folder: &Path, changelog: &Revlog) -> io::Result<()> {
-        match KeptNodes::forward(folder, changelog)? {
+    /// Brings the file up to the revlog's length.
+    pub(crate) fn update(folder: &Path, table: Table, revlog: &Revlog) -> io::Result<()> {
+        match KeptNodes::forward(folder, table, revlog)? {
             Some(()) => Ok(()),
-            None => KeptNodes::make(folder, changelog),
+            None => KeptNodes::make(folder, table, revlog),
         }
-    }
-
-    fn header(changelog: &Revlog, bits: u32) -> Header {
-        Header { magic: MAGIC, changesets: changelog.len() as u32, extra: bits }
     }
 
     /// `None` when the file can't be moved forward.
-    fn forward(folder: &Path, changelog: &Revlog) -> io::Result<Option<()>> {
-        let Some(old) = KeptNodes::open(folder, changelog) else { return Ok(None) };
-        let Some(file) = super::open(folder, FILE, true) else { return Ok(None) };
-        if old.covered() as usize >= changelog.len() {
+    fn forward(folder: &Path, table: Table, revlog: &Revlog) -> io::Result<Option<()>> {
+        let Some(old) = KeptNodes::open(folder, table, revlog) else { return Ok(None) };
+        let Some(file) = super::open(folder, table.file(), true) else { return Ok(None) };
+        if old.covered() as usize >= revlog.len() {
             return Ok(Some(()));
         }
-        if changelog.len() * 2 > 1 << old.bits {
+        if revlog.len() * 2 > 1 << old.bits {
             return Ok(None);
         }
         // SAFETY: only this process writes the file, nobody makes it shorter, and slots are only touched as atomics.
         let mut map = unsafe { MmapMut::map_mut(&file) }?;
         let slots = slots_of(map.as_mut_ptr(), old.bits);
-        for revision in changelog.revisions().skip(old.covered() as usize) {
-            let mut slot = first_slot(&changelog.node(revision), old.bits);
+        for revision in revlog.revisions().skip(old.covered() as usize) {
+            let mut slot = first_slot(&revlog.node(revision), old.bits);
             let number = (revision.get() + 1).to_le();
             // A process that was killed may have left it there.
             while !matches!(slots[slot].load(Ordering::Relaxed), taken if taken == 0 || taken == number) {
@@ -103,23 +117,23 @@ impl KeptNodes {
             slots[slot].store(number, Ordering::Relaxed);
         }
         drop(map);
-        file.write_all_at(&KeptNodes::header(changelog, old.bits).encode(), 0)?;
+        file.write_all_at(&Header::of(MAGIC, revlog, old.bits).encode(), 0)?;
         Ok(Some(()))
     }
 
-    fn make(folder: &Path, changelog: &Revlog) -> io::Result<()> {
-        let slots = (changelog.len() * SLOTS_PER_CHANGESET).next_power_of_two().max(1024);
+    fn make(folder: &Path, table: Table, revlog: &Revlog) -> io::Result<()> {
+        let slots = (revlog.len() * SLOTS_PER_REVISION).next_power_of_two().max(1024);
         let bits = slots.trailing_zeros();
-        let mut table = vec![0_u32; slots];
-        for revision in changelog.revisions() {
-            let mut slot = first_slot(&changelog.node(revision), bits);
-            while table[slot] != 0 {
+        let mut numbers = vec![0_u32; slots];
+        for revision in revlog.revisions() {
+            let mut slot = first_slot(&revlog.node(revision), bits);
+            while numbers[slot] != 0 {
                 slot = (slot + 1) & (slots - 1);
             }
-            table[slot] = revision.get() + 1;
+            numbers[slot] = revision.get() + 1;
         }
-        let table: Vec<u8> = table.into_iter().flat_map(u32::to_le_bytes).collect();
-        super::replace(folder, FILE, &[&KeptNodes::header(changelog, bits).encode(), &table])
+        let numbers: Vec<u8> = numbers.into_iter().flat_map(u32::to_le_bytes).collect();
+        super::replace(folder, table.file(), &[&Header::of(MAGIC, revlog, bits).encode(), &numbers])
     }
 }
 

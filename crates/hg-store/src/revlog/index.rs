@@ -136,13 +136,20 @@ pub(crate) struct Scan {
     pub(crate) torn: bool,
 }
 
-/// Checks every entry. Revisions are counted up to the first that links too high, which belongs to a later snapshot.
-pub(crate) fn scan(index: &[u8], header: Header, links: Links, path: &Path) -> Result<Scan, StoreError> {
+/// Checks every entry but the first `checked` ones of a split index, which were checked before. Revisions are counted up to the first
+/// that links too high, which belongs to a later snapshot.
+pub(crate) fn scan(index: &[u8], header: Header, links: Links, checked: u32, path: &Path) -> Result<Scan, StoreError> {
     let entries_max = index.len() / ENTRY_BYTES;
     let mut inline_starts = Vec::with_capacity(if header.inline { entries_max.min(1 << 12) } else { 0 });
     let mut extent = RevlogExtent::default();
     let mut torn = false;
     let (mut start, mut chunks) = (0, 0_u64);
+    if let Some(last) = checked.checked_sub(1).filter(|_| !header.inline && checked as usize <= entries_max) {
+        // The last one again: what follows begins where it ends.
+        start = last as usize * ENTRY_BYTES;
+        chunks = if last == 0 { 0 } else { Entry::at(index, start).offset() };
+        extent.revisions = last;
+    }
     while start < index.len() {
         let number = extent.revisions as i32;
         let corrupt = |what: String| StoreError::corrupt(path, format!("revision {number}: {what}"));

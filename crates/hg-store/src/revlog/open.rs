@@ -9,12 +9,14 @@ use crate::folder::{FileBytes, Folder};
 
 impl Revlog {
     /// A revlog of which a snapshot says how much belongs to it. `path` is that of the `.i` file, below `folder`.
-    /// Links must be lower than `changesets`; for the changelog itself, each is the revision's own number.
+    /// Links must be lower than `changesets`; for the changelog itself, each is the revision's own number. The first `checked` entries
+    /// were checked before, in this process or in another.
     pub(crate) fn open_extent(
         folder: &Folder,
         path: &[u8],
         extent: RevlogExtent,
         links: index::Links,
+        checked: u32,
     ) -> Result<Revlog, StoreError> {
         let index_bytes = folder.map(path, extent.index_bytes)?;
         let header = Header::parse(&index_bytes, &folder.path_of(path))?;
@@ -33,7 +35,7 @@ impl Revlog {
             nodes: OnceLock::new(),
             kept: None,
         };
-        let found = index::scan(&log.index, header, links, &log.path)?;
+        let found = index::scan(&log.index, header, links, checked, &log.path)?;
         log.inline_starts = found.inline_starts;
         if found.extent != extent {
             let what = format!("{:?}, but {:?} is expected", found.extent, extent);
@@ -52,7 +54,7 @@ impl Revlog {
         let index_bytes = folder.map(path, bytes)?;
         let name = folder.path_of(path);
         let header = Header::parse(&index_bytes, &name)?;
-        Ok(index::scan(&index_bytes, header, links, &name)?.extent)
+        Ok(index::scan(&index_bytes, header, links, 0, &name)?.extent)
     }
 
     /// The revlog of a tracked file, or of the manifest where no snapshot says its extent: as much of it as links below
@@ -62,12 +64,12 @@ impl Revlog {
         let mut index_bytes = folder.map_file(path, file, bytes)?;
         let name = folder.path_of(path);
         let header = Header::parse(&index_bytes, &name)?;
-        let mut found = index::scan(&index_bytes, header, index::Links::Below(changesets), &name)?;
+        let mut found = index::scan(&index_bytes, header, index::Links::Below(changesets), 0, &name)?;
         if found.torn && !tail_may_be_unfinished(folder) {
             // An append that ended just now has left a whole entry: look again.
             let Some((file, bytes)) = folder.file(path)? else { return Ok(None) };
             index_bytes = folder.map_file(path, file, bytes)?;
-            found = index::scan(&index_bytes, header, index::Links::Below(changesets), &name)?;
+            found = index::scan(&index_bytes, header, index::Links::Below(changesets), 0, &name)?;
             if found.torn {
                 return Err(StoreError::corrupt(name, "ends within an index entry"));
             }

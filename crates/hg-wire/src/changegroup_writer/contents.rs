@@ -93,7 +93,7 @@ impl<'a> Contents<'a> {
             return Ok(candidates);
         }
         for path in &self.paths {
-            let Some(filelog) = self.snapshot.filelog(path)? else { continue };
+            let Some(filelog) = self.snapshot.shared_filelog(path)? else { continue };
             let of_others: Shared = filelog
                 .revisions()
                 .filter(|revision| {

@@ -74,7 +74,7 @@ pub fn write(
 
     let mut revisions = Vec::new();
     for path in contents.paths() {
-        let Some(filelog) = snapshot.filelog(&path)? else {
+        let Some(filelog) = snapshot.shared_filelog(&path)? else {
             return Err(CommandError::Store(StoreError::Corrupt {
                 path: snapshot.repository().root().join(".hg/store/data"),
                 what: format!("nothing of the tracked file '{}'", crate::error::shown(&path)),
