@@ -34,7 +34,8 @@ client: .venv/bin/hg .venv/older/bin/hg .venv/bin/nats-server ## what tests need
 
 test: lint check-dependencies client ## everything that CI runs
 	@tools/need ssh:openssh-client ssh-keygen:openssh-client sshd:openssh-server curl:curl slapd:slapd ldapmodify:ldap-utils
-	PATH="$(CURDIR)/.venv/bin:$(CURDIR)/.venv/older/bin:$$PATH" cargo test --release --locked --workspace
+	PATH="$(CURDIR)/.venv/bin:$(CURDIR)/.venv/older/bin:$$PATH" RUST_TEST_THREADS=$$(( 2 * $$(nproc) )) \
+		cargo test --release --locked --workspace
 	tools/first-minute $(HGFLEET)
 
 lint:
