@@ -146,4 +146,41 @@ fn every_client_reads_by_every_door_what_stock_serves() {
             }
         }
     }
+    hidden_changesets_are_for_whom_the_settings_name(&fleet);
+}
+
+fn hidden_changesets_are_for_whom_the_settings_name(fleet: &Fleet) {
+    let work = fleet.working_copy("work");
+    work.commit("d", "six\n", "to be replaced");
+    work.push(NAME).ok();
+    let replaced = work.hg(&["log", "-r", ".", "-T", "{node}"]).ok().out;
+    work.hg(&["commit", "-q", "--amend", "-m", "replaced"]).ok();
+    work.push(NAME).ok();
+    let reader = fleet.init("reader");
+    let pull = |url: &str| reader.hg(&["pull", "-q", "--remote-hidden", "-r", &replaced, url]);
+    let (ssh, https) = (fleet.ssh_url(NAME), fleet.https_url(NAME));
+    for url in [&ssh, &https] {
+        let said = pull(url);
+        assert!(said.status != 0 && said.err.contains("filtered revision"), "{said:#?}");
+    }
+    let allow = |who: &str| {
+        let setting = format!("experimental.server.allow-hidden-access={who}");
+        fleet.hgfleet(&["repo", "config", NAME, "--set", &setting]).ok();
+    };
+    allow("user@localhost");
+    assert_ne!(pull(&https).status, 0);
+    pull(&ssh).ok();
+    let log =
+        |repository: &WorkingCopy<'_>| repository.hg(&["log", "--hidden", "-r", &replaced, "-T", "{desc}"]).ok().out;
+    assert_eq!(log(&reader), "to be replaced");
+    allow("*");
+    let reader = fleet.init("another-reader");
+    reader.hg(&["pull", "-q", "--remote-hidden", "-r", &replaced, &https]).ok();
+    assert_eq!(log(&reader), "to be replaced");
+    fleet.hgfleet(&["repo", "config", NAME, "--set", "server.view=visible"]).refused();
+    fleet.hgfleet(&["repo", "config", NAME, "--set", "server.view=immutable"]).ok();
+    for url in [&ssh, &https] {
+        let said = fleet.hg(&["id", "-r", "late", url]);
+        assert!(said.status != 0 && said.err.contains("unknown revision 'late'"), "{said:#?}");
+    }
 }

@@ -126,6 +126,54 @@ fn scripts_with_hg_serve_in_them_work_with_the_word_exchanged() {
 }
 
 #[test]
+fn views_and_hidden_changesets_are_those_of_hg_serve() {
+    let scratch = tempfile::tempdir().expect("a folder");
+    let folder = scratch.path();
+    fs::write(folder.join("system.rc"), "[experimental]\nevolution = all\n").expect("written");
+    hg(folder, &["init", "r"]).ok();
+    let in_r = |arguments: &[&str]| hg(&folder.join("r"), arguments).ok().out;
+    let hg_in_r = |arguments: &[&str]| hg(folder, &[&["-R", "r"], arguments].concat()).ok().out;
+    fs::write(folder.join("r/system.rc"), "[experimental]\nevolution = all\n").expect("written");
+    for text in ["published", "drafted"] {
+        fs::write(folder.join("r/file"), text).expect("written");
+        in_r(&["commit", "-A", "-q", "-m", text]);
+    }
+    hg_in_r(&["phase", "--public", "0"]);
+    let replaced = hg_in_r(&["id", "-i", "--debug", "-r", "tip"]).trim().to_owned();
+    in_r(&["commit", "-q", "--amend", "-m", "amended"]);
+    for (number, words) in PROGRAMS.into_iter().enumerate() {
+        let begin = |setting: &str| {
+            let fixed = ["-R", "r", "-a", "127.0.0.1", "-p", "0", "--config", "web.view=immutable", "--config"];
+            Server::start(words, &[&fixed[..], &[setting]].concat(), folder)
+        };
+        let heads = |server: &Server| {
+            hg(folder, &["id", "-r", "tip", "-T", "{node}", &format!("http://{}", server.1)]).ok().out
+        };
+        let server = begin("server.view=served");
+        let page = run(Command::new("curl").args(["-s", &format!("http://{}/", server.1)])).ok().out;
+        assert!(page.contains("published") && !page.contains("amended"), "{words:?}: {page}");
+        assert_eq!(heads(&server), hg_in_r(&["log", "-r", "desc(amended)", "-T", "{node}"]), "{words:?}");
+        // Who may not see them is answered as if they hadn't asked.
+        let pull = |server: &Server, into: &str| {
+            hg(folder, &["init", into]).ok();
+            let url = format!("http://{}", server.1);
+            hg(folder, &["-R", into, "pull", "-q", "--remote-hidden", "-r", &replaced, &url])
+        };
+        let said = pull(&server, &format!("without-{number}"));
+        assert!(said.status != 0 && said.err.contains("filtered revision"), "{words:?}: {said:#?}");
+        drop(server);
+        let server = begin("experimental.server.allow-hidden-access=*");
+        let into = format!("with-{number}");
+        pull(&server, &into).ok();
+        let log = hg(folder, &["-R", &into, "log", "--hidden", "-T", "{desc} "]).ok().out;
+        assert_eq!(log, "drafted published ", "{words:?}");
+        drop(server);
+        let server = begin("server.view=immutable");
+        assert_eq!(heads(&server), hg_in_r(&["log", "-r", "0", "-T", "{node}"]), "{words:?}");
+    }
+}
+
+#[test]
 fn one_certificate_is_enough_for_https() {
     let scratch = tempfile::tempdir().expect("a folder");
     let folder = scratch.path();

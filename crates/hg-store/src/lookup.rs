@@ -26,7 +26,8 @@ pub fn lookup(snapshot: &Snapshot, key: &[u8]) -> Result<Lookup, StoreError> {
             Lookup::Found(revision)
         } else {
             let key = String::from_utf8_lossy(key);
-            Lookup::Unknown(format!("filtered revision '{key}' (not in 'served' subset)"))
+            let filter = snapshot.filter().as_str();
+            Lookup::Unknown(format!("filtered revision '{key}' (not in '{filter}' subset)"))
         }
     };
     let unknown = || Lookup::Unknown(format!("unknown revision '{}'", String::from_utf8_lossy(key)));
@@ -73,11 +74,13 @@ pub fn known(snapshot: &Snapshot, nodes: &[Node]) -> Result<Vec<bool>, StoreErro
     Ok(nodes.iter().map(has).collect())
 }
 
-/// Bookmark, else tag, else branch.
+/// Bookmark, else tag, else branch. A bookmark on a changeset that is not shown is none.
 fn named(snapshot: &Snapshot, name: &[u8]) -> Result<Option<Revision>, StoreError> {
     let changelog = snapshot.changelog();
-    if let Some(node) = snapshot.bookmarks()?.get(name) {
-        return Ok(changelog.revision_of(&node));
+    if let Some(node) = snapshot.bookmarks()?.get(name)
+        && let Some(revision) = snapshot.served()?.revision_of(changelog, &node)
+    {
+        return Ok(Some(revision));
     }
     if let Some(node) = snapshot.tags()?.get(name) {
         return Ok(changelog.revision_of(&node));

@@ -37,11 +37,6 @@ impl Phase {
     pub fn number(self) -> u32 {
         self as u32
     }
-
-    /// Whether a server never shows its changesets: secret and above.
-    pub fn is_unserved(self) -> bool {
-        self >= Phase::Secret
-    }
 }
 
 /// The phase of each changeset, from the roots in `store/phaseroots`.

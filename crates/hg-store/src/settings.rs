@@ -1,5 +1,6 @@
 //! What of a repository's `hgrc` matters to a server, typed.
 
+use crate::Filter;
 use crate::config::Config;
 
 /// What is done with a bundle1.
@@ -66,6 +67,26 @@ impl Settings {
     /// `web.contact`, else `ui.username`.
     pub fn contact(&self) -> Option<&[u8]> {
         self.config.get(b"web", b"contact").or_else(|| self.config.get(b"ui", b"username"))
+    }
+
+    /// `server.view`: what the wire protocol shows. Default, and in the place of what would show secret changesets: `served`.
+    pub fn server_view(&self) -> Filter {
+        self.view(b"server")
+    }
+
+    /// `web.view`: what pages show; otherwise as [`server_view`](Self::server_view).
+    pub fn web_view(&self) -> Filter {
+        self.view(b"web")
+    }
+
+    fn view(&self, section: &[u8]) -> Filter {
+        self.config.get(section, b"view").and_then(Filter::parse).unwrap_or_default()
+    }
+
+    /// Whether somebody who asks for them sees hidden changesets, by `experimental.server.allow-hidden-access`: a list of users, `*` alone being
+    /// everybody. Default: nobody.
+    pub fn may_see_hidden(&self, user: Option<&[u8]>) -> bool {
+        self.names_user(b"experimental", b"server.allow-hidden-access", user).unwrap_or(false)
     }
 
     /// `server.uncompressed`: stream clones are allowed. Default: yes.
@@ -145,12 +166,15 @@ impl Settings {
 
     /// Whether somebody may read over HTTP, by `web.deny_read` and `web.allow_read`: lists of users, `*` alone being everybody. Default: everybody.
     pub fn may_read(&self, user: Option<&[u8]>) -> bool {
-        let is_in = |key: &[u8]| {
-            let names: Vec<&[u8]> = self.list(b"web", key).collect();
-            (!names.is_empty()).then(|| names == [b"*"] || user.is_some_and(|user| names.contains(&user)))
-        };
+        let is_in = |key| self.names_user(b"web", key, user);
         let is_denied = is_in(b"deny_read").is_some_and(|is_named| user.is_none() || is_named);
         !is_denied && is_in(b"allow_read").unwrap_or(true)
+    }
+
+    /// Whether a list of users has this one, `*` alone being everybody; `None`: it is empty.
+    fn names_user(&self, section: &[u8], key: &[u8], user: Option<&[u8]>) -> Option<bool> {
+        let names: Vec<&[u8]> = self.list(section, key).collect();
+        (!names.is_empty()).then(|| names == [b"*"] || user.is_some_and(|user| names.contains(&user)))
     }
 
     /// `web.allow-pull`, or by its old name `web.allowpull`: the wire protocol is spoken over HTTP. Default: yes.
@@ -249,6 +273,30 @@ mod tests {
         assert_eq!(of("allow_read = *"), [true, true, true]);
         assert_eq!(of("allow_read = ann bob\ndeny_read = bob"), [false, true, false]);
         assert_eq!(of("allow_read =\ndeny_read ="), [true, true, true]);
+    }
+
+    #[test]
+    fn a_view_that_would_show_secret_changesets_is_none() {
+        let of = |lines: &str| (settings(lines).server_view(), settings(lines).web_view());
+        assert_eq!(of("[server]\nview = immutable\n"), (Filter::Immutable, Filter::Served));
+        assert_eq!(of("[web]\nview = base\n"), (Filter::Served, Filter::Base));
+        assert_eq!(of("[server]\nview = served.hidden\n"), (Filter::ServedHidden, Filter::Served));
+        for view in ["visible", "visible-hidden", "all", "", "Immutable", "immutable base"] {
+            let lines = format!("[server]\nview = {view}\n[web]\nview = {view}\n");
+            assert_eq!(of(&lines), (Filter::Served, Filter::Served), "{view}");
+        }
+    }
+
+    #[test]
+    fn hidden_changesets_are_shown_to_those_who_are_named() {
+        let of = |value: &str| {
+            let settings = settings(&format!("[experimental]\nserver.allow-hidden-access = {value}\n"));
+            [None, Some(b"ann".as_slice()), Some(b"bob")].map(|user| settings.may_see_hidden(user))
+        };
+        assert_eq!(of(""), [false, false, false]);
+        assert_eq!(of("*"), [true, true, true]);
+        assert_eq!(of("ann, carl"), [false, true, false]);
+        assert_eq!(of("*, ann"), [false, true, false]);
     }
 
     #[test]

@@ -10,8 +10,8 @@ use crate::kept_index::{Checked, KeptHeads, KeptNodes, Table};
 use crate::opened_filelogs::OpenedFilelogs;
 use crate::revlog::index::Links;
 use crate::{
-    Bookmarks, Branchmap, Changeset, Fncache, Node, Obsstore, Phases, Repository, Revision, Revlog, RevlogExtent,
-    Settings, StoreError, Tags, View, changeset,
+    Bookmarks, Branchmap, Changeset, Filter, Fncache, Node, Obsstore, Phases, Repository, Revision, Revlog,
+    RevlogExtent, Settings, StoreError, Tags, View, changeset,
 };
 
 /// Lengths of the files that grow, and the small files: what a server keeps and hands out for each request.
@@ -42,6 +42,7 @@ pub struct Snapshot {
     repository: Arc<Repository>,
     state: SnapshotState,
     settings: Settings,
+    filter: Filter,
     changelog: Revlog,
     manifest: Revlog,
     phases: OnceLock<Phases>,
@@ -53,11 +54,23 @@ pub struct Snapshot {
     branchmap: OnceLock<Branchmap>,
     tags: OnceLock<Tags>,
     filelogs: OpenedFilelogs,
+    /// The same, seen through other filters; by their places in [`Filter::ALL`].
+    others: [OnceLock<Arc<Snapshot>>; Filter::ALL.len()],
 }
 
 impl Snapshot {
     pub(crate) fn open(repository: Arc<Repository>, state: SnapshotState) -> Result<Snapshot, StoreError> {
-        let config = repository.config(state.hgrc.as_deref())?;
+        let settings = Settings::new(repository.config(state.hgrc.as_deref())?);
+        let filter = settings.server_view();
+        Snapshot::open_filtered(repository, state, settings, filter)
+    }
+
+    fn open_filtered(
+        repository: Arc<Repository>,
+        state: SnapshotState,
+        settings: Settings,
+        filter: Filter,
+    ) -> Result<Snapshot, StoreError> {
         let (mut changelog, mut manifest) = open_checked(&repository, &state)?;
         for (table, revlog) in [(Table::Changesets, &mut changelog), (Table::Manifests, &mut manifest)] {
             if let Some(kept) = repository.kept_folder().and_then(|folder| KeptNodes::open(folder, table, revlog)) {
@@ -67,7 +80,8 @@ impl Snapshot {
         Ok(Snapshot {
             repository,
             state,
-            settings: Settings::new(config),
+            settings,
+            filter,
             changelog,
             manifest,
             phases: OnceLock::new(),
@@ -79,7 +93,25 @@ impl Snapshot {
             branchmap: OnceLock::new(),
             tags: OnceLock::new(),
             filelogs: OpenedFilelogs::default(),
+            others: Default::default(),
         })
+    }
+
+    /// The same moment, seen through another filter than that which `server.view` says. Made once, and kept.
+    pub fn seen_through(self: &Arc<Self>, filter: Filter) -> Result<Arc<Snapshot>, StoreError> {
+        if filter == self.filter {
+            return Ok(self.clone());
+        }
+        let make = || {
+            let (repository, state) = (self.repository.clone(), self.state.clone());
+            Snapshot::open_filtered(repository, state, self.settings.clone(), filter).map(Arc::new)
+        };
+        once(&self.others[filter as usize], make).cloned()
+    }
+
+    /// Through what [`served`](Self::served), and all that is made of it, is seen.
+    pub fn filter(&self) -> Filter {
+        self.filter
     }
 
     /// The repository when it had its first `changesets` changesets alone; without phases, bookmarks and obsolescence markers, of
@@ -199,9 +231,9 @@ impl Snapshot {
         once(&self.kept_heads, || KeptHeads::read(folder, &self.changelog)).map(Option::as_ref)
     }
 
-    /// The changesets that a server shows: no secret ones, no hidden ones.
+    /// The changesets that a server shows, as the [filter](Self::filter) says; never a secret one.
     pub fn served(&self) -> Result<&View, StoreError> {
-        once(&self.served, || View::served(self))
+        once(&self.served, || View::new(self, self.filter))
     }
 
     /// The names of the [served](Self::served) heads in hexadecimal digits, highest first, one blank between. Kept: every client

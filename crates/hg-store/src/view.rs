@@ -1,15 +1,14 @@
 //! The changesets that a server shows.
 
 use crate::walk::RevisionSet;
-use crate::{Node, Phase, Phases, Revision, Revlog, Snapshot, StoreError};
+use crate::{Filter, Node, Phase, Phases, Revision, Revlog, Snapshot, StoreError};
 
-/// Stock's filter `served`: no secret changesets, no hidden ones (obsolete, and nothing visible builds on them).
+/// What a [`Filter`] leaves: of `served` no secret changesets, no hidden ones (obsolete, and nothing visible builds on them).
 ///
 /// With a changeset the view has all its ancestors. What only a working directory knows (its parents, local tags) keeps
 /// no obsolete changeset here: a server has none.
 pub struct View {
     excluded: Vec<Revision>,
-    hidden: Vec<Revision>,
     obsolete: Vec<Revision>,
     /// Empty when nothing is excluded.
     is_excluded: RevisionSet,
@@ -19,14 +18,22 @@ pub struct View {
 }
 
 impl View {
-    pub(crate) fn served(snapshot: &Snapshot) -> Result<View, StoreError> {
+    pub(crate) fn new(snapshot: &Snapshot, filter: Filter) -> Result<View, StoreError> {
         let changelog = snapshot.changelog();
         let phases = snapshot.phases()?;
         let obsolete = obsolete(snapshot, phases)?;
-        let hidden = hidden(snapshot, phases, &obsolete)?;
-        let secret = phases.non_public().iter().filter(|(_, phase)| phase.is_unserved());
-        let mut excluded: Vec<Revision> = secret.map(|(revision, _)| *revision).collect();
-        excluded.extend_from_slice(&hidden);
+        let non_public = phases.non_public();
+        let not_below =
+            |least: Phase| non_public.iter().filter(move |(_, phase)| *phase >= least).map(|(revision, _)| *revision);
+        let mut excluded: Vec<Revision> = match filter {
+            Filter::Served => not_below(Phase::Secret).chain(hidden(snapshot, phases, &obsolete)?).collect(),
+            Filter::ServedHidden => not_below(Phase::Secret).collect(),
+            Filter::Immutable => not_below(Phase::Draft).collect(),
+            Filter::Base => match non_public.first() {
+                Some((first, _)) => changelog.revisions().skip(first.index()).collect(),
+                None => Vec::new(),
+            },
+        };
         excluded.sort_unstable();
         excluded.dedup();
         let bound = if excluded.is_empty() { 0 } else { changelog.len() };
@@ -37,7 +44,6 @@ impl View {
         let mut view = View {
             len: changelog.len() - excluded.len(),
             excluded,
-            hidden,
             obsolete,
             is_excluded,
             heads: Vec::new(),
@@ -55,7 +61,6 @@ impl View {
         let mut view = View {
             len: changelog.len(),
             excluded: Vec::new(),
-            hidden: Vec::new(),
             obsolete: Vec::new(),
             is_excluded: RevisionSet::below(0),
             heads: Vec::new(),
@@ -120,11 +125,6 @@ impl View {
     /// Changesets that the view lacks, lowest first.
     pub fn excluded(&self) -> &[Revision] {
         &self.excluded
-    }
-
-    /// The hidden ones alone, lowest first: obsolete, and no visible changeset or bookmark keeps them.
-    pub fn hidden(&self) -> &[Revision] {
-        &self.hidden
     }
 
     /// All changesets that are obsolete: not public, and replaced as a marker says; hidden or not. Lowest first.

@@ -24,6 +24,7 @@ pub mod compression;
 pub mod decompression;
 pub mod error;
 pub mod getbundle;
+pub mod hidden_access;
 pub mod host;
 pub mod http;
 pub mod limits;

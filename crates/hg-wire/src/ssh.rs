@@ -14,11 +14,14 @@ use crate::command::CommandName;
 use crate::commands::{self, Answer};
 use crate::error::shown;
 use crate::getbundle;
+use crate::hidden_access;
 use crate::host::{CommandOutcome, Host};
 use crate::limits;
 use crate::pushkey;
 use crate::unbundle::{self, AfterPush, PushIoError};
+use hg_store::Snapshot;
 use std::io::{self, BufRead, BufReader, BufWriter, LineWriter, Read, Write};
+use std::sync::Arc;
 
 /// Bytes of input and output that are held back for larger reads and writes.
 const BUFFER_BYTES: usize = 64 * 1024;
@@ -55,6 +58,17 @@ pub fn serve(
     messages: impl Write,
     host: &mut dyn Host,
 ) -> Result<SessionOutcome, SshError> {
+    serve_for(input, output, messages, host, None)
+}
+
+/// The same for a client that asks for hidden changesets, as `hidden_for` alone: who that is.
+pub fn serve_for(
+    input: impl Read,
+    output: impl Write,
+    messages: impl Write,
+    host: &mut dyn Host,
+    hidden_for: Option<&str>,
+) -> Result<SessionOutcome, SshError> {
     Session {
         input: BufReader::with_capacity(BUFFER_BYTES, input),
         output: BufWriter::with_capacity(BUFFER_BYTES, output),
@@ -62,6 +76,7 @@ pub fn serve(
         messages: LineWriter::new(messages),
         host,
         client: Client::new(Transport::Ssh),
+        hidden_for,
         refused: false,
     }
     .run()
@@ -95,12 +110,20 @@ struct Session<'h, R: Read, W: Write, M: Write> {
     messages: LineWriter<M>,
     host: &'h mut dyn Host,
     client: Client,
+    /// Who asks for hidden changesets, where they are asked for.
+    hidden_for: Option<&'h str>,
     /// Whether the client was told why the command is not answered.
     refused: bool,
 }
 
 impl<R: Read, W: Write, M: Write> Session<'_, R, W, M> {
     fn run(mut self) -> Result<SessionOutcome, SshError> {
+        if let Some(user) = self.hidden_for
+            && let Ok(snapshot) = self.host.snapshot()
+            && !snapshot.settings().may_see_hidden(Some(user.as_bytes()))
+        {
+            self.messages.write_all(hidden_access::ignored(user).as_bytes()).map_err(SshError::Output)?;
+        }
         loop {
             let line = match read_line(&mut self.input) {
                 Ok(line) => line,
@@ -140,6 +163,15 @@ impl<R: Read, W: Write, M: Write> Session<'_, R, W, M> {
         ended
     }
 
+    /// The repository as this client sees it now.
+    fn snapshot(&mut self) -> Result<Arc<Snapshot>, CommandError> {
+        let snapshot = self.host.snapshot()?;
+        match self.hidden_for {
+            Some(user) => Ok(hidden_access::seen_by(&snapshot, Some(user))?.unwrap_or(snapshot)),
+            None => Ok(snapshot),
+        }
+    }
+
     fn command(&mut self, command: CommandName, arguments: &Arguments) -> io::Result<Option<SessionOutcome>> {
         if command.writes() {
             return self.write_command(command, arguments);
@@ -147,10 +179,7 @@ impl<R: Read, W: Write, M: Write> Session<'_, R, W, M> {
         if let Some(says) = arguments.get(b"caps").filter(|_| command == CommandName::Protocaps) {
             self.client.says(says);
         }
-        let answer = match self.host.snapshot() {
-            Ok(snapshot) => commands::answer(command, arguments, &snapshot, &self.client),
-            Err(error) => Err(error.into()),
-        };
+        let answer = self.snapshot().and_then(|seen| commands::answer(command, arguments, &seen, &self.client));
         match answer {
             Ok(Answer::Text(text)) => self.text(&text).map(|()| None),
             Ok(Answer::File(file)) => file.write(&mut self.output).map(|()| None),

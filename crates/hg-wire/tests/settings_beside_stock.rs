@@ -2,6 +2,7 @@
 //! answers are compressed. One stock server has a repository for each row.
 
 use hg_store::Repository;
+use hg_wire::hidden_access::seen_by;
 use hg_wire::http::{Body, HttpOptions, answer, parse};
 use std::collections::BTreeSet;
 use std::fs;
@@ -85,6 +86,8 @@ fn ours(root: &Path, query: &str, headers: &[(&str, &str)]) -> Said {
     }
     let (head, ()) = request.body(()).expect("a request").into_parts();
     let request = parse(&head).expect("well-formed").expect("a command");
+    let hidden = request.wants_hidden.then(|| seen_by(&snapshot, None).expect("read")).flatten();
+    let snapshot = hidden.unwrap_or(snapshot);
     let response = answer(request, &mut std::io::empty(), &snapshot, &HttpOptions::default());
     let mut body = Vec::new();
     match response.body {
@@ -183,4 +186,108 @@ fn each_setting_does_what_it_does_in_stock() {
             }
         }
     }
+}
+
+/// Which of these changesets a bundle names.
+fn named(body: &[u8], nodes: &[String]) -> Vec<String> {
+    let is_in = |node: &&String| {
+        let bytes: Vec<u8> =
+            (0..40).step_by(2).map(|at| u8::from_str_radix(&node[at..at + 2], 16).expect("hex")).collect();
+        body.windows(20).any(|part| part == bytes)
+    };
+    nodes.iter().filter(is_in).cloned().collect()
+}
+
+#[test]
+fn views_and_hidden_access_are_stock_s_and_secret_changesets_stay() {
+    let Some(hg) = Hg::find() else { return };
+    let scratch = tempfile::tempdir().expect("a folder");
+    let folder = scratch.path();
+    hg.run(folder, &["init", "base"]);
+    let base = folder.join("base");
+    let commit = |name: &str, on: &str, more: &[&str]| {
+        hg.run(&base, &["update", "-q", "-C", on]);
+        fs::write(base.join(name), name).expect("written");
+        hg.run(&base, &[&["commit", "-A", "-q", "-m", name], more].concat());
+    };
+    commit("public", "null", &[]);
+    hg.run(&base, &["phase", "--public", "0"]);
+    commit("draft", "0", &[]);
+    hg.run(&base, &["bookmark", "-r", "1", "marked"]);
+    commit("secret", "1", &["--secret"]);
+    commit("replaced", "0", &[]);
+    fs::write(base.join("replaced"), "amended").expect("written");
+    hg.run(&base, &["commit", "--amend", "-m", "amended"]);
+    hg.run(&base, &["update", "-q", "-C", "0"]);
+    hg.run(&base, &["branch", "-q", "side"]);
+    commit("side", ".", &[]);
+    commit("orphan", ".", &[]);
+    hg.run(&base, &["debugobsolete", &hg.run(&base, &["log", "-r", "desc(side)", "-T", "{node}"])]);
+    commit("late", "0", &[]);
+    hg.run(&base, &["phase", "--public", "desc(late)"]);
+    hg.run(&base, &["update", "-q", "-C", "null"]);
+    let listed = hg.run(&base, &["log", "--hidden", "-r", "all()", "-T", "{node} {desc}\n"]);
+    let lines: Vec<(&str, &str)> = listed.lines().filter_map(|line| line.split_once(' ')).collect();
+    let nodes: Vec<String> = lines.iter().map(|(node, _)| (*node).to_owned()).collect();
+    let secret = lines.iter().find(|(_, text)| *text == "secret").expect("there").0.to_owned();
+
+    let all = "[experimental]\nserver.allow-hidden-access = *\n";
+    // What is set, whether hidden changesets are asked for, and whether stock shows no more than we do.
+    let rows = [
+        ("[server]\nview = served\n", false, true),
+        ("[server]\nview = served.hidden\n", false, true),
+        ("[server]\nview = immutable\n", false, true),
+        ("[server]\nview = base\n", false, true),
+        ("[server]\nview = visible\n", false, false),
+        ("[web]\nview = all\n", false, true),
+        ("", true, true),
+        (all, false, true),
+        (all, true, true),
+        ("[experimental]\nserver.allow-hidden-access = ann\n", true, true),
+        ("[server]\nview = immutable\n[experimental]\nserver.allow-hidden-access = *\n", true, true),
+    ];
+    for (number, (settings, ..)) in rows.iter().enumerate() {
+        let root = folder.join(format!("r{number}"));
+        let copied = std::process::Command::new("cp").arg("-a").args([&base, &root]).status().expect("cp runs");
+        assert!(copied.success());
+        // Else no bundle can be looked into.
+        fs::write(root.join(".hg/hgrc"), format!("[server]\ncompressionengines = none\n{settings}")).expect("written");
+    }
+    let stock = Stock::start(&hg, folder);
+    let mut seen = BTreeSet::new();
+    for (number, (settings, hidden, is_same)) in rows.iter().enumerate() {
+        let name = format!("r{number}");
+        let root = folder.join(&name);
+        let asked = |query: &str| {
+            let query = format!("{query}{}", if *hidden { "&access-hidden=1" } else { "" });
+            let headers = [("X-HgProto-1", "0.1 0.2 comp=none")];
+            let (theirs, ours) = (stock.ask(&name, &query, &headers), ours(&root, &query, &headers));
+            let what = format!("{settings:?} {query}\n{theirs:?}\n{ours:?}");
+            (theirs, ours, what)
+        };
+        let mut queries = vec!["cmd=heads".to_owned(), "cmd=branchmap".to_owned()];
+        queries.push(format!("cmd=known&nodes={}", nodes.join("+")));
+        queries.push("cmd=listkeys&namespace=bookmarks".to_owned());
+        let keys = nodes[1..5].iter().map(String::as_str).chain(["tip", "-1", "marked", "side", "default"]);
+        queries.extend(keys.map(|key| format!("cmd=lookup&key={key}")));
+        for query in queries {
+            let (theirs, ours, what) = asked(&query);
+            assert_eq!((theirs.status, &theirs.media_type), (ours.status, &ours.media_type), "{what}");
+            assert!(!is_same || theirs.body == ours.body, "{what}");
+            let body = String::from_utf8_lossy(&ours.body);
+            // The error that says that it isn't shown repeats what was asked for.
+            assert!(!body.contains(&secret) || body.starts_with("0 "), "{what}");
+        }
+        let (_, heads, _) = asked("cmd=heads");
+        let heads = String::from_utf8_lossy(&heads.body).trim_end().replace(' ', "+");
+        let null = "0".repeat(40);
+        let bundle =
+            format!("cmd=getbundle&bundlecaps=HG20%2Cbundle2%3DHG20%250Achangegroup%253D02&cg=1&common={null}");
+        let (theirs, ours, what) = asked(&format!("{bundle}&heads={heads}"));
+        assert_eq!(named(&theirs.body, &nodes), named(&ours.body, &nodes), "{what}");
+        seen.insert(named(&ours.body, &nodes).len());
+        let (_, ours, what) = asked(&format!("{bundle}&heads={secret}"));
+        assert!(named(&ours.body, &nodes).is_empty(), "{what}");
+    }
+    assert_eq!(seen, BTreeSet::from([1, 2, 6, 7]), "of {} changesets", nodes.len());
 }

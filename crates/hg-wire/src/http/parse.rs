@@ -32,6 +32,8 @@ pub struct Request {
     pub client: Client,
     /// Whether the method is `POST`.
     pub is_post: bool,
+    /// Whether hidden changesets are asked for, which not everybody [gets](crate::hidden_access::seen_by).
+    pub wants_hidden: bool,
 }
 
 impl Request {
@@ -82,6 +84,7 @@ fn malformed(text: String) -> Refusal {
 /// Reads a request's head. `None`: it names no command (`?cmd=`), so it asks for a page.
 pub fn parse(head: &http::request::Parts) -> Result<Option<Request>, Refusal> {
     let mut command = None;
+    let mut wants_hidden = false;
     let mut arguments = Arguments::default();
     let query = head.uri.query().unwrap_or_default().as_bytes();
     // A page's query may be anything: it is looked at only when there is a command in it.
@@ -93,6 +96,8 @@ pub fn parse(head: &http::request::Parts) -> Result<Option<Request>, Refusal> {
             if command.replace(value).is_some() {
                 return Err(malformed("more than one command".to_owned()));
             }
+        } else if name == b"access-hidden" {
+            wants_hidden |= !value.is_empty();
         } else {
             arguments.add(name, value)?;
         }
@@ -112,6 +117,7 @@ pub fn parse(head: &http::request::Parts) -> Result<Option<Request>, Refusal> {
         posted_argument_bytes,
         client: client(&head.headers),
         is_post: head.method == http::Method::POST,
+        wants_hidden,
     }))
 }
 

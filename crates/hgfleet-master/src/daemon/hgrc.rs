@@ -1,5 +1,6 @@
 //! A repository's `hgrc`: the settings that a server heeds, each with the values that it understands.
 
+use hg_store::Filter;
 use hg_store::change::ChangeWriter;
 use hg_store::config::edited;
 use hgfleet_log::StoreKind;
@@ -25,12 +26,14 @@ enum Value {
     Extension,
     /// Some of these words, or a truth value.
     Words(&'static [&'static str]),
+    /// One of the views that never show a secret changeset.
+    View,
     /// One line for people.
     Text,
 }
 
 /// What has an effect here, and so may be set.
-const SETTINGS: [(&str, Value); 31] = [
+const SETTINGS: [(&str, Value); 34] = [
     ("extensions.largefiles", Value::Extension),
     ("phases.publish", Value::Truth),
     ("web.name", Value::Text),
@@ -40,6 +43,7 @@ const SETTINGS: [(&str, Value); 31] = [
     ("experimental.evolution.createmarkers", Value::Truth),
     ("experimental.evolution.exchange", Value::Truth),
     ("experimental.httppostargs", Value::Truth),
+    ("experimental.server.allow-hidden-access", Value::Text),
     ("experimental.stream-v3", Value::Truth),
     ("extensions.clonebundles", Value::Extension),
     ("server.bundle1", Value::Truth),
@@ -53,10 +57,12 @@ const SETTINGS: [(&str, Value); 31] = [
     ("server.disablefullbundle", Value::Truth),
     ("server.maxhttpheaderlen", Value::Number(64, 16_000)),
     ("server.pullbundle", Value::Truth),
+    ("server.view", Value::View),
     ("web.allow-pull", Value::Truth),
     ("web.allow_read", Value::Text),
     ("web.deny_read", Value::Text),
     ("web.hidden", Value::Truth),
+    ("web.view", Value::View),
     ("server.uncompressed", Value::Truth),
     ("server.preferuncompressed", Value::Truth),
     ("server.zstdlevel", Value::Number(1, 22)),
@@ -156,6 +162,11 @@ pub(super) fn checked<'v>(setting: &str, value: &'v str) -> Result<&'v str, No> 
             }
             format!("true, false, or some of {}", words.join(", "))
         }
+        Value::View if Filter::parse(value.as_bytes()).is_some() => return Ok(value),
+        Value::View => format!(
+            "one of {}: other views would show secret changesets, which never leave",
+            Filter::ALL.map(Filter::as_str).join(", ")
+        ),
         Value::Text if value.len() <= TEXT_BYTES_MAX && !value.chars().any(hides) => return Ok(value),
         Value::Text => format!("one line of at most {TEXT_BYTES_MAX} bytes without control characters"),
     };
@@ -187,6 +198,9 @@ mod tests {
             ("experimental.evolution", "createmarkers, exchange"),
             ("experimental.evolution", "true"),
             ("server.zstdlevel", "22"),
+            ("server.view", "immutable"),
+            ("web.view", "served.hidden"),
+            ("experimental.server.allow-hidden-access", "*"),
         ];
         for (setting, value) in good {
             assert_eq!(checked(setting, value).ok(), Some(value.trim()), "{setting} = {value}");
@@ -198,6 +212,10 @@ mod tests {
             ("experimental.evolution", ""),
             ("experimental.evolution", "everything"),
             ("server.zstdlevel", "23"),
+            ("server.view", "visible"),
+            ("server.view", "true"),
+            ("web.view", "all"),
+            ("web.view", ""),
             ("hooks.pretxnchangegroup", "rm -rf /"),
             ("extensions.strip", ""),
             ("web.description", &"x".repeat(5000)),

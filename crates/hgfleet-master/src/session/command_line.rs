@@ -1,4 +1,4 @@
-//! The command lines that a session serves: `hg -R NAME serve --stdio`, and the commands for people.
+//! The command lines that a session serves: `hg -R NAME serve --stdio [--hidden]`, and the commands for people.
 //!
 //! Words are split as a shell would, quotes and backslashes included, because clients quote; but no shell is there, so
 //! anything a shell would act upon outside of quotes is refused rather than taken literally.
@@ -13,9 +13,18 @@ pub(crate) enum Request {
     /// Nothing: a login without a command.
     None,
     /// The wire protocol for one repository.
-    Serve(RepositoryName),
+    Serve(RepositoryName, Asks),
     /// Something that is done for a person, and answered in lines.
     Person(PersonCommand),
+}
+
+/// Which changesets a client asks to see.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Asks {
+    /// Those that everybody sees.
+    Served,
+    /// Hidden ones, too: `--remote-hidden`.
+    Hidden,
 }
 
 /// A command for people.
@@ -81,7 +90,8 @@ pub(crate) fn parse(command: Option<&[u8]>) -> Result<Request, Refusal> {
     let words = words.iter().map(String::as_str).collect::<Vec<_>>();
     match words[..] {
         [] => Ok(Request::None),
-        ["hg", "-R", repository, "serve", "--stdio"] => name(repository).map(Request::Serve),
+        ["hg", "-R", repository, "serve", "--stdio"] => Ok(Request::Serve(name(repository)?, Asks::Served)),
+        ["hg", "-R", repository, "serve", "--stdio", "--hidden"] => Ok(Request::Serve(name(repository)?, Asks::Hidden)),
         ["hg", ..] => Err(Refusal::OtherHg),
         [command, ref arguments @ ..] => person(command, arguments).map(Request::Person),
     }
@@ -90,7 +100,7 @@ pub(crate) fn parse(command: Option<&[u8]>) -> Result<Request, Refusal> {
 /// The repository that a command line names, and whether it is one of the account's own, named below its folder.
 pub(crate) fn repository(command: Option<&[u8]>) -> Option<(RepositoryName, bool)> {
     match parse(command).ok()? {
-        Request::Serve(name)
+        Request::Serve(name, _)
         | Request::Person(
             PersonCommand::Status(name) | PersonCommand::RepoGroup(name) | PersonCommand::RepoConfig(name),
         ) => Some((name, false)),

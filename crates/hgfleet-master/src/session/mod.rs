@@ -29,7 +29,7 @@ use hgfleet_directory::Mail;
 use hgfleet_log::RepositoryName;
 use rustix::process::{Resource, Rlimit, setrlimit};
 
-use self::command_line::Request;
+use self::command_line::{Asks, Request};
 use self::daemon::{Address, Daemon};
 use self::host::FleetHost;
 use self::identity::IDENTITY_BYTES_MAX;
@@ -116,12 +116,12 @@ fn serve(options: SessionOptions, traffic: &Traffic, login: &mut Option<Daemon>)
     let groups = identity.groups;
     let Identity { account, requester, address: client, .. } = identity;
     let address = Address { run: options.run, account, client, requester };
-    let name = match request {
+    let (name, asks) = match request {
         Request::None => return Err(commands::banner(&address, &identity.login, &groups)),
         Request::Person(command) => return commands::run(&address, command, input, output),
-        Request::Serve(name) => name,
+        Request::Serve(name, asks) => (name, asks),
     };
-    serve_repository(address, name, traffic, (input, output, traffic.counted_out(io::stderr())))
+    serve_repository(address, name, asks, traffic, (input, output, traffic.counted_out(io::stderr())))
 }
 
 /// Serves one repository on these streams: what a session does once it knows whom it serves. In a thread that may block.
@@ -141,20 +141,23 @@ pub fn serve_on(
 ) -> Result<u8, String> {
     let traffic = Traffic::default();
     let streams = (traffic.counted_in(input), traffic.counted_out(output), traffic.counted_out(messages));
-    serve_repository(Address { run, account, client, requester: None }, repository, &traffic, streams)
+    serve_repository(Address { run, account, client, requester: None }, repository, Asks::Served, &traffic, streams)
 }
 
 fn serve_repository(
     address: Address,
     name: RepositoryName,
+    asks: Asks,
     traffic: &Traffic,
     (input, output, messages): (impl Read, impl Write, impl Write),
 ) -> Result<u8, String> {
+    let account = address.account.clone();
     let mut host = FleetHost::open(address, name, traffic.clone()).map_err(|error| {
         tracing::error!(%error, "a session can't begin");
         CommandError::from(error).client_text()
     })?;
-    match hg_wire::ssh::serve(input, output, messages, &mut host) {
+    let hidden_for = (asks == Asks::Hidden).then_some(account.as_str());
+    match hg_wire::ssh::serve_for(input, output, messages, &mut host, hidden_for) {
         Ok(SessionOutcome::Closed | SessionOutcome::EndedAfterWrite) => Ok(0),
         // What was wrong is told already, or nobody is left to be told.
         Ok(SessionOutcome::Malformed | SessionOutcome::BrokenStream) | Err(SshError::Output(_)) => Ok(1),

@@ -6,6 +6,7 @@ use super::request_body::RequestBody;
 use super::{Absent, NotServed, Repositories, ResponseBody};
 use hg_store::Snapshot;
 use hg_web::{Page, RepositoryLine};
+use hg_wire::hidden_access;
 use hg_wire::http::{self as wire, HttpOptions};
 use hyper::body::{Body, Incoming};
 use hyper::ext::ReasonPhrase;
@@ -99,10 +100,28 @@ async fn command<R: Repositories>(
     request: wire::Request,
     body: Incoming,
 ) -> Response<ResponseBody> {
-    let snapshot = match snapshot_of(repositories, name).await {
+    let mut snapshot = match snapshot_of(repositories, name).await {
         Ok(snapshot) => snapshot,
         Err(refused) => return *refused,
     };
+    let user = repositories.user();
+    if request.wants_hidden {
+        let (plain, user) = (snapshot.clone(), user.clone());
+        let seen = tokio::task::spawn_blocking(move || hidden_access::seen_by(&plain, user.as_deref()));
+        snapshot = match seen.await {
+            Ok(Ok(Some(seen))) => seen,
+            Ok(Ok(None)) => {
+                tracing::info!(repository = name, "a request to see hidden changesets is ignored: this reader may not");
+                snapshot
+            }
+            Ok(Err(error)) => {
+                tracing::error!(%error, repository = name, "hidden changesets can't be found");
+                repositories.suspect(name);
+                return from_wire(unreadable().into());
+            }
+            Err(_) => return from_wire(failed().into()),
+        };
+    }
     let mut body: Box<dyn Read + Send> = match body.is_end_stream() {
         true => Box::new(io::empty()),
         false => Box::new(RequestBody::new(body)),
@@ -119,7 +138,6 @@ async fn command<R: Repositories>(
             Err(_) => return from_wire(failed().into()),
         };
     }
-    let user = repositories.user();
     let may_read = snapshot.settings().may_read(user.as_deref().map(str::as_bytes));
     let kept = repositories.bundle_cache().filter(|_| may_read && snapshot.settings().allows_pull());
     let claim = match (kept, request.bundle_key(snapshot.settings())) {
@@ -209,7 +227,11 @@ async fn repository_page<R: Repositories>(
         return page(hg_web::error(401, "You may not read this repository. Ask who keeps it."));
     }
     let line = line(repositories.as_ref(), head, name.clone());
-    let made = tokio::task::spawn_blocking(move || hg_web::repository(&snapshot, &line, &rest)).await;
+    let made = tokio::task::spawn_blocking(move || {
+        let seen = snapshot.seen_through(snapshot.settings().web_view())?;
+        hg_web::repository(&seen, &line, &rest)
+    });
+    let made = made.await;
     match made {
         Ok(Ok(made)) => page(made),
         Ok(Err(error)) => {
@@ -306,6 +328,11 @@ fn challenge(absent: Absent, mut response: Response<ResponseBody>) -> Response<R
 fn failed() -> wire::Refusal {
     let text = "refused: the server failed, on this request. Tell the administrators";
     wire::Refusal { status: 500, text: text.to_owned() }
+}
+
+fn unreadable() -> wire::Refusal {
+    let text = "refused: the repository can't be read, on this server. Tell the administrators";
+    wire::Refusal { status: 503, text: text.to_owned() }
 }
 
 fn from_wire(answer: wire::Response) -> Response<ResponseBody> {

@@ -154,6 +154,9 @@ pub struct Serve {
     /// Speak SSH framing on standard input and output
     #[arg(long, required = true)]
     pub stdio: bool,
+    /// The client asks for hidden changesets; `experimental.server.allow-hidden-access` says who gets them
+    #[arg(long)]
+    pub hidden: bool,
 }
 
 /// `hgfleet session`

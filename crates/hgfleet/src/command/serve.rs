@@ -1,6 +1,6 @@
 //! `hgfleet serve`: the wire protocol for one repository on standard input and output.
 
-use super::web::StandaloneConfiguration;
+use super::web::{StandaloneConfiguration, user};
 use crate::cli::Serve;
 use anyhow::Context;
 use hg_wire::standalone::StandaloneHost;
@@ -18,6 +18,7 @@ pub fn run(options: Serve) -> anyhow::Result<ExitCode> {
     let configuration = Arc::new(StandaloneConfiguration::read(None, &options.config)?);
     let mut host = StandaloneHost::open_configured(root, configuration, |line| eprint!("{line}"))
         .with_context(|| format!("can't serve {}", root.display()))?;
-    hg_wire::ssh::serve(io::stdin().lock(), io::stdout().lock(), io::stderr(), &mut host)?;
+    let hidden_for = options.hidden.then(user);
+    hg_wire::ssh::serve_for(io::stdin().lock(), io::stdout().lock(), io::stderr(), &mut host, hidden_for.as_deref())?;
     Ok(ExitCode::SUCCESS)
 }

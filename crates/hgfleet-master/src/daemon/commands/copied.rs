@@ -73,7 +73,7 @@ pub(super) async fn of(master: &Master, source: &RepositoryName, name: &Reposito
     copied.await.unwrap_or_else(|error| Err(other(error))).map_err(|no| match no {
         NoCopy::Again => No::refused(format!("refused: {source} changes too often to be copied, on {name}. Try again in a while")),
         NoCopy::Hidden(number) => No::refused(format!(
-            "refused: {source} has {number} hidden or secret changesets and can't be copied here, on {name}. Make an empty repository, and push to it what you have cloned"
+            "refused: {source} has {number} changesets that nobody is shown and can't be copied here, on {name}. Make an empty repository, and push to it what you have cloned"
         )),
         NoCopy::Replica(error) => refusal(source, &error),
         NoCopy::Other(error) => {

@@ -22,11 +22,12 @@ enum Piece {
 }
 
 /// Words of real lines, and what stands near them in wrong ones.
-const WORDS: [&str; 44] = [
+const WORDS: [&str; 45] = [
     "hg",
     "-R",
     "serve",
     "--stdio",
+    "--hidden",
     "team/first",
     "team/first/",
     "a",
@@ -75,7 +76,7 @@ const BAD: [&str; 17] = [";", "&", "|", "<", ">", "(", ")", "$", "`", "*", "?", 
 static ACCEPTED: LazyLock<Regex> = LazyLock::new(|| {
     Regex::new(
         r"(?x)\A(?:
-            hg\x00-R\x00(?P<a>[^\x00]*)\x00serve\x00--stdio\x00
+            hg\x00-R\x00(?P<a>[^\x00]*)\x00serve\x00--stdio\x00(?:--hidden\x00)?
           | (?:status|repo-group|repo-config|edit)\x00(?P<b>[^\x00]*)\x00
           | clone\x00(?P<c>[^\x00]*)\x00 (?:(?P<d>[^\x00]*)\x00)?
           | edit\x00(?P<e>[^\x00]*)\x00delete\x00YES\x00
@@ -156,8 +157,9 @@ fn any_pieces() -> impl Strategy<Value = Vec<Piece>> {
 
 /// A line of the grammar, or one that differs in a word.
 fn near_pieces() -> impl Strategy<Value = Vec<Piece>> {
-    const FORMS: [&[&str]; 12] = [
+    const FORMS: [&[&str]; 13] = [
         &["hg", "-R", "team/first", "serve", "--stdio"],
+        &["hg", "-R", "team/first", "serve", "--stdio", "--hidden"],
         &["clone", "a"],
         &["clone", "a", "team/first"],
         &["edit", "a"],

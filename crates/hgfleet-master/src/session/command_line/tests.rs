@@ -3,7 +3,7 @@
 use super::*;
 
 fn serve(name: &str) -> Result<Request, Refusal> {
-    Ok(Request::Serve(RepositoryName::parse(name).unwrap()))
+    Ok(Request::Serve(RepositoryName::parse(name).unwrap(), Asks::Served))
 }
 
 #[test]
@@ -22,6 +22,8 @@ fn the_one_form_in_the_spellings_that_clients_and_people_use() {
     ] {
         assert_eq!(parse(Some(line.as_bytes())), serve(name), "{line}");
     }
+    let hidden = Ok(Request::Serve(RepositoryName::parse("team/first").unwrap(), Asks::Hidden));
+    assert_eq!(parse(Some(b"hg -R team/first serve --stdio --hidden")), hidden);
     assert_eq!(parse(None), Ok(Request::None));
     assert_eq!(parse(Some(b"")), Ok(Request::None));
     assert_eq!(parse(Some(b"  \t ")), Ok(Request::None));
@@ -69,7 +71,8 @@ fn other_forms_of_hg_are_refused() {
         "hg -R repo log",                                       // S4
         "hg -R repo serve --stdi",                              // S4
         "hg serve --stdio -R repo",                             // S4
-        "hg -R repo serve --stdio --hidden",                    // --remote-hidden
+        "hg -R repo serve --hidden --stdio",                    // S4
+        "hg -R repo serve --stdio --hidden --hidden",           // S4
         "hg -R re po serve --stdio",                            // S9
         "hg '-R repo' serve --stdio",                           // S4
         "hg -R repo serve --stdio ''",                          // S3

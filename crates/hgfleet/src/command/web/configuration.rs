@@ -234,6 +234,13 @@ pub(super) fn expanded(path: &OsStr) -> PathBuf {
     PathBuf::from(OsString::from_vec(whole))
 }
 
+/// Who runs this process: the name in `/etc/passwd`, or the number of one who has none there.
+pub fn user() -> String {
+    let number = rustix::process::geteuid().as_raw();
+    let name = name_of(Path::new("/etc/passwd"), number);
+    name.map_or_else(|| number.to_string(), |name| String::from_utf8_lossy(&name).into_owned())
+}
+
 /// The name that a file such as `/etc/passwd` gives a number.
 fn name_of(file: &Path, number: u32) -> Option<Vec<u8>> {
     let text = fs::read(file).ok()?;

@@ -23,7 +23,7 @@ use time::macros::format_description;
 use tokio::net::{TcpListener, lookup_host};
 use tokio::signal::unix::{SignalKind, signal};
 
-pub use configuration::Configuration as StandaloneConfiguration;
+pub use configuration::{Configuration as StandaloneConfiguration, user};
 
 /// How long requests that run may take to end after the server was told to stop.
 const DRAIN: Duration = Duration::from_secs(5);
