@@ -327,7 +327,7 @@ impl Fleet {
         self.servers.iter().map(place).collect()
     }
 
-    /// Waits until every copy has the log's last record, then panics unless all are the same bytes and `hg verify` is clean.
+    /// Waits until every copy has the log's last record, then panics unless all are the same bytes, of which `hg verify` says that they are whole.
     #[track_caller]
     pub fn assert_one_store(&self, name: &str) {
         self.wait_until("every server is at the log's end", |fleet| {
@@ -345,15 +345,15 @@ impl Fleet {
         for copy in &copies {
             store::assert_equal(&copies[0].join(".hg"), &copy.join(".hg"));
         }
-        for (copy, server) in copies.iter().zip(&self.servers) {
-            // `hg` looks for the real path, which a disk of the fleet's own has not for others; the bytes are the same.
-            if !self.disks.iter().any(|(name, _)| name == server) {
-                let below = copy.strip_prefix(self.data());
-                let seen = below.map_or_else(|_| copy.clone(), |below| self.path("data").join(below));
-                // Without the extension stock opens no repository that has largefiles; with it nothing else is looked at.
-                let extension = ["--config", "extensions.largefiles="];
-                self.hg(&[&extension[..], &["verify", "-q", "-R", seen.to_str().expect("UTF-8")]].concat()).ok();
-            }
+        // What stock says of one it says of all: they are the same bytes.
+        // It looks for the real path, which a disk of the fleet's own has not for others.
+        let is_on_disk = |server: &String| self.disks.iter().any(|(name, _)| name == server);
+        if let Some((copy, _)) = copies.iter().zip(&self.servers).find(|(_, server)| !is_on_disk(server)) {
+            let below = copy.strip_prefix(self.data());
+            let seen = below.map_or_else(|_| copy.clone(), |below| self.path("data").join(below));
+            // Without the extension stock opens no repository that has largefiles; with it nothing else is looked at.
+            let extension = ["--config", "extensions.largefiles="];
+            self.hg(&[&extension[..], &["verify", "-q", "-R", seen.to_str().expect("UTF-8")]].concat()).ok();
         }
     }
 
