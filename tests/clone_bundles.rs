@@ -32,6 +32,7 @@ fn clients_clone_from_bundles_that_the_log_brought_to_every_server() {
     work.commit("dir/other", "2\n".repeat(5_000_000 / 2), "large");
     work.push("a").ok();
     let clones = |kind: &str, doors: &[&str], applied: &[&str]| {
+        let expected = work.log();
         for door in doors {
             let url = if *door == "ssh" { fleet.ssh_url("a") } else { fleet.https_url("a") };
             let into = format!("{kind}-{door}");
@@ -42,7 +43,7 @@ fn clients_clone_from_bundles_that_the_log_brought_to_every_server() {
             if applied.is_empty() {
                 assert!(!said.out.contains("clone bundle"), "{said:#?}");
             }
-            assert_eq!(fleet.working_copy(&into).log(), work.log(), "{kind} {door}");
+            assert_eq!(fleet.working_copy(&into).log(), expected, "{kind} {door}");
         }
     };
     for kind in ["zstd-v2", "none-v2", "gzip-v2", "none-streamv2"] {
@@ -102,16 +103,39 @@ fn clients_clone_from_bundles_that_the_log_brought_to_every_server() {
     bundle(&["remove", "a", &url]).ok();
     fleet.assert_one_store("a");
 
-    // Bundles for who pulls: a command on a copy makes them, and the log brings them as well.
-    let script = "mkdir -p .hg/bundle-cache && $HG bundle -q --base null -r 0 -t zstd-v2 .hg/bundle-cache/0.hg && \
-        echo \"bundle-cache/0.hg BUNDLESPEC=zstd-v2 heads=$($HG log -r 0 -T '{node}')\" > .hg/pullbundles.manifest";
-    fs::write(fleet.path("put"), script).expect("written");
-    let alias = format!("alias.put=!sh {}", fleet.path("put").display());
-    fleet.hgfleet_then(&["repo", "exec", "a"], &["hg", "--config", &alias, "put"]).ok();
+    // Bundles for who pulls: the first changeset, the second, and the third as it is made.
+    let pull_bundle = |arguments: &[&str]| fleet.hgfleet(&[&["repo", "pull-bundle"], arguments].concat());
+    let [first, second] = ["0", "1"].map(|number| work.hg(&["log", "-r", number, "-T", "{node}"]).ok().out);
+    let said = pull_bundle(&["add", "a", &first]).ok();
+    assert!(said.out.starts_with("added a pull bundle to a, stored as "), "{said:#?}");
+    assert!(said.err.contains("repo config a --set server.pullbundle=yes"), "{said:#?}");
     fleet.hgfleet(&["repo", "config", "a", "--set", "server.pullbundle=yes"]).ok();
+    let said = pull_bundle(&["add", "a", &second, "--base", &first, "--type", "gzip-v2"]).ok();
+    assert_eq!(said.err, "");
+    let listed = pull_bundle(&["list", "a"]).ok().out;
+    let lines = listed.lines().map(|line| line.split_once(' ').expect("a path")).collect::<Vec<_>>();
+    let says = |spec: &str, more: &str| format!("BUNDLESPEC={spec} heads={more}");
+    assert_eq!(lines[0].1, says("zstd-v2", &first), "{listed}");
+    assert_eq!(lines[1].1, says("gzip-v2", &format!("{second} bases={first}")), "{listed}");
     fleet.assert_one_store("a");
-    let twice = "adding changesets\nadding manifests\nadding file changes\nadding changesets\n";
-    clones("in-two-steps", &["https", "ssh"], &[twice, "added 3 changesets"]);
+    let thrice = ["adding changesets\nadding manifests\nadding file changes\n"; 3].concat();
+    clones("in-three-steps", &["https", "ssh"], &[&thrice, "added 3 changesets"]);
+    for (wrong, says) in [
+        (&["add", "a", &first[..]][..], "has this pull bundle already"),
+        (&["add", "a", &first, "--base", &second], "nothing is left"),
+        (&["add", "a", "nosuch"], "unknown revision 'nosuch'"),
+        (&["add", "a", &first, "--type", "none-streamv2"], "is no pull bundle"),
+        (&["remove", "a", "absent"], "has no pull bundle"),
+    ] {
+        let said = pull_bundle(wrong).refused();
+        assert!(said.err.contains(says), "{said:#?}");
+    }
+    let file = |path: &str| fleet.data().join("mirror-1/repos/a/.hg").join(path);
+    assert!(file(lines[0].0).exists());
+    pull_bundle(&["remove", "a", lines[0].0.trim_start_matches("bundle-cache/")]).ok();
+    assert_eq!(pull_bundle(&["list", "a"]).ok().out.lines().collect::<Vec<_>>(), [listed.lines().nth(1).expect("two")]);
+    fleet.assert_one_store("a");
+    assert!(!file(lines[0].0).exists() && file(lines[1].0).exists());
     let said = fleet.hgfleet(&["repo", "verify", "a"]).ok();
     assert!(said.out.contains("3 changesets"), "{said:#?}");
 
@@ -119,7 +143,7 @@ fn clients_clone_from_bundles_that_the_log_brought_to_every_server() {
     bundle(&["add", "a"]).ok();
     let strip = ["hg", "--config", "extensions.strip=", "strip", "--no-backup", "-r", "2"];
     fleet.hgfleet_then(&["repo", "exec", "a"], &strip).ok();
-    assert_eq!(bundle(&["list", "a"]).ok().out, "");
+    assert_eq!(bundle(&["list", "a"]).ok().out + &pull_bundle(&["list", "a"]).ok().out, "");
     assert!(fs::read_dir(fleet.data().join("master/repos/a/.hg/bundle-cache")).map_or(0, Iterator::count) == 0);
     fleet.assert_one_store("a");
     fleet.hg(&["clone", "-q", &fleet.https_url("a"), "stripped"]).ok();

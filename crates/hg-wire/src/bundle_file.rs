@@ -1,4 +1,4 @@
-//! Bundles as files: what `hg bundle` makes of everything that is public, for whoever clones.
+//! Bundles as files: what `hg bundle` makes of everything that is public, for whoever clones, or of a part of it, for whoever pulls.
 //!
 //! ```text
 //! "HG20", length of stream parameters (4, BE), "Compression=ZS" or the like, then, compressed: parts, 00000000
@@ -11,7 +11,7 @@ use crate::compression::Engine;
 use crate::getbundle::{Bundle, GetbundleArguments};
 use crate::quoting::quote;
 use crate::stream_clone;
-use hg_store::{Phase, Revision, Snapshot, walk};
+use hg_store::{Node, Phase, Revision, Snapshot, walk};
 use std::io::Write;
 use std::sync::Arc;
 
@@ -76,21 +76,23 @@ impl BundleType {
     }
 }
 
-/// A bundle of everything public, ready to be written.
-pub struct FullBundle {
+/// A bundle of public changesets, ready to be written.
+pub struct BundleFile {
     kind: BundleType,
     bundle: Bundle,
     snapshot: Arc<Snapshot>,
     tip: Revision,
     changesets: usize,
+    heads: Vec<Node>,
+    bases: Vec<Node>,
 }
 
-impl FullBundle {
-    /// Finds what is in it. `None`: nothing is public, so there is nothing to be cloned.
+impl BundleFile {
+    /// Finds what is in one of everything public. `None`: nothing is public, so there is nothing to be cloned.
     ///
     /// # Errors
     /// A store that can't be read; a stream of a repository with changesets that nobody may see.
-    pub fn new(snapshot: Arc<Snapshot>, kind: BundleType) -> Result<Option<FullBundle>, CommandError> {
+    pub fn full(snapshot: Arc<Snapshot>, kind: BundleType) -> Result<Option<BundleFile>, CommandError> {
         let changelog = snapshot.changelog();
         let (served, phases) = (snapshot.served()?, snapshot.phases()?);
         let is_public = |revision: &Revision| phases.phase(*revision) == Phase::Public;
@@ -102,17 +104,57 @@ impl FullBundle {
                 walk::heads_of(changelog, &all).into_iter().filter(|head| served.contains(*head)).collect()
             }
         };
-        let Some(tip) = public.iter().max().copied() else { return Ok(None) };
+        BundleFile::of(snapshot, kind, &public, &[])
+    }
+
+    /// Finds what is in one of these changesets and their ancestors, without `bases` and theirs. `None`: nothing is left.
+    ///
+    /// # Errors
+    /// One that is not public, or not shown; a bundle of the store's files, which has no parts; a store that can't be read.
+    pub fn part(
+        snapshot: Arc<Snapshot>,
+        kind: BundleType,
+        heads: &[Revision],
+        bases: &[Revision],
+    ) -> Result<Option<BundleFile>, CommandError> {
+        let refused = |text: String| Err(CommandError::Refused(text));
+        if kind == BundleType::NoneStreamV2 {
+            return refused("a bundle of the store's files is no answer to a pull".to_owned());
+        }
+        let (served, phases) = (snapshot.served()?, snapshot.phases()?);
+        let is_seen_by_all = |revision: &&Revision| {
+            served.contains(**revision)
+                && (snapshot.settings().publishing() || phases.phase(**revision) == Phase::Public)
+        };
+        if let Some(other) = heads.iter().chain(bases).find(|revision| !is_seen_by_all(revision)) {
+            return refused(format!("{} is not public", snapshot.changelog().node(*other)));
+        }
+        let changelog = snapshot.changelog();
+        let (heads, bases) = (walk::heads_of(changelog, heads), walk::heads_of(changelog, bases));
+        BundleFile::of(snapshot, kind, &heads, &bases)
+    }
+
+    /// Neither list has an ancestor of another in it.
+    fn of(
+        snapshot: Arc<Snapshot>,
+        kind: BundleType,
+        heads: &[Revision],
+        bases: &[Revision],
+    ) -> Result<Option<BundleFile>, CommandError> {
+        let changelog = snapshot.changelog();
+        let changesets = walk::missing(changelog, bases, heads).len();
+        let Some(tip) = heads.iter().max().copied().filter(|_| changesets > 0) else { return Ok(None) };
         let is_stream = kind == BundleType::NoneStreamV2;
         let says: &[u8] = match is_stream {
             true => b"HG20,bundle2=stream%3Dv2%0Aobsmarkers%3DV0%2CV1",
             false => b"HG20,bundle2=changegroup%3D02",
         };
-        let changesets = walk::ancestors(changelog, &public).len();
+        let nodes = |revisions: &[Revision]| revisions.iter().map(|revision| changelog.node(*revision)).collect();
+        let (heads, bases): (Vec<Node>, Vec<Node>) = (nodes(heads), nodes(bases));
         let arguments = GetbundleArguments {
-            heads: public.iter().map(|head| changelog.node(*head)).collect(),
+            heads: heads.clone(),
             says_no_heads: false,
-            common: Vec::new(),
+            common: bases.clone(),
             capabilities: BundleCapabilities::parse(says)?,
             stream: is_stream,
             changegroup: !is_stream,
@@ -122,13 +164,23 @@ impl FullBundle {
             listkeys: Vec::new(),
         };
         let bundle = Bundle::new(snapshot.clone(), &arguments)?;
-        Ok(Some(FullBundle { kind, bundle, snapshot, tip, changesets }))
+        Ok(Some(BundleFile { kind, bundle, snapshot, tip, changesets, heads, bases }))
     }
 
     /// Returns a file name that says what is in it, as stock names such files.
     pub fn file_name(&self) -> String {
         let tip = self.snapshot.changelog().node(self.tip).to_string();
         format!("{}-{}_revs-{}_tip.hg", self.kind.as_str(), self.changesets, &tip[..12])
+    }
+
+    /// Returns the heads of what is in it.
+    pub fn heads(&self) -> &[Node] {
+        &self.heads
+    }
+
+    /// Returns the changesets on which it builds; they and their ancestors are not in it.
+    pub fn bases(&self) -> &[Node] {
+        &self.bases
     }
 
     /// Writes it.

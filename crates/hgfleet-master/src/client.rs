@@ -9,7 +9,9 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 
 use crate::frame;
-use crate::protocol::{CloneBundlesChange, MASTER_SOCKET, MasterReply, MasterRequest, REPLY_BYTES_MAX};
+use crate::protocol::{
+    CloneBundlesChange, MASTER_SOCKET, MasterReply, MasterRequest, PullBundlesChange, REPLY_BYTES_MAX,
+};
 
 /// How long a moment without a master is waited for.
 const MASTER_WAIT: Duration = Duration::from_secs(15);
@@ -106,6 +108,28 @@ pub struct CloneBundlesAnswer {
     pub manifest: Vec<u8>,
 }
 
+/// A pull bundle that is to be made and added.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct NewPullBundle {
+    /// What it is, by the name of a [`hg_wire::bundle_file::BundleType`] other than that of streams.
+    pub kind: String,
+    /// Changesets that are in it with their ancestors: hashes, bookmarks, tags, branches.
+    pub heads: Vec<String>,
+    /// Those that are not, with theirs.
+    pub bases: Vec<String>,
+}
+
+/// What `repo pull-bundle` shows.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct PullBundlesAnswer {
+    /// The record that changed it; none where only the list was asked for.
+    pub stored: Option<u64>,
+    /// Content of the repository's `pullbundles.manifest`; empty where it has none.
+    pub manifest: Vec<u8>,
+    /// Whether `server.pullbundle` is set: else nobody gets them.
+    pub is_heeded: bool,
+}
+
 /// What `repo verify` found.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct VerifyAnswer {
@@ -198,6 +222,32 @@ fn change_clone_bundles(
 ) -> Result<CloneBundlesAnswer, ClientError> {
     match ask(run, &MasterRequest::CloneBundles { name: name.to_owned(), change })? {
         MasterReply::CloneBundles(answer) => Ok(answer),
+        other => Err(unexpected(&other)),
+    }
+}
+
+/// Returns a repository's pull bundles.
+pub fn pull_bundles(run: &Path, name: &str) -> Result<PullBundlesAnswer, ClientError> {
+    change_pull_bundles(run, name, None)
+}
+
+/// Makes a pull bundle and adds it on every server, in one record; returns all that there are then.
+pub fn add_pull_bundle(run: &Path, name: &str, new: NewPullBundle) -> Result<PullBundlesAnswer, ClientError> {
+    change_pull_bundles(run, name, Some(PullBundlesChange::Add(new)))
+}
+
+/// Removes the pull bundle of a file name; returns those that are left.
+pub fn remove_pull_bundle(run: &Path, name: &str, which: &str) -> Result<PullBundlesAnswer, ClientError> {
+    change_pull_bundles(run, name, Some(PullBundlesChange::Remove(which.to_owned())))
+}
+
+fn change_pull_bundles(
+    run: &Path,
+    name: &str,
+    change: Option<PullBundlesChange>,
+) -> Result<PullBundlesAnswer, ClientError> {
+    match ask(run, &MasterRequest::PullBundles { name: name.to_owned(), change })? {
+        MasterReply::PullBundles(answer) => Ok(answer),
         other => Err(unexpected(&other)),
     }
 }

@@ -18,7 +18,10 @@ pub(crate) use commands::{
 
 pub(crate) use ended::{SessionEnding, Usage, WireCommand, WireOutcome};
 
-use crate::client::{CloneBundlesAnswer, ConfigAnswer, DeletedLine, NewCloneBundle, RepositoryLine, VerifyAnswer};
+use crate::client::{
+    CloneBundlesAnswer, ConfigAnswer, DeletedLine, NewCloneBundle, NewPullBundle, PullBundlesAnswer, RepositoryLine,
+    VerifyAnswer,
+};
 use crate::session::Identity;
 
 /// Version of these messages.
@@ -234,6 +237,8 @@ pub(crate) enum MasterRequest {
     Config { name: String, set: Vec<(String, String)>, unset: Vec<String> },
     /// Show its clone bundles, having added or removed one.
     CloneBundles { name: String, change: Option<CloneBundlesChange> },
+    /// Show its pull bundles, having added or removed one.
+    PullBundles { name: String, change: Option<PullBundlesChange> },
     /// Show why it takes no pushes, or without a name why none does, having set or removed the reason.
     ReadOnly { name: Option<String>, change: Option<Option<String>> },
     /// Copy it for a command that rewrites it.
@@ -252,6 +257,15 @@ pub(crate) enum CloneBundlesChange {
     /// One more.
     Add(NewCloneBundle),
     /// The one of this URL, or of this file name, no more.
+    Remove(String),
+}
+
+/// What becomes of a repository's pull bundles.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum PullBundlesChange {
+    /// One more.
+    Add(NewPullBundle),
+    /// The one of this file name no more.
     Remove(String),
 }
 
@@ -278,6 +292,8 @@ pub(crate) enum MasterReply {
     Config(ConfigAnswer),
     /// To `CloneBundles`.
     CloneBundles(CloneBundlesAnswer),
+    /// To `PullBundles`.
+    PullBundles(PullBundlesAnswer),
     /// To `ReadOnly`: the reason.
     ReadOnly(Option<String>),
     /// To `Rewrite`: where the copy is. The connection holds the write lock.

@@ -10,7 +10,7 @@ use std::path::PathBuf;
 
 pub use fleet::{Drain, Failover, Log, LogForm, ReadOnly, Status, Wait};
 pub use people::{Access, Account, AccountGroup, AccountKey, Policy, Token};
-pub use repositories::{CloneBundle, Repo};
+pub use repositories::{CloneBundle, OfRepository, PullBundle, Repo};
 pub use servers::{AuthorizedKeys, Init, MachineKeys, Role, Serve, Session, Tunnel, Up, Web};
 
 /// A fleet of Mercurial servers that looks like one

@@ -88,6 +88,9 @@ async fn answer(master: &Master, request: MasterRequest, author: Author) -> Resu
         MasterRequest::CloneBundles { name, change } => {
             MasterReply::CloneBundles(master.clone_bundles(&name, change, author).await?)
         }
+        MasterRequest::PullBundles { name, change } => {
+            MasterReply::PullBundles(master.pull_bundles(&name, change, author).await?)
+        }
         MasterRequest::ReadOnly { name, change } => {
             MasterReply::ReadOnly(master.set_read_only(name.as_deref(), change, author).await?)
         }

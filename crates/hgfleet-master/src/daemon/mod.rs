@@ -2,6 +2,7 @@
 //! follows, until the lease has run out or is handed to it.
 
 mod again;
+mod bundle_files;
 mod change_file;
 mod clone_bundles;
 mod command_log;
@@ -24,6 +25,7 @@ mod mirrors;
 mod names;
 mod outcome;
 mod peers;
+mod pull_bundles;
 mod read_only;
 mod redo;
 mod refusals;

@@ -1,8 +1,17 @@
 //! `hgfleet repo`.
 
 use super::{ConfigFile, ReadOnly};
-use clap::Subcommand;
+use clap::{Args, Subcommand};
 use std::path::PathBuf;
+
+/// What belongs to one repository.
+#[derive(Debug, Args)]
+pub struct OfRepository {
+    /// Name of the repository
+    pub name: String,
+    #[command(flatten)]
+    pub config: ConfigFile,
+}
 
 /// `hgfleet repo clone-bundle`
 #[derive(Debug, Subcommand)]
@@ -27,17 +36,44 @@ pub enum CloneBundle {
         config: ConfigFile,
     },
     /// Print the manifest, as clients get it
-    List {
-        /// Name of the repository
-        name: String,
-        #[command(flatten)]
-        config: ConfigFile,
-    },
+    List(OfRepository),
     /// Remove a bundle
     Remove {
         /// Name of the repository
         name: String,
         /// Its URL, or its file name
+        bundle: String,
+        #[command(flatten)]
+        config: ConfigFile,
+    },
+}
+
+/// `hgfleet repo pull-bundle`
+#[derive(Debug, Subcommand)]
+pub enum PullBundle {
+    /// Make a bundle of these changesets and their ancestors, which who pulls gets as a file
+    Add {
+        /// Name of the repository
+        name: String,
+        /// What ends it: a hash, bookmark, tag or branch
+        #[arg(value_name = "REV", required = true)]
+        heads: Vec<String>,
+        /// What is not in it, with its ancestors; may be given several times
+        #[arg(long = "base", value_name = "REV")]
+        bases: Vec<String>,
+        /// What it is: zstd-v2, gzip-v2 or none-v2
+        #[arg(long = "type", value_name = "TYPE", default_value = "zstd-v2")]
+        kind: String,
+        #[command(flatten)]
+        config: ConfigFile,
+    },
+    /// Print the manifest
+    List(OfRepository),
+    /// Remove a bundle
+    Remove {
+        /// Name of the repository
+        name: String,
+        /// Its file name
         bundle: String,
         #[command(flatten)]
         config: ConfigFile,
@@ -99,6 +135,9 @@ pub enum Repo {
     /// Bundles that clients clone from, in the place of asking the servers for one each
     #[command(subcommand)]
     CloneBundle(CloneBundle),
+    /// Bundles that clients get when they pull a part of history
+    #[command(subcommand)]
+    PullBundle(PullBundle),
     /// Describe a repository in one line, for its page and for lists
     Describe {
         /// Name

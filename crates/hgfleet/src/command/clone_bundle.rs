@@ -1,6 +1,6 @@
 //! `hgfleet repo clone-bundle`.
 
-use crate::cli::CloneBundle;
+use crate::cli::{CloneBundle, OfRepository};
 use crate::config::Config;
 use hgfleet_master::client::{self, CloneBundleSource, NewCloneBundle};
 use std::io::Write;
@@ -13,7 +13,7 @@ use std::process::ExitCode;
 /// No master runs, or it refuses.
 pub fn run(command: CloneBundle) -> anyhow::Result<ExitCode> {
     let (verb, name, answer) = match command {
-        CloneBundle::List { name, config } => {
+        CloneBundle::List(OfRepository { name, config }) => {
             let run = Config::find(config.config.as_deref())?.run_folder();
             std::io::stdout().write_all(&client::clone_bundles(&run, &name)?.manifest)?;
             return Ok(ExitCode::SUCCESS);

@@ -11,6 +11,7 @@ mod init;
 mod log;
 mod master;
 mod policy;
+mod pull_bundle;
 mod read_only;
 mod repo;
 mod resync;

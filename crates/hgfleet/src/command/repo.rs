@@ -1,6 +1,6 @@
 //! `hgfleet repo`: repositories, by way of the running master.
 
-use super::{clone_bundle, exec, import, read_only, resync};
+use super::{clone_bundle, exec, import, pull_bundle, read_only, resync};
 use crate::cli::Repo;
 use crate::config::Config;
 use anyhow::bail;
@@ -48,6 +48,7 @@ pub fn run(command: Repo) -> anyhow::Result<ExitCode> {
             }
         }
         Repo::CloneBundle(command) => return clone_bundle::run(command),
+        Repo::PullBundle(command) => return pull_bundle::run(command),
         Repo::Describe { name, text, config } => {
             let key = "web.description".to_owned();
             let (set, unset) = match text.trim().is_empty() {
