@@ -26,9 +26,13 @@ struct Server(Child, String);
 
 impl Server {
     fn start(words: &[&str], arguments: &[&str], folder: &Path) -> Server {
+        Server::start_with_errors(words, arguments, folder, Stdio::null())
+    }
+
+    fn start_with_errors(words: &[&str], arguments: &[&str], folder: &Path, errors: Stdio) -> Server {
         let mut command = command(words, arguments, folder);
         let mut child =
-            command.args(["-A", "/dev/null"]).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().expect("it starts");
+            command.args(["-A", "/dev/null"]).stdout(Stdio::piped()).stderr(errors).spawn().expect("it starts");
         let mut line = String::new();
         BufReader::new(child.stdout.take().expect("piped")).read_line(&mut line).expect("it says where");
         let url = line.split_whitespace().find(|word| word.starts_with("http")).unwrap_or_else(|| panic!("{line:?}"));
@@ -170,6 +174,62 @@ fn views_and_hidden_changesets_are_those_of_hg_serve() {
         drop(server);
         let server = begin("server.view=immutable");
         assert_eq!(heads(&server), hg_in_r(&["log", "-r", "0", "-T", "{node}"]), "{words:?}");
+    }
+}
+
+#[test]
+fn what_a_stranger_wrote_counts_where_trusted_names_them() {
+    let scratch = tempfile::tempdir().expect("a folder");
+    let folder = scratch.path();
+    fs::write(folder.join("system.rc"), "").expect("written");
+    hg(folder, &["init", "r"]).ok();
+    let hgrc = folder.join("r/.hg/hgrc");
+    fs::write(&hgrc, "[server]\nmaxhttpheaderlen = 2048\n").expect("written");
+    if let Err(error) = std::os::unix::fs::chown(&hgrc, Some(65_534), Some(65_534)) {
+        eprintln!("a file can't be given to somebody else ({error}): not tested");
+        return;
+    }
+    for words in PROGRAMS {
+        for (trusted, expected) in [
+            ("users=", 1024),
+            ("users=daemon", 1024),
+            ("users=nobody", 2048),
+            ("groups=x, nogroup", 2048),
+            ("users=*", 2048),
+        ] {
+            let setting = format!("trusted.{trusted}");
+            let arguments = ["-R", "r", "-a", "127.0.0.1", "-p", "0", "--config", &setting];
+            let errors = fs::File::options().append(true).create(true).open(folder.join("errors")).expect("opened");
+            let server = Server::start_with_errors(words, &arguments, folder, errors.into());
+            let said = hg(folder, &["debugcapabilities", &format!("http://{}", server.1)]).ok().out;
+            assert!(said.contains(&format!("httpheader={expected}\n")), "{words:?} {trusted}: {said}");
+        }
+        let said = fs::read_to_string(folder.join("errors")).expect("written");
+        fs::remove_file(folder.join("errors")).expect("removed");
+        let named = said.contains("not trusting file ") && said.contains(" from untrusted user nobody, group nogroup");
+        assert!(named, "{words:?}: {said:#?}");
+    }
+}
+
+#[test]
+fn minus_6_listens_where_hg_serve_does() {
+    if std::net::TcpListener::bind("[::1]:0").is_err() {
+        eprintln!("this machine has no IPv6: not tested");
+        return;
+    }
+    let scratch = tempfile::tempdir().expect("a folder");
+    let folder = scratch.path();
+    fs::write(folder.join("system.rc"), "").expect("written");
+    hg(folder, &["init", "r"]).ok();
+    for words in PROGRAMS {
+        for arguments in [&["-6", "-a", "::1"][..], &["-6"]] {
+            let server = Server::start(words, &[&["-R", "r", "-p", "0"], arguments].concat(), folder);
+            let port = server.1.rsplit(':').next().expect("a port");
+            let said = hg(folder, &["id", "-i", &format!("http://[::1]:{port}")]).ok();
+            assert_eq!(said.out.trim(), "000000000000", "{words:?} {arguments:?}");
+        }
+        let said = run(&mut command(words, &["-R", "r", "-p", "0", "-6", "-a", "127.0.0.1"], folder));
+        assert!(said.status != 0 && said.err.contains("127.0.0.1:0"), "{words:?}: {said:#?}");
     }
 }
 

@@ -70,20 +70,25 @@ impl Configuration {
         config
     }
 
-    /// Whether what a repository's owner wrote counts: this user's own file, or one of those whom `[trusted]` names.
+    /// Whether what a repository's owner wrote counts: this user's own file, or one of those whom `[trusted]` names. Says so where it does not, in stock's words.
     fn trusts(&self, hgrc: &Path) -> bool {
         let Ok(metadata) = fs::metadata(hgrc) else { return true };
         if metadata.uid() == rustix::process::geteuid().as_raw() {
             return true;
         }
         let layers = self.layers(None);
-        let is_named = |key: &[u8], file: &str, number: u32| {
+        let user = name_or_number(Path::new("/etc/passwd"), metadata.uid());
+        let group = name_or_number(Path::new("/etc/group"), metadata.gid());
+        let is_named = |key: &[u8], name: &str| {
             let list = layers.get(b"trusted", key).unwrap_or_default();
             let mut names = list.split(|byte| *byte == b',' || byte.is_ascii_whitespace());
-            let name = name_of(Path::new(file), number);
-            names.any(|other| other == b"*" || (!other.is_empty() && Some(other) == name.as_deref()))
+            names.any(|other| other == b"*" || other == name.as_bytes())
         };
-        is_named(b"users", "/etc/passwd", metadata.uid()) || is_named(b"groups", "/etc/group", metadata.gid())
+        let trusts = is_named(b"users", &user) || is_named(b"groups", &group);
+        if !trusts {
+            tracing::warn!("not trusting file {} from untrusted user {user}, group {group}", hgrc.display());
+        }
+        trusts
     }
 }
 
@@ -236,8 +241,11 @@ pub(super) fn expanded(path: &OsStr) -> PathBuf {
 
 /// Who runs this process: the name in `/etc/passwd`, or the number of one who has none there.
 pub fn user() -> String {
-    let number = rustix::process::geteuid().as_raw();
-    let name = name_of(Path::new("/etc/passwd"), number);
+    name_or_number(Path::new("/etc/passwd"), rustix::process::geteuid().as_raw())
+}
+
+fn name_or_number(file: &Path, number: u32) -> String {
+    let name = name_of(file, number);
     name.map_or_else(|| number.to_string(), |name| String::from_utf8_lossy(&name).into_owned())
 }
 

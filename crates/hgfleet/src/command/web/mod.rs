@@ -163,8 +163,10 @@ async fn listen(server: &Server) -> anyhow::Result<TcpListener> {
     let failed = || format!("can't listen on {host}:{}", server.port);
     let found: Vec<SocketAddr> = lookup_host((host, server.port)).await.with_context(failed)?.collect();
     // A name may stand for addresses of both kinds.
-    let wanted = found.iter().find(|address| address.is_ipv6() == server.ipv6).or(found.first());
-    TcpListener::bind(wanted.copied().with_context(failed)?).await.with_context(failed)
+    let wanted = found.iter().find(|address| address.is_ipv6() == server.ipv6);
+    let wanted = wanted.or(found.first().filter(|_| !server.ipv6)).copied();
+    let wanted = wanted.context("it has no address of IPv6").with_context(failed)?;
+    TcpListener::bind(wanted).await.with_context(failed)
 }
 
 /// The address as a client may write it.
