@@ -4,7 +4,9 @@ use crate::input::{Input, text};
 use crate::measure::{HG, cpu_milliseconds, median, milliseconds, stock};
 use crate::prepare::conversation;
 use hg_policy::{Checks, PolicyRules, Pusher};
-use hg_store::observe::{Ancestry, Judgement, ObservedChangeset, ObservedEntry, ObservedFile, ObservedPush, Observer};
+use hg_store::observe::{
+    Judgement, ObservedChangeset, ObservedEntry, ObservedFile, ObservedManifest, ObservedPush, Observer,
+};
 use hg_store::prepare::{PrepareError, PreparedChange};
 use hg_store::{Revision, Snapshot};
 use hg_wire::standalone::StandaloneHost;
@@ -46,8 +48,8 @@ impl Observer for Watched {
         self.0.entry(entry);
     }
 
-    fn manifest(&mut self, changeset: Revision, text: &[u8], ancestry: &mut dyn Ancestry) -> Result<(), PrepareError> {
-        self.0.manifest(changeset, text, ancestry)
+    fn manifest(&mut self, changeset: Revision, manifest: &mut ObservedManifest<'_>) -> Result<(), PrepareError> {
+        self.0.manifest(changeset, manifest)
     }
 
     fn file(&mut self, file: &ObservedFile<'_>) {

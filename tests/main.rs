@@ -38,5 +38,6 @@ mod session_commands;
 mod several_machines;
 mod ssh_limits;
 mod tokens;
+mod trees;
 mod volume;
 mod web;

@@ -5,7 +5,6 @@
 //! `HGFLEET_COMPARE_PIECES` pieces (16).
 
 use crate::support::beside_stock::{World, compare};
-use crate::support::store;
 use std::cell::RefCell;
 use std::path::Path;
 
@@ -43,18 +42,13 @@ fn history(random: &mut Random, steps: usize) -> String {
     text
 }
 
-/// Bytes of the store's files.
-fn store_bytes(world: &World) -> u64 {
-    store::files(&world.server().join(".hg")).values().map(|content| content.len() as u64).sum()
-}
-
 /// Runs the script with both servers, compares what was said and what is stored, then how large it is: at most a hundredth more, and what
 /// the shortest files differ by.
 fn compare_with_size(hgrc: &str, script: impl Fn(&mut World)) {
     let sizes = RefCell::new(Vec::new());
     compare(hgrc, |world| {
         script(world);
-        sizes.borrow_mut().push(store_bytes(world));
+        sizes.borrow_mut().push(world.store_bytes());
     });
     for pair in sizes.borrow().chunks_exact(2) {
         let (stock, ours) = (pair[0], pair[1]);

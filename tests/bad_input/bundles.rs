@@ -208,7 +208,7 @@ fn contents() -> Vec<Row> {
         (
             "B18",
             bundle(&[part("CHANGEGROUP", &[("VERSION", "02"), ("TREEMANIFEST", "1")], b"")]),
-            "tree manifests are not supported",
+            "refused: bundle contains tree manifests, but the repository does not use tree manifests, in the changegroup.",
         ),
         ("B22", named("x".repeat(70_000).as_bytes()), "refused: "),
         ("B22", named(["d"; 500].join("/").as_bytes()), "refused: "),

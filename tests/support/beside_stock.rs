@@ -4,6 +4,7 @@
 //! environment, each `hg` of the PATH is a client in turn.
 
 use super::run::{Said, run};
+use super::store;
 use std::fmt::Write as _;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -24,6 +25,8 @@ pub struct World {
     folder: tempfile::TempDir,
     client: PathBuf,
     stock: PathBuf,
+    /// Configuration of each command.
+    config: &'static [&'static str],
     transcript: String,
 }
 
@@ -46,13 +49,19 @@ pub fn clients() -> Vec<PathBuf> {
 /// `hgrc` is the server repository's configuration.
 #[track_caller]
 pub fn compare(hgrc: &str, script: impl Fn(&mut World)) {
+    compare_with(&[], hgrc, script);
+}
+
+/// As [`compare`]; each command, the one that makes the server's repository too, has this configuration.
+#[track_caller]
+pub fn compare_with(config: &'static [&'static str], hgrc: &str, script: impl Fn(&mut World)) {
     let mut clients = clients();
     if std::env::var_os("HGFLEET_TEST_CLIENTS").is_none_or(|which| which != "all") {
         clients.truncate(1);
     }
     for client in clients {
         let [stock, ours] = [Server::Stock, Server::Ours].map(|server| {
-            let mut world = World::new(server, &client, hgrc);
+            let mut world = World::new(server, &client, config, hgrc);
             script(&mut world);
             let held = world.held();
             (world.transcript, held)
@@ -74,7 +83,7 @@ fn assert_same(stock: &str, ours: &str, what: &str) {
 }
 
 impl World {
-    fn new(server: Server, client: &Path, hgrc: &str) -> World {
+    fn new(server: Server, client: &Path, config: &'static [&'static str], hgrc: &str) -> World {
         let folder = tempfile::tempdir().expect("a folder");
         let stock = clients().swap_remove(0);
         let script = |name: &str, text: String| {
@@ -88,7 +97,7 @@ impl World {
             Server::Ours => format!("exec {} serve -R \"$2\" --stdio\n", env!("CARGO_BIN_EXE_hgfleet")),
         };
         script("remote", format!("#!/bin/sh\n{serve}"));
-        let world = World { folder, client: client.to_owned(), stock, transcript: String::new() };
+        let world = World { folder, client: client.to_owned(), stock, config, transcript: String::new() };
         world.on_server(&["init", &world.server().display().to_string()]).ok();
         fs::write(world.server().join(".hg/hgrc"), hgrc).expect("writes");
         world
@@ -147,7 +156,9 @@ impl World {
             .env("LC_ALL", "C.UTF-8");
         let ssh = format!("ui.ssh={}", folder.join("ssh").display());
         let remote = format!("ui.remotecmd={}", folder.join("remote").display());
-        for config in [ssh.as_str(), remote.as_str(), "devel.default-date=0 0", "ui.timeout=5"] {
+        for config in
+            [ssh.as_str(), remote.as_str(), "devel.default-date=0 0", "ui.timeout=5"].iter().chain(self.config)
+        {
             command.args(["--config", config]);
         }
         command
@@ -166,6 +177,11 @@ impl World {
     fn without_paths(&self, text: &str) -> String {
         text.replace(&self.folder.path().display().to_string(), "FOLDER")
             .replace(&self.client.display().to_string(), "HG")
+    }
+
+    /// How many bytes the files of the server's repository have.
+    pub fn store_bytes(&self) -> u64 {
+        store::files(&self.server().join(".hg")).values().map(|content| content.len() as u64).sum()
     }
 
     /// All that the server's repository holds, as stock reads it; its verification has to succeed.

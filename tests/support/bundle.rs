@@ -56,19 +56,20 @@ pub fn changegroup_with_flags(pieces: impl IntoIterator<Item = Incoming>) -> Vec
 /// The payload of such a part.
 pub fn changegroup_bytes(pieces: impl IntoIterator<Item = Incoming>, with_flags: bool) -> Vec<u8> {
     let chunk = |content: &[u8]| [&(content.len() as u32 + 4).to_be_bytes(), content].concat();
-    let mut groups = 0;
-    let bytes = pieces.into_iter().map(|piece| match piece {
-        Incoming::Changelog | Incoming::Manifest => Vec::new(),
-        Incoming::File(name) => chunk(&name),
-        Incoming::Revision(revision) => chunk(&revision_bytes(&revision, with_flags)),
-        Incoming::EndOfGroup => {
-            groups += 1;
-            // Behind the manifests, the second group, version 03 has those of folders.
-            vec![0; if with_flags && groups == 2 { 8 } else { 4 }]
-        }
-        Incoming::End => vec![0; 4],
+    // Behind the manifests version 03 has those of folders, and an end of their list.
+    let mut in_trees = with_flags;
+    let bytes = pieces.into_iter().flat_map(|piece| {
+        let ends = in_trees && matches!(piece, Incoming::File(_) | Incoming::End);
+        in_trees &= !ends;
+        let bytes = match piece {
+            Incoming::Changelog | Incoming::Manifest => Vec::new(),
+            Incoming::Tree(name) | Incoming::File(name) => chunk(&name),
+            Incoming::Revision(revision) => chunk(&revision_bytes(&revision, with_flags)),
+            Incoming::EndOfGroup | Incoming::End => vec![0; 4],
+        };
+        [vec![0; if ends { 4 } else { 0 }], bytes].concat()
     });
-    bytes.flatten().collect()
+    bytes.collect()
 }
 
 fn revision_bytes(revision: &IncomingRevision, with_flags: bool) -> Vec<u8> {

@@ -9,7 +9,6 @@ mod checks;
 mod external;
 mod findings;
 mod folding;
-mod manifest_text;
 mod patterns;
 mod pushed;
 mod rule;

@@ -130,16 +130,17 @@ impl Requirements {
 
     /// What keeps the repository from being written to here, though it is read; `None` where nothing does.
     pub fn read_only(&self) -> Option<ReadOnly> {
-        // Stock keeps trees and pointers where it copies history; only a conversion, with other hashes, ends them.
-        let converted = "Ask the administrators to convert it with `hg convert`, which gives changesets other hashes";
-        let (what, remedy) = match (self.store(), self.tree_manifests(), self.lfs()) {
-            (false, ..) => (
+        let (what, remedy) = match (self.store(), self.lfs()) {
+            (false, _) => (
                 "a repository without requirement 'store'",
                 "Ask the administrators to copy it to a current format, with `hg clone --pull`",
             ),
-            (true, true, _) => ("a repository with requirement 'treemanifest'", converted),
-            (true, false, true) => ("a repository with requirement 'lfs'", converted),
-            (true, false, false) => return None,
+            // Stock keeps pointers where it copies history; only a conversion, with other hashes, ends them.
+            (true, true) => (
+                "a repository with requirement 'lfs'",
+                "Ask the administrators to convert it with `hg convert`, which gives changesets other hashes",
+            ),
+            (true, false) => return None,
         };
         Some(ReadOnly { what, remedy })
     }

@@ -25,6 +25,7 @@ pub use chunk::ChunkReader;
 use index::{Entry, Header};
 use node_map::NodeMap;
 pub(crate) use node_map::visit_slots;
+pub(crate) use texts::Shared;
 pub use texts::Texts;
 
 /// Changesets that an index outside the store may lack before a table in memory is made instead.
@@ -374,7 +375,7 @@ impl Revlog {
     }
 
     /// Rebuilds a text from the nearest revision of its chain whose text `known` has, or from the full text.
-    fn rebuild<T: AsRef<[u8]>>(
+    pub(crate) fn rebuild<T: AsRef<[u8]>>(
         &self,
         revision: Revision,
         mut known: impl FnMut(Revision) -> Option<T>,

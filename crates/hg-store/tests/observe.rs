@@ -7,7 +7,7 @@ use std::fs;
 use std::rc::Rc;
 
 use hg_store::observe::{
-    Ancestry, Judgement, ObservedChangeset, ObservedEntry, ObservedFile, ObservedPush, Observer, observe_stored,
+    Judgement, ObservedChangeset, ObservedEntry, ObservedFile, ObservedManifest, ObservedPush, Observer, observe_stored,
 };
 use hg_store::prepare::PrepareError;
 use hg_store::{Node, Repository, Revision};
@@ -41,9 +41,15 @@ impl Observer for Recorder {
         self.say(format!("entry {} {path} {:?} now {:?}", entry.changeset, entry.parents, entry.now));
     }
 
-    fn manifest(&mut self, changeset: Revision, text: &[u8], ancestry: &mut dyn Ancestry) -> Result<(), PrepareError> {
-        let above = ancestry.at_common_ancestors(changeset, b"shared")?;
-        self.say(format!("manifest {changeset} {} {above:?}", Node::of(&Node::NULL, &Node::NULL, text)));
+    fn manifest(&mut self, changeset: Revision, manifest: &mut ObservedManifest<'_>) -> Result<(), PrepareError> {
+        let above = manifest.at_common_ancestors(b"shared")?;
+        let mut names = Vec::new();
+        manifest.each_name(&mut |_| true, &mut |name| names.push(name.escape_ascii().to_string()))?;
+        // Folders are told where they have manifests of their own.
+        let all = names.clone();
+        names.retain(|name| !all.iter().any(|other| other.starts_with(&format!("{name}/"))));
+        names.sort();
+        self.say(format!("manifest {changeset} {names:?} {above:?}"));
         Ok(())
     }
 
@@ -63,8 +69,18 @@ fn a_push_and_what_is_stored_of_it_are_told_alike() {
     if !has_hg() {
         return;
     }
+    let flat = told_of_a_push(&[], "none-v2");
+    let trees = told_of_a_push(&["experimental.treemanifest=1"], "none-v3");
+    for (flat, trees) in flat.iter().zip(&trees) {
+        assert_eq!(flat, trees);
+    }
+    assert_eq!(flat.len(), trees.len());
+}
+
+/// What a history in a repository with these settings is told as, without names of changesets.
+fn told_of_a_push(config: &[&str], kind: &str) -> Vec<String> {
     let folder = tempfile::tempdir().expect("a folder");
-    let source = init(folder.path(), "source", &[]);
+    let source = init(folder.path(), "source", config);
     let write = |path: &str, text: &str| {
         let path = source.join(path);
         fs::create_dir_all(path.parent().expect("a folder")).expect("made");
@@ -86,8 +102,13 @@ fn a_push_and_what_is_stored_of_it_are_told_alike() {
         commit("more");
     }
     hg(&source, &["move", "-q", "new10", "moved"]);
-    hg(&source, &["remove", "-q", "d3/f3"]);
+    hg(&source, &["remove", "-q", "d3/f3", "d5"]);
+    write("d5", "a file that was a folder\n");
+    write("d5-", "x\n");
     commit("moved");
+    hg(&source, &["remove", "-q", "new11"]);
+    write("new11/a/b", "a folder that was a file\n");
+    commit("a folder");
     hg(&source, &["merge", "-q", "-r", "4", "--tool", ":local"]);
     commit("merged");
     hg(&source, &["branch", "-q", "other"]);
@@ -95,9 +116,8 @@ fn a_push_and_what_is_stored_of_it_are_told_alike() {
     hg(&source, &["commit", "-q", "--close-branch", "-m", "closed"]);
 
     let bundle = folder.path().join("all.hg");
-    hg(&source, &["bundle", "-q", "-a", "-t", "none-v2", bundle.to_str().expect("UTF-8")]);
-    let target = folder.path().join("target");
-    empty_repository(&target);
+    hg(&source, &["bundle", "-q", "-a", "-t", kind, bundle.to_str().expect("UTF-8")]);
+    let target = init(folder.path(), "target", config);
     let repository = Repository::open(&target).expect("opened");
     let snapshot = repository.snapshot(repository.current_state().expect("read")).expect("read");
     let pushed = Recorder::default();
@@ -125,6 +145,8 @@ fn a_push_and_what_is_stored_of_it_are_told_alike() {
         "{lines:?}"
     );
     assert!(!lines.iter().any(|line| line.contains(" d3/f4 ")), "{lines:?}");
+    let lines = pushed.lines().into_iter().filter(|line| !line.starts_with("changeset "));
+    lines.collect()
 }
 
 /// What a push of a history is told as.

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 use hg_store::{Node, Phase, Repository};
-use support::{has_hg, hg, init, prepare, push};
+use support::{bundle_of, has_hg, hg, init, prepare, push, sorted_lines, store_bytes};
 use tempfile::TempDir;
 
 /// A repository with what is odd: copies, flags, empty files, NUL, a file that begins like copy metadata, names that Windows
@@ -90,32 +90,6 @@ fn make_odd_repository(folder: &Path) -> PathBuf {
     path
 }
 
-fn bundle(folder: &TempDir, source: &Path, name: &str, kind: &str, arguments: &[&str]) -> PathBuf {
-    let path = folder.path().join(name);
-    let mut all = vec!["bundle", "-q", "-t", kind, path.to_str().expect("UTF-8")];
-    all.extend(arguments);
-    hg(source, &all);
-    path
-}
-
-fn store_bytes(folder: &Path) -> u64 {
-    let entries = fs::read_dir(folder).expect("readable").map(|entry| entry.expect("readable"));
-    entries
-        .map(|entry| match entry.metadata().expect("there") {
-            metadata if metadata.is_dir() => store_bytes(&entry.path()),
-            metadata => metadata.len(),
-        })
-        .sum()
-}
-
-fn sorted_lines(path: &Path) -> Vec<Vec<u8>> {
-    let content = fs::read(path).expect("readable");
-    assert!(content.is_empty() || content.ends_with(b"\n"));
-    let mut lines: Vec<Vec<u8>> = content.split(|&byte| byte == b'\n').map(<[u8]>::to_vec).collect();
-    lines.sort();
-    lines
-}
-
 /// Two repositories hold the same history, and stock finds nothing wrong with the first.
 fn assert_same(ours: &Path, stock: &Path) {
     hg(ours, &["verify", "-q"]);
@@ -182,7 +156,7 @@ fn odd_repository_comes_out_as_stock_has_it() {
         ),
     ];
     for (number, (kind, config)) in stores.into_iter().enumerate() {
-        let whole = bundle(&folder, source, &format!("{number}.hg"), kind, &["--all"]);
+        let whole = bundle_of(&folder, source, &format!("{number}.hg"), kind, &["--all"]);
         let ours = init(folder.path(), &format!("ours-{number}"), config);
         let stock = init(folder.path(), &format!("stock-{number}"), config);
         let outcome = both(&ours, &stock, &whole);
@@ -210,7 +184,7 @@ fn pieces_grow_stores_that_stock_wrote_and_stock_goes_on_where_we_wrote() {
         .map(|first| {
             let base = if first == 0 { "null".to_owned() } else { format!("0:{}", first - 1) };
             let revs = format!("{first}:{}", first + 2);
-            bundle(&folder, source, &format!("{first}.hg"), "none-v2", &["-r", &revs, "--base", &base])
+            bundle_of(&folder, source, &format!("{first}.hg"), "none-v2", &["-r", &revs, "--base", &base])
         })
         .collect();
     for (name, ours_takes) in [("all", [true, true]), ("alternating", [false, true])] {
@@ -238,7 +212,7 @@ fn client_that_sends_whole_texts_does_not_decide_the_size() {
     }
     let folder = tempfile::tempdir().expect("a folder");
     let source = odd_repository();
-    let whole = bundle(&folder, source, "whole.hg", "none-v2", &["--all", "--config", "devel.bundle.delta=full"]);
+    let whole = bundle_of(&folder, source, "whole.hg", "none-v2", &["--all", "--config", "devel.bundle.delta=full"]);
     let ours = init(folder.path(), "ours", &[]);
     push(&ours, &whole);
     publish(source);
@@ -252,7 +226,7 @@ fn same_push_gives_the_same_bytes() {
     }
     let folder = tempfile::tempdir().expect("a folder");
     let source = odd_repository();
-    let whole = bundle(&folder, source, "whole.hg", "none-v2", &["--all"]);
+    let whole = bundle_of(&folder, source, "whole.hg", "none-v2", &["--all"]);
     let target = init(folder.path(), "target", &[]);
     let bytes = || {
         let (_, prepared) = prepare(&target, &whole).expect("taken");
@@ -271,7 +245,7 @@ fn non_publishing_repository_keeps_drafts() {
     }
     let folder = tempfile::tempdir().expect("a folder");
     let source = odd_repository();
-    let whole = bundle(&folder, source, "whole.hg", "none-v2", &["--all"]);
+    let whole = bundle_of(&folder, source, "whole.hg", "none-v2", &["--all"]);
     let ours = init(folder.path(), "ours", &[]);
     fs::write(ours.join(".hg/hgrc"), "[phases]\npublish = no\n").expect("written");
     let stock = init(folder.path(), "stock", &[]);
@@ -318,7 +292,7 @@ fn bookmarks_markers_and_configuration_are_written_as_stock_reads_them() {
     }
     let folder = tempfile::tempdir().expect("a folder");
     let source = odd_repository();
-    let whole = bundle(&folder, source, "whole.hg", "none-v2", &["--all"]);
+    let whole = bundle_of(&folder, source, "whole.hg", "none-v2", &["--all"]);
     for config in [&[][..], &["format.bookmarks-in-store=yes"]] {
         let ours = init(folder.path(), &format!("ours-{}", config.len()), config);
         push(&ours, &whole);

@@ -50,7 +50,7 @@ impl ChangegroupVersion {
 pub struct ChangegroupLimits {
     /// Bytes of one revision's delta.
     pub delta_bytes_max: u32,
-    /// Bytes of one file's path.
+    /// Bytes of one file's or folder's path.
     pub path_bytes_max: u32,
 }
 
@@ -77,7 +77,9 @@ enum Place {
     InChangelog,
     AfterChangelog,
     InManifest,
+    /// Behind the manifest's group, or that of a folder's manifests.
     AfterManifest,
+    InTree,
     InFile,
     BetweenFiles,
     Ended,
@@ -97,12 +99,12 @@ impl<R: Read> ChangegroupReader<R> {
             Place::InChangelog => self.revision(place, Place::AfterChangelog),
             Place::InManifest => self.revision(place, Place::AfterManifest),
             Place::InFile => self.revision(place, Place::BetweenFiles),
-            Place::AfterManifest => {
-                if self.version == ChangegroupVersion::V3 && self.chunk_bytes()?.is_some() {
-                    return Err(IncomingError::Malformed("tree manifests are not supported".into()));
-                }
-                self.file()
-            }
+            Place::InTree => self.revision(place, Place::AfterManifest),
+            Place::AfterManifest if self.version == ChangegroupVersion::V3 => match self.path()? {
+                Some(folder) => self.begin(Place::InTree, Incoming::Tree(folder)),
+                None => self.file(),
+            },
+            Place::AfterManifest => self.file(),
             Place::BetweenFiles => self.file(),
             Place::Ended => {
                 self.place = Place::Ended;
@@ -119,18 +121,25 @@ impl<R: Read> ChangegroupReader<R> {
     }
 
     fn file(&mut self) -> Result<Incoming, IncomingError> {
-        let Some(bytes) = self.chunk_bytes()? else {
-            self.place = Place::Ended;
-            return Ok(Incoming::End);
-        };
+        match self.path()? {
+            Some(path) => self.begin(Place::InFile, Incoming::File(path)),
+            None => {
+                self.place = Place::Ended;
+                Ok(Incoming::End)
+            }
+        }
+    }
+
+    /// The path of a file or a folder whose group follows; none for the chunk that ends their list.
+    fn path(&mut self) -> Result<Option<Vec<u8>>, IncomingError> {
+        let Some(bytes) = self.chunk_bytes()? else { return Ok(None) };
         if bytes > self.limits.path_bytes_max {
             return Err(IncomingError::Malformed(format!(
                 "a path of {bytes} bytes, {} are allowed",
                 self.limits.path_bytes_max
             )));
         }
-        let path = self.bytes(bytes)?;
-        self.begin(Place::InFile, Incoming::File(path))
+        self.bytes(bytes).map(Some)
     }
 
     /// The next revision of the group at `here`, or the group's end, after which the reader is at `after`.

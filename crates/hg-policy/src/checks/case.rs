@@ -3,7 +3,8 @@
 use std::hash::{BuildHasher, RandomState};
 
 use hg_store::Revision;
-use hg_store::observe::{Ancestry, ObservedEntry, ObservedPush};
+use hg_store::observe::{ObservedEntry, ObservedManifest, ObservedPush};
+use hg_store::prepare::PrepareError;
 use rustc_hash::{FxHashMap, FxHashSet};
 use smallvec::SmallVec;
 
@@ -11,7 +12,6 @@ use super::{Check, Told, Verdict};
 use crate::Case;
 use crate::findings::{Findings, short};
 use crate::folding::folded;
-use crate::manifest_text::{has_file, has_folder, paths};
 use crate::pushed::PushedChangesets;
 use crate::shown::shown;
 
@@ -51,7 +51,7 @@ impl Check for CaseCheck {
         }
     }
 
-    fn manifest(&mut self, of: Revision, text: &[u8], _: &mut dyn Ancestry, pushed: &PushedChangesets) -> Told {
+    fn manifest(&mut self, of: Revision, manifest: &mut ObservedManifest<'_>, pushed: &PushedChangesets) -> Told {
         let (added, removed) = (std::mem::take(&mut self.added), std::mem::take(&mut self.removed));
         let name = short(&pushed.node(of));
         if !self.case.renames && !added.is_empty() && !removed.is_empty() {
@@ -71,17 +71,23 @@ impl Check for CaseCheck {
             self.covered.extend(is_covered.then_some(of));
             return Ok(());
         }
+        let mut all = is_covered;
         match is_covered {
             true => added.iter().for_each(|path| self.names.add(path)),
             false => {
+                // Of trees those folders alone in which a name may be one of the new ones: each changeset has its own.
+                let folders = added.iter().flat_map(|path| memchr::memchr_iter(b'/', path).map(|end| &path[..end]));
+                let near: FxHashSet<_> = folders.map(folded).collect();
+                let names = &mut self.names;
+                all = manifest.each_name(&mut |folder| near.contains(&folded(folder)), &mut |name| names.add(name))?;
                 // With what it lacks these are its parent's names too: the parent's other children need not bring them again.
-                paths(text).chain(removed.iter().map(|path| &**path)).for_each(|path| self.names.add(path));
-                self.covered.extend(parent);
+                removed.iter().for_each(|path| self.names.add(path));
+                self.covered.extend(parent.filter(|_| all));
             }
         }
-        self.covered.insert(of);
+        self.covered.extend(all.then_some(of));
         for path in &added {
-            for other in self.names.twins_of(path, text) {
+            for other in self.names.twins_of(path, manifest)? {
                 // Of two that are added together one is told.
                 if added.binary_search_by(|added| (**added).cmp(&other)).is_ok() && *other < **path {
                     continue;
@@ -130,17 +136,18 @@ impl KnownNames {
 
     /// Other names in this manifest that a file, or one of its folders, is not to be told from. Two folders may be one: what lies in
     /// them is told apart.
-    fn twins_of(&self, path: &[u8], text: &[u8]) -> Vec<Box<[u8]>> {
+    fn twins_of(&self, path: &[u8], manifest: &mut ObservedManifest<'_>) -> Result<Vec<Box<[u8]>>, PrepareError> {
         let mut twins = Vec::new();
         let folders = memchr::memchr_iter(b'/', path).map(|end| &path[..end]);
         for (name, is_folder) in folders.map(|folder| (folder, true)).chain([(path, false)]) {
             let folded_name = folded(name);
             let Some(known) = self.known.get(&self.hasher.hash_one(&*folded_name)) else { continue };
-            let others = known.iter().filter(|other| ***other != *name && folded(other) == folded_name);
-            twins.extend(
-                others.filter(|other| has_file(text, other) || (!is_folder && has_folder(text, other))).cloned(),
-            );
+            for other in known.iter().filter(|other| ***other != *name && folded(other) == folded_name) {
+                if manifest.has_file(other)? || (!is_folder && manifest.has_folder(other)?) {
+                    twins.push(other.clone());
+                }
+            }
         }
-        twins
+        Ok(twins)
     }
 }

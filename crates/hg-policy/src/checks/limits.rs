@@ -1,7 +1,7 @@
 //! How much one push may bring.
 
 use hg_store::Revision;
-use hg_store::observe::{Ancestry, ObservedChangeset, ObservedEntry, ObservedFile, ObservedPush};
+use hg_store::observe::{ObservedChangeset, ObservedEntry, ObservedFile, ObservedManifest, ObservedPush};
 use rustc_hash::FxHashSet;
 
 use super::{Check, Told, Verdict};
@@ -36,7 +36,7 @@ impl Check for LimitCheck {
         self.entries += u64::from(entry.parents.len() == 1 || entry.brought().is_some());
     }
 
-    fn manifest(&mut self, of: Revision, _: &[u8], _: &mut dyn Ancestry, pushed: &PushedChangesets) -> Told {
+    fn manifest(&mut self, of: Revision, _: &mut ObservedManifest<'_>, pushed: &PushedChangesets) -> Told {
         let entries = std::mem::take(&mut self.entries);
         if self.limits.changeset_files_max.is_some_and(|max| entries > max) {
             self.large.changeset(pushed.node(of));

@@ -15,7 +15,9 @@ mod tree;
 
 use std::sync::Arc;
 
-use hg_store::observe::{Ancestry, Judgement, ObservedChangeset, ObservedEntry, ObservedFile, ObservedPush, Observer};
+use hg_store::observe::{
+    Judgement, ObservedChangeset, ObservedEntry, ObservedFile, ObservedManifest, ObservedPush, Observer,
+};
 use hg_store::prepare::PrepareError;
 use hg_store::{Node, Revision};
 
@@ -35,7 +37,7 @@ pub(crate) trait Check: Send {
 
     fn entry(&mut self, _entry: &ObservedEntry<'_>, _pushed: &PushedChangesets) {}
 
-    fn manifest(&mut self, _of: Revision, _text: &[u8], _: &mut dyn Ancestry, _: &PushedChangesets) -> Told {
+    fn manifest(&mut self, _of: Revision, _manifest: &mut ObservedManifest<'_>, _: &PushedChangesets) -> Told {
         Ok(())
     }
 
@@ -123,8 +125,8 @@ impl Observer for Checks {
         self.checks.iter_mut().for_each(|check| check.entry(entry, &self.pushed));
     }
 
-    fn manifest(&mut self, changeset: Revision, text: &[u8], ancestry: &mut dyn Ancestry) -> Result<(), PrepareError> {
-        self.checks.iter_mut().try_for_each(|check| check.manifest(changeset, text, ancestry, &self.pushed))
+    fn manifest(&mut self, changeset: Revision, manifest: &mut ObservedManifest<'_>) -> Result<(), PrepareError> {
+        self.checks.iter_mut().try_for_each(|check| check.manifest(changeset, manifest, &self.pushed))
     }
 
     fn file(&mut self, file: &ObservedFile<'_>) {

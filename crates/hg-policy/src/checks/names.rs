@@ -2,13 +2,12 @@
 
 use hg_store::Revision;
 use hg_store::names::is_repository_folder;
-use hg_store::observe::{Ancestry, Flag, ObservedEntry, ObservedFile, ObservedPush};
+use hg_store::observe::{Flag, ObservedEntry, ObservedFile, ObservedManifest, ObservedPush};
 use rustc_hash::FxHashSet;
 
 use super::{Check, Told, Verdict};
 use crate::Names;
 use crate::findings::{Findings, short};
-use crate::manifest_text::{has_file, has_folder};
 use crate::pushed::PushedChangesets;
 use crate::shown::shown;
 use crate::wanted::WantedTexts;
@@ -56,13 +55,15 @@ impl Check for NameCheck {
         }
     }
 
-    fn manifest(&mut self, of: Revision, text: &[u8], _: &mut dyn Ancestry, pushed: &PushedChangesets) -> Told {
+    fn manifest(&mut self, of: Revision, manifest: &mut ObservedManifest<'_>, pushed: &PushedChangesets) -> Told {
         let mut last_folder: &[u8] = b"";
         for path in &self.added {
             let folder = path.iter().rposition(|byte| *byte == b'/').map_or(&[][..], |end| &path[..end]);
-            let mut twice = has_folder(text, path);
+            let mut twice = manifest.has_folder(path)?;
             if folder != last_folder {
-                twice |= memchr::memchr_iter(b'/', path).any(|end| has_file(text, &path[..end]));
+                for end in memchr::memchr_iter(b'/', path) {
+                    twice |= manifest.has_file(&path[..end])?;
+                }
                 last_folder = folder;
             }
             if twice {

@@ -2,7 +2,7 @@
 
 use globset::GlobSet;
 use hg_store::Revision;
-use hg_store::observe::{Ancestry, FileEntry, ObservedChangeset, ObservedEntry, ObservedPush};
+use hg_store::observe::{FileEntry, ObservedChangeset, ObservedEntry, ObservedManifest, ObservedPush};
 use memchr::memmem;
 
 use super::{Check, Told, Verdict, bounded};
@@ -73,11 +73,11 @@ impl Check for ProtectedChecks {
         }
     }
 
-    fn manifest(&mut self, of: Revision, _: &[u8], ancestry: &mut dyn Ancestry, pushed: &PushedChangesets) -> Told {
+    fn manifest(&mut self, of: Revision, manifest: &mut ObservedManifest<'_>, pushed: &PushedChangesets) -> Told {
         for check in &mut self.0 {
             for (path, taken) in check.taken.drain(..) {
                 // A merge takes over what one side has changed. One that takes what its side has not changed undoes the other's change.
-                let ancestors = ancestry.at_common_ancestors(of, &path)?;
+                let ancestors = manifest.at_common_ancestors(&path)?;
                 if ancestors.contains(&taken) || (ancestors.is_empty() && taken.is_none()) {
                     check.found.file(pushed.node(of), &path);
                 }

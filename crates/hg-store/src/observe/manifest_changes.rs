@@ -108,6 +108,7 @@ fn entry(line: &[u8]) -> Option<FileEntry> {
     let flag = match flag {
         b"x" => Flag::Executable,
         b"l" => Flag::Link,
+        b"t" => Flag::Tree,
         _ => Flag::Plain,
     };
     Some(FileEntry { node: Node::from_hex(hex)?, flag })

@@ -5,18 +5,26 @@
 //! files and the bundle's deltas say: both are the sender's word.
 
 mod ancestors;
+#[cfg(test)]
+mod made_trees;
 mod manifest_changes;
 mod stored;
+mod tree_changes;
+mod tree_texts;
+mod view;
 
 use crate::prepare::PrepareError;
 use crate::{Changeset, Node, Revision, Snapshot};
 
 pub use crate::manifest::Flag;
 pub use stored::observe_stored;
+pub use view::ObservedManifest;
 
 pub(crate) use ancestors::common_ancestors;
 pub(crate) use manifest_changes::{Compared, stretched_changes, whole_changes};
-pub(crate) use stored::find;
+pub(crate) use tree_changes::tree_changes;
+pub(crate) use tree_texts::TreeTexts;
+pub(crate) use view::ManifestSource;
 
 /// A file as a manifest has it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -92,12 +100,6 @@ pub fn content(text: &[u8]) -> &[u8] {
     memchr::memmem::find(rest, MARK).map_or(text, |end| &rest[end + MARK.len()..])
 }
 
-/// The manifests at hand when an observer is told that a changeset's entries are over.
-pub trait Ancestry {
-    /// What the nearest common ancestors of a merge's parents have at a path; one element for each.
-    fn at_common_ancestors(&mut self, merge: Revision, path: &[u8]) -> Result<Vec<Option<FileEntry>>, PrepareError>;
-}
-
 /// A bookmark's name, where it was and where it is.
 pub type MovedBookmark = (Vec<u8>, Option<Node>, Option<Node>);
 
@@ -128,11 +130,11 @@ pub trait Observer {
     /// A path that a new changeset has otherwise than a parent; of one changeset in the order of paths.
     fn entry(&mut self, entry: &ObservedEntry<'_>);
 
-    /// A changeset's entries are over; its manifest, whole. Each new changeset has this once, not always in their order.
+    /// A changeset's entries are over; its manifest. Each new changeset has this once, not always in their order.
     ///
     /// # Errors
-    /// What `ancestry` could not read.
-    fn manifest(&mut self, changeset: Revision, text: &[u8], ancestry: &mut dyn Ancestry) -> Result<(), PrepareError>;
+    /// What of the manifest could not be read.
+    fn manifest(&mut self, changeset: Revision, manifest: &mut ObservedManifest<'_>) -> Result<(), PrepareError>;
 
     /// A new file revision.
     fn file(&mut self, file: &ObservedFile<'_>);

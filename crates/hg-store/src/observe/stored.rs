@@ -4,12 +4,14 @@ use std::collections::BTreeMap;
 
 use rustc_hash::{FxHashMap, FxHashSet};
 
+use super::tree_changes::EachChange;
+use super::view::line_of;
 use super::{
-    Ancestry, FileEntry, Judgement, MovedBookmark, ObservedChangeset, ObservedEntry, ObservedFile, ObservedPush,
-    Observer, common_ancestors, whole_changes,
+    FileEntry, Judgement, ManifestSource, MovedBookmark, ObservedChangeset, ObservedEntry, ObservedFile,
+    ObservedManifest, ObservedPush, Observer, TreeTexts, common_ancestors, tree_changes, whole_changes,
 };
-use crate::prepare::PrepareError;
-use crate::{Node, Revision, Snapshot, StoreError, Texts, manifest};
+use crate::prepare::{PrepareError, Text};
+use crate::{Node, Revision, Snapshot, StoreError};
 
 /// Bytes of manifests that are kept.
 const KEPT_BYTES: usize = 64 << 20;
@@ -30,7 +32,7 @@ pub fn observe_stored(
 ) -> Result<Judgement, PrepareError> {
     let mut stored = Stored {
         snapshot,
-        texts: snapshot.manifest().texts(KEPT_BYTES),
+        texts: TreeTexts::new(snapshot, KEPT_BYTES),
         manifests: FxHashMap::default(),
         ancestors: None,
     };
@@ -41,25 +43,23 @@ pub fn observe_stored(
         let parents = snapshot.changelog().parents(revision);
         let node = snapshot.changelog().node(revision);
         observer.changeset(&ObservedChangeset { revision, node, parents, content: &content });
-        let text = stored.text(revision)?;
-        let mut changes: BTreeMap<Vec<u8>, Option<FileEntry>> = BTreeMap::new();
-        let known: Vec<Revision> = parents.into_iter().flatten().collect();
-        let parent_texts = match known.is_empty() {
-            true => vec![Default::default()],
-            false => known.iter().map(|parent| stored.text(*parent)).collect::<Result<Vec<_>, _>>()?,
-        };
-        for parent in &parent_texts {
-            whole_changes(parent, &text, &mut |(path, _, now)| {
-                changes.insert(path.to_vec(), now);
-            });
-        }
-        for (path, now) in &changes {
-            let entries: Vec<_> = parent_texts.iter().map(|parent| find(parent, path)).collect();
-            let entry = ObservedEntry { changeset: revision, path, parents: &entries, now: *now };
-            files.extend(entry.brought().map(|brought| (path.clone(), brought.node)));
+        let manifest = stored.manifest_of(revision)?;
+        let mut entry = |path: &[u8], parents: &[Option<FileEntry>], now: Option<FileEntry>| {
+            let entry = ObservedEntry { changeset: revision, path, parents, now };
+            files.extend(entry.brought().map(|brought| (path.to_vec(), brought.node)));
             observer.entry(&entry);
+        };
+        let known = parents.into_iter().flatten().map(|parent| stored.manifest_of(parent));
+        let mut known = known.collect::<Result<Vec<_>, _>>()?;
+        if known.is_empty() {
+            known.push(Node::NULL);
         }
-        observer.manifest(revision, &text, &mut stored)?;
+        match snapshot.repository().requirements().tree_manifests() {
+            true => tree_changes(&mut stored, &manifest, &known, &mut entry)?,
+            false => flat_changes(&mut stored, &manifest, &known, &mut entry)?,
+        }
+        let text = stored.text(b"", &manifest)?;
+        observer.manifest(revision, &mut ObservedManifest::new(revision, text, &mut stored))?;
     }
     files.sort_unstable();
     files.dedup();
@@ -80,50 +80,68 @@ pub fn observe_stored(
     observer.judge(&ObservedPush { before: &before, obsoleted: &[], bookmarks })
 }
 
+/// As [`tree_changes`], of flat manifests.
+fn flat_changes(
+    stored: &mut Stored<'_>,
+    now: &Node,
+    parents: &[Node],
+    each: EachChange<'_>,
+) -> Result<(), PrepareError> {
+    let text = stored.text(b"", now)?;
+    let parents = parents.iter().map(|parent| stored.text(b"", parent)).collect::<Result<Vec<_>, _>>()?;
+    let mut changes: BTreeMap<Vec<u8>, Option<FileEntry>> = BTreeMap::new();
+    for parent in &parents {
+        whole_changes(parent, &text, &mut |(path, _, now)| {
+            changes.insert(path.to_vec(), now);
+        });
+    }
+    for (path, now) in &changes {
+        let entries: Vec<_> = parents.iter().map(|parent| find(parent, path)).collect();
+        each(path, &entries, *now);
+    }
+    Ok(())
+}
+
 /// The store's manifests, by changeset.
 struct Stored<'s> {
     snapshot: &'s Snapshot,
-    texts: Texts<'s>,
+    texts: TreeTexts<'s>,
     manifests: FxHashMap<u32, Node>,
-    /// The nearest common ancestors of the parents of the merge that was asked about last.
-    ancestors: Option<(Revision, Vec<u32>)>,
+    /// The manifests of the nearest common ancestors of the parents of the merge that was asked about last.
+    ancestors: Option<(Revision, Vec<Node>)>,
 }
 
 impl Stored<'_> {
-    fn text(&mut self, changeset: Revision) -> Result<std::sync::Arc<Vec<u8>>, StoreError> {
-        let node = match self.manifests.get(&changeset.get()) {
-            Some(node) => *node,
-            None => {
-                let node = self.snapshot.changeset(changeset)?.manifest;
-                self.manifests.insert(changeset.get(), node);
-                node
-            }
-        };
-        match self.snapshot.manifest().revision_of(&node) {
-            Some(revision) => self.texts.text_unchecked(revision),
-            None => Ok(Default::default()),
+    fn manifest_of(&mut self, changeset: Revision) -> Result<Node, StoreError> {
+        if let Some(node) = self.manifests.get(&changeset.get()) {
+            return Ok(*node);
         }
+        let node = self.snapshot.changeset(changeset)?.manifest;
+        self.manifests.insert(changeset.get(), node);
+        Ok(node)
     }
 }
 
-impl Ancestry for Stored<'_> {
-    fn at_common_ancestors(&mut self, merge: Revision, path: &[u8]) -> Result<Vec<Option<FileEntry>>, PrepareError> {
-        if self.ancestors.as_ref().is_none_or(|(of, _)| *of != merge) {
-            let changelog = self.snapshot.changelog();
-            let parents = |of: u32| changelog.parents(Revision::new(of)).map(|parent| parent.map(Revision::get));
-            let [Some(one), Some(other)] = parents(merge.get()) else { return Ok(Vec::new()) };
-            self.ancestors = Some((merge, common_ancestors(parents, one, other)));
+impl ManifestSource for Stored<'_> {
+    fn text(&mut self, folder: &[u8], node: &Node) -> Result<Text, PrepareError> {
+        self.texts.text(folder, node)
+    }
+
+    fn of_common_ancestors(&mut self, merge: Revision) -> Result<Vec<Node>, PrepareError> {
+        if let Some((_, ancestors)) = self.ancestors.as_ref().filter(|(of, _)| *of == merge) {
+            return Ok(ancestors.clone());
         }
-        let mut found = Vec::new();
-        for ancestor in self.ancestors.clone().into_iter().flat_map(|(_, ancestors)| ancestors) {
-            found.push(find(&self.text(Revision::new(ancestor))?, path));
-        }
-        Ok(found)
+        let changelog = self.snapshot.changelog();
+        let parents = |of: u32| changelog.parents(Revision::new(of)).map(|parent| parent.map(Revision::get));
+        let [Some(one), Some(other)] = parents(merge.get()) else { return Ok(Vec::new()) };
+        let ancestors = common_ancestors(parents, one, other).into_iter();
+        let ancestors = ancestors.map(|at| self.manifest_of(Revision::new(at))).collect::<Result<Vec<_>, _>>()?;
+        self.ancestors = Some((merge, ancestors.clone()));
+        Ok(ancestors)
     }
 }
 
 /// What a manifest that was checked has at a path.
-pub(crate) fn find(text: &[u8], path: &[u8]) -> Option<FileEntry> {
-    let line = manifest::find(text, path).ok().flatten()?;
-    Some(FileEntry { node: line.node, flag: line.flag })
+fn find(text: &[u8], path: &[u8]) -> Option<FileEntry> {
+    line_of(text, path).map(|line| FileEntry { node: line.node, flag: line.flag })
 }

@@ -93,7 +93,7 @@ pub enum Refusal {
     /// What stands before a file's content.
     #[error("malformed metadata: {0}")]
     Metadata(&'static str),
-    /// A changeset names a manifest that is neither in the repository nor in the push.
+    /// A changeset, or a manifest, names a manifest that is neither in the repository nor in the push.
     #[error("manifest {0} is missing")]
     MissingManifest(Node),
     /// A manifest names a file revision that is neither in the repository nor in the push.
@@ -102,13 +102,19 @@ pub enum Refusal {
     /// A changeset lists a file that neither the repository nor a manifest of the push has.
     #[error("listed by changeset {0}, and in no manifest")]
     Unlisted(Node),
-    /// A file revision that no manifest of the push names.
+    /// A file revision, or a folder's manifest, that no manifest of the push names.
     #[error("no manifest of the push names this revision")]
     Spurious,
-    /// A group of a file with no revision.
+    /// The push has manifests of folders, and the repository has none.
+    #[error("bundle contains tree manifests, but the repository does not use tree manifests")]
+    Trees,
+    /// The push has none, and the repository has.
+    #[error("bundle contains flat manifests, but the repository uses tree manifests")]
+    FlatManifests,
+    /// A group of a file or of a folder with no revision.
     #[error("group without revisions")]
     EmptyGroup,
-    /// A second group for the same file, or a second changegroup.
+    /// A second group for the same file or folder, or a second changegroup.
     #[error("sent twice")]
     Twice,
     /// Pieces of the changegroup out of order.
@@ -150,6 +156,8 @@ impl Refusal {
                 "Make it smaller, or ask the administrators for a higher limit"
             }
             Refusal::Limit { .. } => "Push it in smaller pieces, or ask the administrators for a higher limit",
+            Refusal::Trees => "Push from a clone without the requirement treemanifest",
+            Refusal::FlatManifests => "Push from a clone of this repository, which has the requirement treemanifest",
             Refusal::UnknownRevision(_) => "Push that changeset too, or pull and push again",
             Refusal::ReadOnly(why) => why.remedy,
             Refusal::Marker(_) => "Look at hg debugobsolete, and push without that marker",
@@ -187,6 +195,10 @@ pub enum Place {
     Changeset(Node),
     /// A manifest.
     Manifest(Node),
+    /// The manifests of a folder; its path ends with a slash.
+    Tree(Vec<u8>),
+    /// One of them.
+    TreeManifest(Vec<u8>, Node),
     /// A tracked file.
     File(Vec<u8>),
     /// One revision of a tracked file.
@@ -205,6 +217,8 @@ impl fmt::Display for Place {
             Place::Changegroup => write!(f, "in the changegroup"),
             Place::Changeset(node) => write!(f, "changeset {node}"),
             Place::Manifest(node) => write!(f, "manifest {node}"),
+            Place::Tree(folder) => write!(f, "manifests of folder {}", shown(folder)),
+            Place::TreeManifest(folder, node) => write!(f, "manifest {node} of folder {}", shown(folder)),
             Place::File(path) => write!(f, "file {}", shown(path)),
             Place::FileRevision(path, node) => write!(f, "file {} revision {node}", shown(path)),
             Place::Largefile(hash) => write!(f, "largefile {hash}"),

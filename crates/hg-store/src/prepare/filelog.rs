@@ -7,19 +7,20 @@ use crate::{Node, Revision, Revlog, Snapshot};
 
 use super::changelog::CombinedChangelog;
 use super::error::{Place, PrepareError, Refusal};
-use super::growing::{Deltas, Growing, Received, RevlogPaths};
+use super::growing::{Deltas, Growing, Received};
 use super::hash::Log;
 use super::incoming::{Incoming, IncomingChangegroup, IncomingRevision};
 use super::ledger::{Expected, Ledger};
 use super::metadata_check;
 use super::spool::Spool;
+use super::store_paths::StorePaths;
 
 /// The files of one changegroup.
 pub(super) struct Files<'p, 's> {
     pub(super) snapshot: &'s Snapshot,
     pub(super) changelog: &'p CombinedChangelog<'s>,
     pub(super) deltas: Deltas,
-    /// Store paths of files that are new, such as `data/x.i`: for `fncache`.
+    /// Store paths of files that are new, such as `data/x.i`, after those of manifests: for `fncache`.
     pub(super) new_paths: Vec<Vec<u8>>,
     /// New file revisions.
     pub(super) changes: u64,
@@ -39,12 +40,9 @@ impl Files<'_, '_> {
     ) -> Result<(), PrepareError> {
         let expected = ledger.begin(&path, &spool.limits)?;
         let old = self.snapshot.filelog(&path)?;
-        let index_path = [b"data/", &path[..], b".i"].concat();
-        let data_path = [b"data/", &path[..], b".d"].concat();
-        let place_of = |path: &[u8]| [b"store/", &self.snapshot.repository().encode(path)[..]].concat();
-        let paths = RevlogPaths { index: place_of(&index_path), data: place_of(&data_path) };
+        let paths = StorePaths::of(&[b"data/", &path]);
         let log = Log::File(Arc::from(&path[..]));
-        let mut revlog = Growing::new(log, old.as_ref(), paths, self.deltas);
+        let mut revlog = Growing::new(log, old.as_ref(), paths.on_disk(self.snapshot), self.deltas);
         let mut any = false;
         loop {
             match source.next()? {
@@ -75,13 +73,7 @@ impl Files<'_, '_> {
         }
         revlog.finish(&mut spool.writer)?;
         spool.cache.clear();
-        let (index, data) = revlog.new_files();
-        if index {
-            self.new_paths.push(index_path);
-        }
-        if data {
-            self.new_paths.push(data_path);
-        }
+        self.new_paths.extend(paths.new_ones(&revlog));
         self.files += 1;
         Ok(())
     }

@@ -13,8 +13,10 @@ use super::delta_choice::{Chain, Choice};
 use super::error::{PrepareError, Refusal};
 use super::hash::Log;
 use super::incoming::IncomingRevision;
+use super::index::ENTRY_BYTES;
 use super::spool::Spool;
 use super::text_cache::Text;
+use super::written::{Base, Written, WrittenRevision};
 
 /// An inline revlog is split once its chunks have this many bytes together; as Mercurial does it.
 const INLINE_BYTES_MAX: u64 = 131_072;
@@ -350,8 +352,7 @@ impl<'r> Growing<'r> {
         };
         if !deltas.is_empty() {
             let deltas: Vec<&[u8]> = deltas.iter().rev().map(Vec::as_slice).collect();
-            text = delta::apply_chain(&text, &deltas, spool.limits.text_bytes as usize)
-                .map_err(|error| self.damaged_spool(error))?;
+            text = delta::apply_chain(&text, &deltas, spool.limits.text_bytes as usize).map_err(damaged_spool)?;
         }
         let text = Text::new(text);
         spool.cache.insert(revision, Text::clone(&text));
@@ -370,22 +371,47 @@ impl<'r> Growing<'r> {
                 stored.copy_from_slice(&chunks[start..start + entry.chunk_bytes as usize]);
             }
             Layout::Split => {
-                let before = match self.data_call {
-                    Call::Append(_) => self.old_end,
-                    Call::Create | Call::Replace(_) => 0,
-                };
-                spool.writer.read_back(&self.paths.data, entry.offset - before, &mut stored)?;
+                spool.writer.read_back(&self.paths.data, entry.offset - self.data_begins(), &mut stored)?;
             }
         }
         // It was in memory when it was written.
         let bound = u32::MAX as usize;
-        chunk::decompress(&stored, bound).map(Cow::into_owned).map_err(|error| self.damaged_spool(error))
+        chunk::decompress(&stored, bound).map(Cow::into_owned).map_err(damaged_spool)
     }
 
-    fn damaged_spool(&self, error: impl std::fmt::Display) -> PrepareError {
-        PrepareError::Spool(std::io::Error::other(format!(
-            "the spool gave back other bytes than were written: {error}"
-        )))
+    /// The offset of the first chunk that the change has in the data file.
+    fn data_begins(&self) -> u64 {
+        match self.data_call {
+            Call::Append(_) => self.old_end,
+            Call::Create | Call::Replace(_) => 0,
+        }
+    }
+
+    /// What is needed to read the new revisions again, once the index is written.
+    pub(super) fn into_written(self) -> Written {
+        let is_inline = matches!(self.layout, Layout::Inline(_));
+        let place = |number: usize, entry: &Entry| match is_inline {
+            // Each chunk lies behind its entry.
+            true => (number as u64 + 1) * ENTRY_BYTES as u64 + (entry.offset - self.old_end),
+            false => entry.offset - self.data_begins(),
+        };
+        let base = |base: Option<u32>| match base {
+            None => Base::None,
+            Some(base) => match base.checked_sub(self.old_revisions) {
+                Some(new) => Base::New(new),
+                None => Base::Old(self.node(base)),
+            },
+        };
+        let revisions = self.entries.iter().enumerate().map(|(number, entry)| WrittenRevision {
+            node: entry.node,
+            at: place(number, entry),
+            bytes: entry.chunk_bytes,
+            base: base(entry.base),
+        });
+        let revisions = revisions.collect();
+        let mut by_node = self.by_node;
+        by_node.values_mut().for_each(|revision| *revision -= self.old_revisions);
+        Written { path: if is_inline { self.paths.index } else { self.paths.data }, revisions, by_node }
     }
 
     /// Whether the push brings the data file, or brings new revisions to a revlog without a file.
@@ -394,6 +420,11 @@ impl<'r> Growing<'r> {
         let data = matches!(self.layout, Layout::Split) && !matches!(self.data_call, Call::Append(_));
         (new && self.old_revisions == 0, new && data)
     }
+}
+
+/// What was written can't be read again.
+pub(super) fn damaged_spool(error: impl std::fmt::Display) -> PrepareError {
+    PrepareError::Spool(std::io::Error::other(format!("the spool gave back other bytes than were written: {error}")))
 }
 
 /// Puts the parents of a file revision in the order in which Mercurial keeps them: after a copy the first one is null, else never.

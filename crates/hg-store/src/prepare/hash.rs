@@ -27,6 +27,8 @@ const TOGETHER_MAX: usize = 16;
 pub(super) enum Log {
     Changelog,
     Manifest,
+    /// A folder's manifests; its path ends with a slash.
+    Tree(Arc<[u8]>),
     File(Arc<[u8]>),
 }
 
@@ -35,6 +37,7 @@ impl Log {
         match self {
             Log::Changelog => Place::Changeset(node),
             Log::Manifest => Place::Manifest(node),
+            Log::Tree(folder) => Place::TreeManifest(folder.to_vec(), node),
             Log::File(path) => Place::FileRevision(path.to_vec(), node),
         }
     }

@@ -4,9 +4,9 @@ use std::io;
 
 use crate::Node;
 
-/// A changegroup as it is read: changelog, then manifest, then files, each group's revisions in order.
+/// A changegroup as it is read: changelog, then manifest, then manifests of folders, then files, each group's revisions in order.
 ///
-/// The wire reader bounds each length before it allocates, and refuses tree manifests.
+/// The wire reader bounds each length before it allocates.
 pub trait IncomingChangegroup {
     /// The next piece; after [`Incoming::End`] it is not called again.
     fn next(&mut self) -> Result<Incoming, IncomingError>;
@@ -19,6 +19,8 @@ pub enum Incoming {
     Changelog,
     /// The manifest's revisions follow.
     Manifest,
+    /// The manifests of the folder with this path follow; it ends with a slash. The folder above comes first.
+    Tree(Vec<u8>),
     /// The revisions of the file with this path follow.
     File(Vec<u8>),
     /// One revision of the group that was begun last.

@@ -10,7 +10,7 @@ use super::growing::{Call, Deltas, Entry, Growing, Layout};
 const VERSION: u32 = 1;
 const INLINE: u32 = 1 << 16;
 const GENERALDELTA: u32 = 1 << 17;
-const ENTRY_BYTES: usize = 64;
+pub(super) const ENTRY_BYTES: usize = 64;
 
 impl Growing<'_> {
     /// Writes the index. Nothing where nothing is new.

@@ -1,6 +1,6 @@
 //! Taking a push's manifests.
 
-use crate::{Node, Revision, Snapshot};
+use crate::{Revision, Snapshot};
 
 use super::changelog::CombinedChangelog;
 use super::error::{Place, PrepareError, Refusal};
@@ -8,14 +8,15 @@ use super::growing::{Deltas, Growing, Received, RevlogPaths};
 use super::hash::Log;
 use super::incoming::IncomingRevision;
 use super::ledger::Ledger;
-use super::manifest_check::{Stretch, check, stretches};
+use super::manifest_check::{Format, Line, Stretch, check, stretches};
 use super::spool::Spool;
+use super::tree_ledger::TreeLedger;
 use super::watch::Watch;
 
 /// A delta that writes this part of a manifest, and more, is compared line by line with what it replaces.
 const REWRITTEN: usize = 2;
 
-/// The manifests, old and new.
+/// The manifests, old and new; in trees those of the top.
 pub(super) struct Manifests<'s> {
     pub(super) revlog: Growing<'s>,
 }
@@ -34,6 +35,7 @@ impl<'s> Manifests<'s> {
         spool: &mut Spool,
         changelog: &CombinedChangelog<'_>,
         ledger: &mut Ledger,
+        trees: Option<&mut TreeLedger>,
         incoming: &IncomingRevision,
         watch: Option<&mut Watch<'_>>,
     ) -> Result<(), PrepareError> {
@@ -52,47 +54,15 @@ impl<'s> Manifests<'s> {
         let Some(received) = self.revlog.receive(spool, incoming, link)? else {
             return Ok(());
         };
-        self.check_lines(spool, ledger, incoming, &received)?;
+        let named_by = match trees {
+            Some(trees) => NamedBy::Tree { folder: b"", changeset: link, trees },
+            None => NamedBy::Flat,
+        };
+        check_lines(&self.revlog, spool, ledger, named_by, incoming, &received)?;
         match watch {
             Some(watch) => watch.received(self, spool, changelog, link, incoming, &received),
             None => Ok(()),
         }
-    }
-
-    /// Checks the lines that are new, and notes the file revisions that they name.
-    ///
-    /// They are new compared with the delta's base; compared with the first parent where the delta is the whole text, so that a client
-    /// that sends no deltas does not make each push name every file.
-    fn check_lines(
-        &self,
-        spool: &mut Spool,
-        ledger: &mut Ledger,
-        incoming: &IncomingRevision,
-        received: &Received,
-    ) -> Result<(), PrepareError> {
-        let new = &received.text[..];
-        let place = || Place::Manifest(incoming.node);
-        let whole = match &received.base {
-            None => true,
-            Some(_) => incoming.delta.len() > new.len() / REWRITTEN,
-        };
-        let parent = match self.revlog.parents(received.revision) {
-            [Some(parent), _] | [None, Some(parent)] if whole => Some(self.revlog.text(spool, parent)?),
-            _ => None,
-        };
-        let limits = &spool.limits;
-        let named = |path: &[u8], node: Node| ledger.name(path, node, limits);
-        let checked = match (&parent, &received.base) {
-            (Some(parent), _) => {
-                let whole = Stretch { old: (0, parent.len()), new: (0, new.len()) };
-                check(parent, new, std::iter::once(whole), named)
-            }
-            (None, base) => {
-                let base = base.as_ref().map_or(&[][..], |base| base);
-                check(base, new, stretches(&incoming.delta), named)
-            }
-        };
-        checked.map_err(|what| PrepareError::refused(Refusal::Manifest(what), place()))?
     }
 
     /// The group is over: each new changeset's manifest must be there.
@@ -116,4 +86,69 @@ impl<'s> Manifests<'s> {
         }
         self.revlog.finish(&mut spool.writer)
     }
+}
+
+/// Whose lines are checked.
+pub(super) enum NamedBy<'l> {
+    /// A flat manifest.
+    Flat,
+    /// One of a folder, whose path ends with a slash and is empty for the top.
+    Tree {
+        folder: &'l [u8],
+        /// With which it came.
+        changeset: u32,
+        trees: &'l mut TreeLedger,
+    },
+}
+
+/// Checks the lines that are new, and notes what they name.
+///
+/// They are new compared with the delta's base; compared with the first parent where the delta is the whole text, so that a client
+/// that sends no deltas does not make each push name every file. In trees always with a parent: a folder's manifest links to the
+/// changeset that has it and whose parent has not, whatever a delta's base has.
+pub(super) fn check_lines(
+    revlog: &Growing<'_>,
+    spool: &mut Spool,
+    ledger: &mut Ledger,
+    mut named_by: NamedBy<'_>,
+    incoming: &IncomingRevision,
+    received: &Received,
+) -> Result<(), PrepareError> {
+    let new = &received.text[..];
+    let whole = match (&received.base, &named_by) {
+        (None, _) => true,
+        (Some(_), NamedBy::Flat) => incoming.delta.len() > new.len() / REWRITTEN,
+        (Some(_), NamedBy::Tree { .. }) => incoming.base != incoming.p1,
+    };
+    let parent = match revlog.parents(received.revision) {
+        [Some(parent), _] | [None, Some(parent)] if whole => Some(revlog.text(spool, parent)?),
+        _ => None,
+    };
+    let limits = &spool.limits;
+    let format = match named_by {
+        NamedBy::Flat => Format::Flat,
+        NamedBy::Tree { .. } => Format::Tree,
+    };
+    let named = |line: Line<'_>| match &mut named_by {
+        NamedBy::Flat => ledger.name(line.path, line.node, limits),
+        NamedBy::Tree { folder, changeset, trees } if line.is_folder => {
+            trees.name(&[folder, line.path, b"/"].concat(), line.node, *changeset, limits)
+        }
+        NamedBy::Tree { folder, .. } => ledger.name(&[folder, line.path].concat(), line.node, limits),
+    };
+    let checked = match (&parent, &received.base) {
+        (Some(parent), _) => {
+            let whole = Stretch { old: (0, parent.len()), new: (0, new.len()) };
+            check(parent, new, format, std::iter::once(whole), named)
+        }
+        (None, Some(_)) if whole && format == Format::Tree => {
+            let whole = Stretch { old: (0, 0), new: (0, new.len()) };
+            check(b"", new, format, std::iter::once(whole), named)
+        }
+        (None, base) => {
+            let base = base.as_ref().map_or(&[][..], |base| base);
+            check(base, new, format, stretches(&incoming.delta), named)
+        }
+    };
+    checked.map_err(|what| revlog.refused(Refusal::Manifest(what), incoming.node))?
 }

@@ -32,31 +32,46 @@ pub(super) fn stretches(delta: &[u8]) -> impl Iterator<Item = Stretch> + '_ {
     })
 }
 
+/// Which lines a manifest may have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Format {
+    /// Paths of files.
+    Flat,
+    /// Names of files, and of folders that have a manifest of their own.
+    Tree,
+}
+
 /// One line, split.
-struct Line<'a> {
-    path: &'a [u8],
-    node: Node,
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Line<'a> {
+    /// A file's path, or in trees the name of a file or a folder.
+    pub(super) path: &'a [u8],
+    /// A file revision, or a folder's manifest.
+    pub(super) node: Node,
+    pub(super) is_folder: bool,
 }
 
 /// Splits a line that lacks its LF.
-fn split(line: &[u8]) -> Result<Line<'_>, &'static str> {
+fn split(line: &[u8], format: Format) -> Result<Line<'_>, &'static str> {
     let nul = memchr(0, line).ok_or("line without NUL")?;
     let (path, rest) = (&line[..nul], &line[nul + 1..]);
     if path.is_empty() {
         return Err("empty name");
     }
     let (hex, flag) = rest.split_at_checked(40).ok_or("short hash")?;
-    if !matches!(flag, b"" | b"x" | b"l") {
-        return Err("unknown flag");
-    }
+    let is_folder = match (flag, format) {
+        (b"" | b"x" | b"l", _) => false,
+        (b"t", Format::Tree) => true,
+        _ => return Err("unknown flag"),
+    };
     if hex.iter().any(u8::is_ascii_uppercase) {
         return Err("hash in upper case");
     }
     let node = Node::from_hex(hex).ok_or("hash that is none")?;
     if node.is_null() {
-        return Err("null file revision");
+        return Err(if is_folder { "null manifest of a folder" } else { "null file revision" });
     }
-    Ok(Line { path, node })
+    Ok(Line { path, node, is_folder })
 }
 
 /// Where the line with the byte at `at` begins.
@@ -72,14 +87,18 @@ fn line_end(text: &[u8], at: usize) -> Result<usize, &'static str> {
     memchr(b'\n', &text[at..]).map(|lf| at + lf + 1).ok_or("no newline at the end")
 }
 
-/// Checks `new`, which differs from the good manifest `base` in these stretches, and hands on the lines that are new or changed: path
-/// and file revision. A line that stands in the same stretch of the base as well is not handed on.
+/// Checks `new`, which differs from the good manifest `base` in these stretches, and hands on the lines that are new or changed. A
+/// line that stands in the same stretch of the base as well is not handed on.
 pub(super) fn check<E>(
     base: &[u8],
     new: &[u8],
+    format: Format,
     stretches: impl Iterator<Item = Stretch>,
-    mut changed: impl FnMut(&[u8], Node) -> Result<(), E>,
+    mut changed: impl FnMut(Line<'_>) -> Result<(), E>,
 ) -> Result<Result<(), E>, &'static str> {
+    if format == Format::Tree && memchr(b'/', new).is_some() {
+        return Err("name with a slash");
+    }
     for stretch in stretches {
         // Whole lines in the new text: all that the stretch wrote to, and the one into which its end runs.
         let begin = line_start(new, stretch.new.0);
@@ -95,25 +114,25 @@ pub(super) fn check<E>(
 
         let mut above = match begin {
             0 => None,
-            _ => Some(split(&new[line_start(new, begin - 1)..begin - 1])?.path),
+            _ => Some(split(&new[line_start(new, begin - 1)..begin - 1], format)?.path),
         };
         let mut at = begin;
         while at < end {
             let next = line_end(new, at)?;
-            let line = split(&new[at..next - 1])?;
+            let line = split(&new[at..next - 1], format)?;
             if above.is_some_and(|above| above >= line.path) {
                 return Err("lines out of order");
             }
             above = Some(line.path);
             if !skip_to(&mut old, &new[at..next], line.path)
-                && let Err(error) = changed(line.path, line.node)
+                && let Err(error) = changed(line)
             {
                 return Ok(Err(error));
             }
             at = next;
         }
         if end < new.len() {
-            let below = split(&new[end..line_end(new, end)? - 1])?;
+            let below = split(&new[end..line_end(new, end)? - 1], format)?;
             if above.is_some_and(|above| above >= below.path) {
                 return Err("lines out of order");
             }
@@ -170,8 +189,8 @@ mod tests {
         }
         new.extend_from_slice(&base[at..]);
         let mut seen = Vec::new();
-        check(base, &new, stretches(&delta), |path, node| {
-            seen.push(format!("{} {}", path.escape_ascii(), &node.to_string()[..1]));
+        check(base, &new, Format::Flat, stretches(&delta), |line| {
+            seen.push(format!("{} {}", line.path.escape_ascii(), &line.node.to_string()[..1]));
             Ok::<(), ()>(())
         })?
         .expect("nothing refuses");
@@ -229,6 +248,24 @@ mod tests {
         }
     }
 
+    #[test]
+    fn folders_are_told_from_files_and_no_name_has_a_slash() {
+        let run = |text: &str, format| {
+            let whole = Stretch { old: (0, 0), new: (0, text.len()) };
+            let mut folders = Vec::new();
+            check(b"", text.as_bytes(), format, std::iter::once(whole), |line| {
+                folders.push(line.is_folder);
+                Ok::<(), ()>(())
+            })
+            .map(|_| folders)
+        };
+        assert_eq!(run(&(line("a", '1', "t") + &line("a-b", '2', "x")), Format::Tree), Ok(vec![true, false]));
+        assert_eq!(run(&line("a", '1', "t"), Format::Flat), Err("unknown flag"));
+        assert_eq!(run(&line("a/b", '1', ""), Format::Tree), Err("name with a slash"));
+        assert_eq!(run(&line("a", '0', "t"), Format::Tree), Err("null manifest of a folder"));
+        assert_eq!(run(&(line("b", '1', "t") + &line("a", '2', "")), Format::Tree), Err("lines out of order"));
+    }
+
     /// A good manifest of some of eight files.
     fn manifest() -> impl Strategy<Value = Vec<u8>> {
         proptest::collection::btree_map(
@@ -246,7 +283,7 @@ mod tests {
             return false;
         }
         let lines: Result<Vec<Line<'_>>, _> =
-            text.split(|&b| b == b'\n').filter(|l| !l.is_empty()).map(split).collect();
+            text.split(|&b| b == b'\n').filter(|l| !l.is_empty()).map(|l| split(l, Format::Flat)).collect();
         let empty = text.windows(2).any(|pair| pair == b"\n\n") || text.first() == Some(&b'\n');
         !empty && lines.is_ok_and(|lines| lines.windows(2).all(|pair| pair[0].path < pair[1].path))
     }

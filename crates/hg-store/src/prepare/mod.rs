@@ -1,13 +1,13 @@
 //! Turning what a push brings into a [`Change`](crate::change), the store untouched.
 //!
 //! A [`Preparation`] reads a [`Snapshot`] and writes to a spool file. It takes a changegroup as it comes, once: changelog, manifest,
-//! files. Each revision's text is rebuilt and hashed, whatever the bundle says of itself, and stored anew: as the incoming delta where
+//! manifests of folders where the repository has such, files. Each revision's text is rebuilt and hashed, whatever the bundle says of itself, and stored anew: as the incoming delta where
 //! that keeps the store as quick to read and as small as Mercurial would have it, else as another one or whole. Phases, bookmarks,
 //! obsolescence markers and the configuration come on top, and see what came before. What does not fit together is refused by
 //! name; then the spool is dropped, and nothing has happened.
 //!
-//! Memory does not grow with the push's bytes, but with its revisions (an index entry each, for the revlog that grows just now), its
-//! changesets and the paths that it names. The same push on the same snapshot gives the same bytes on any machine.
+//! Memory does not grow with the push's bytes, but with its revisions (an index entry each, for the revlog that grows just now, and for
+//! manifests of folders where somebody watches), its changesets and the paths that it names. The same push on the same snapshot gives the same bytes on any machine.
 
 mod bookmarks;
 mod changelog;
@@ -30,9 +30,14 @@ mod metadata_check;
 mod names;
 mod phases;
 mod spool;
+mod store_paths;
 mod summary;
 mod text_cache;
+mod tree_ledger;
+mod trees;
 mod watch;
+mod watch_trees;
+mod written;
 
 use std::fs::File;
 
@@ -51,7 +56,8 @@ use manifest::Manifests;
 use markers::NewMarkers;
 use phases::MovedPhases;
 use spool::Spool;
-use text_cache::TextCache;
+use tree_ledger::TreeLedger;
+use trees::Trees;
 use watch::Watch;
 
 pub use changelog::CombinedChangelog;
@@ -59,6 +65,7 @@ pub use error::{Place, PrepareError, Refusal};
 pub use incoming::{Incoming, IncomingChangegroup, IncomingError, IncomingRevision};
 pub use limits::PrepareLimits;
 pub use summary::{ChangegroupOutcome, PreparedChange, PushSummary};
+pub(crate) use text_cache::{Text, TextCache};
 
 /// One push being prepared.
 pub struct Preparation<'s> {
@@ -179,34 +186,63 @@ impl<'s> Preparation<'s> {
             return Err(unexpected("piece after the changesets"));
         }
         let mut manifests = Manifests::new(self.snapshot, self.deltas);
-        let mut watch = self.observer.as_deref_mut().map(|observer| Watch::new(self.snapshot, observer));
+        let mut tree_ledger = self.snapshot.repository().requirements().tree_manifests().then(TreeLedger::default);
+        // Trees are told when all of them have come.
+        let mut watch = match tree_ledger {
+            None => self.observer.as_deref_mut().map(|observer| Watch::new(self.snapshot, observer)),
+            Some(_) => None,
+        };
         loop {
             match source.next()? {
                 Incoming::Revision(incoming) => {
                     self.spool.count_revision()?;
-                    manifests.receive(&mut self.spool, &self.changelog, &mut ledger, &incoming, watch.as_mut())?;
+                    let (trees, watch) = (tree_ledger.as_mut(), watch.as_mut());
+                    manifests.receive(&mut self.spool, &self.changelog, &mut ledger, trees, &incoming, watch)?;
                 }
                 Incoming::EndOfGroup => break,
                 _ => return Err(unexpected("piece among the manifests")),
             }
         }
         manifests.finish(&mut self.spool, &self.changelog, watch.as_mut())?;
-        drop(manifests);
         self.spool.cache.clear();
+        let mut new_paths = Vec::new();
+        let mut piece = source.next()?;
+        match tree_ledger {
+            Some(expected) => {
+                let written =
+                    self.observer.is_some().then(|| [(Box::default(), manifests.revlog.into_written())].into());
+                let (snapshot, changelog, deltas) = (self.snapshot, &self.changelog, self.deltas);
+                let mut trees = Trees { snapshot, changelog, deltas, expected, new_paths, written };
+                while let Incoming::Tree(folder) = piece {
+                    trees.receive(&mut self.spool, &mut ledger, folder, source)?;
+                    piece = source.next()?;
+                }
+                trees.check_rest()?;
+                new_paths = trees.new_paths;
+                if let (Some(observer), Some(written)) = (self.observer.as_deref_mut(), trees.written) {
+                    watch_trees::tell(self.snapshot, &mut self.spool, &self.changelog, written, observer)?;
+                }
+            }
+            None if matches!(piece, Incoming::Tree(_)) => {
+                return Err(PrepareError::refused(Refusal::Trees, Place::Changegroup));
+            }
+            None => drop(manifests),
+        }
 
         let mut files = Files {
             snapshot: self.snapshot,
             changelog: &self.changelog,
             deltas: self.deltas,
-            new_paths: Vec::new(),
+            new_paths,
             changes: 0,
             files: 0,
         };
         loop {
-            match source.next()? {
+            match piece {
                 Incoming::File(path) => {
                     let observer = self.observer.as_deref_mut().map(|observer| observer as &mut dyn Observer);
                     files.receive(&mut self.spool, &mut ledger, path, source, observer)?;
+                    piece = source.next()?;
                 }
                 Incoming::End => break,
                 _ => return Err(unexpected("piece among the files")),

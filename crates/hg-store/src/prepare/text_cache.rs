@@ -1,18 +1,19 @@
 //! Full texts that may be needed again.
 
 use std::collections::VecDeque;
+use std::hash::Hash;
 use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
 
 /// A full text; the hasher may hold it as well.
-pub(super) type Text = Arc<Vec<u8>>;
+pub(crate) type Text = Arc<Vec<u8>>;
 
-/// The texts of one revlog that were used last, up to a number of bytes.
-pub(super) struct TextCache {
-    texts: FxHashMap<u32, (Text, u64)>,
+/// Texts that were used last, up to a number of bytes: those of one revlog, or by other keys.
+pub(crate) struct TextCache<K = u32> {
+    texts: FxHashMap<K, (Text, u64)>,
     /// Uses in order; a use that is not its text's last is passed over.
-    uses: VecDeque<(u32, u64)>,
+    uses: VecDeque<(K, u64)>,
     clock: u64,
     bytes: usize,
     bytes_max: usize,
@@ -20,8 +21,8 @@ pub(super) struct TextCache {
     spare: Vec<Vec<u8>>,
 }
 
-impl TextCache {
-    pub(super) fn new(bytes_max: usize) -> TextCache {
+impl<K: Copy + Eq + Hash> TextCache<K> {
+    pub(crate) fn new(bytes_max: usize) -> TextCache<K> {
         TextCache {
             texts: FxHashMap::default(),
             uses: VecDeque::new(),
@@ -40,11 +41,11 @@ impl TextCache {
     }
 
     #[cfg(test)]
-    fn contains(&self, revision: u32) -> bool {
+    fn contains(&self, revision: K) -> bool {
         self.texts.contains_key(&revision)
     }
 
-    pub(super) fn get(&mut self, revision: u32) -> Option<Text> {
+    pub(crate) fn get(&mut self, revision: K) -> Option<Text> {
         self.clock += 1;
         let (text, used) = self.texts.get_mut(&revision)?;
         *used = self.clock;
@@ -58,7 +59,7 @@ impl TextCache {
     }
 
     /// Keeps a text; the longest unused ones go. One text is always kept, however large.
-    pub(super) fn insert(&mut self, revision: u32, text: Text) {
+    pub(crate) fn insert(&mut self, revision: K, text: Text) {
         self.clock += 1;
         self.bytes += text.len();
         self.uses.push_back((revision, self.clock));

@@ -7,7 +7,8 @@
 use rustc_hash::{FxHashMap, FxHashSet};
 
 use crate::observe::{
-    Ancestry, Compared, FileEntry, ObservedEntry, Observer, common_ancestors, find, stretched_changes, whole_changes,
+    Compared, ManifestSource, ObservedEntry, ObservedManifest, Observer, common_ancestors, stretched_changes,
+    whole_changes,
 };
 use crate::{Node, Revision, Snapshot};
 
@@ -91,7 +92,8 @@ impl<'o> Watch<'o> {
         self.told.insert(changeset);
         let old_manifests = &mut self.old_manifests;
         let mut texts = Texts { snapshot: self.snapshot, old_manifests, manifests, spool, changelog, ancestors: None };
-        self.observer.manifest(Revision::new(changeset), text, &mut texts)
+        let changeset = Revision::new(changeset);
+        self.observer.manifest(changeset, &mut ObservedManifest::new(changeset, Text::clone(text), &mut texts))
     }
 
     /// Tells every path that is not as one of the parents has it. `delta`: what makes the text of the first parent's, where that is known.
@@ -170,7 +172,8 @@ fn no_parent() -> ParentTexts {
     vec![(Node::NULL, Text::default())]
 }
 
-fn manifest_of(
+/// The name of a changeset's manifest.
+pub(super) fn manifest_of(
     snapshot: &Snapshot,
     old_manifests: &mut FxHashMap<u32, Node>,
     changelog: &CombinedChangelog<'_>,
@@ -206,25 +209,21 @@ struct Texts<'a, 's> {
     ancestors: Option<(Revision, Vec<Node>)>,
 }
 
-impl Texts<'_, '_> {
-    fn of_ancestors(&mut self, merge: Revision) -> Result<Vec<Node>, PrepareError> {
+impl ManifestSource for Texts<'_, '_> {
+    fn text(&mut self, _: &[u8], node: &Node) -> Result<Text, PrepareError> {
+        Ok(text_of(self.manifests, self.spool, node)?.unwrap_or_default())
+    }
+
+    fn of_common_ancestors(&mut self, merge: Revision) -> Result<Vec<Node>, PrepareError> {
+        if let Some((_, ancestors)) = self.ancestors.as_ref().filter(|(of, _)| *of == merge) {
+            return Ok(ancestors.clone());
+        }
         let parents = |of: u32| self.changelog.revlog.parents(of);
         let [Some(one), Some(other)] = parents(merge.get()) else { return Ok(Vec::new()) };
-        let common = common_ancestors(parents, one, other);
-        common.into_iter().map(|at| manifest_of(self.snapshot, self.old_manifests, self.changelog, at)).collect()
-    }
-}
-
-impl Ancestry for Texts<'_, '_> {
-    fn at_common_ancestors(&mut self, merge: Revision, path: &[u8]) -> Result<Vec<Option<FileEntry>>, PrepareError> {
-        if self.ancestors.as_ref().is_none_or(|(of, _)| *of != merge) {
-            self.ancestors = Some((merge, self.of_ancestors(merge)?));
-        }
-        let mut found = Vec::new();
-        for node in self.ancestors.iter().flat_map(|(_, nodes)| nodes) {
-            let text = text_of(self.manifests, self.spool, node)?.unwrap_or_default();
-            found.push(find(&text, path));
-        }
-        Ok(found)
+        let common = common_ancestors(parents, one, other).into_iter();
+        let nodes = common.map(|at| manifest_of(self.snapshot, self.old_manifests, self.changelog, at));
+        let nodes = nodes.collect::<Result<Vec<_>, _>>()?;
+        self.ancestors = Some((merge, nodes.clone()));
+        Ok(nodes)
     }
 }

@@ -100,7 +100,8 @@ const TOGETHER_BYTES: usize = 16 << 20;
 /// More are not looked through quickly.
 const KEPT_MAX: usize = 256;
 
-struct Shared(Arc<Vec<u8>>);
+/// A text that others hold too.
+pub(crate) struct Shared(pub(crate) Arc<Vec<u8>>);
 
 impl AsRef<[u8]> for Shared {
     fn as_ref(&self) -> &[u8] {

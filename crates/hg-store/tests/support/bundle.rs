@@ -113,9 +113,13 @@ impl<R: Read> Changegroup<R> {
             At::Start => self.at = At::InChangelog,
             At::AfterChangelog => self.at = At::InManifest,
             At::Files => {
-                // Version 3 has a section of tree manifests first, an empty one.
-                if self.version == 3 && !std::mem::replace(&mut self.trees_passed, true) {
-                    assert_eq!(self.chunk()?, None, "no tree manifests");
+                // Version 3 has a section of tree manifests first.
+                if self.version == 3 && !self.trees_passed {
+                    if let Some(folder) = self.chunk()? {
+                        self.at = At::InFile;
+                        return Ok(Incoming::Tree(folder));
+                    }
+                    self.trees_passed = true;
                 }
                 let Some(path) = self.chunk()? else { return Ok(Incoming::End) };
                 self.at = At::InFile;

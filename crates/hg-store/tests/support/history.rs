@@ -77,20 +77,28 @@ impl History {
 
     /// The pieces, in order.
     pub fn pieces(&self) -> VecDeque<Incoming> {
-        let revisions = |group: &[IncomingRevision]| group.iter().cloned().map(Incoming::Revision).collect::<Vec<_>>();
-        let mut pieces = vec![Incoming::Changelog];
-        pieces.extend(revisions(&self.changesets));
-        pieces.extend([Incoming::EndOfGroup, Incoming::Manifest]);
-        pieces.extend(revisions(&self.manifests));
-        pieces.push(Incoming::EndOfGroup);
-        for (path, group) in &self.files {
-            pieces.push(Incoming::File(path.clone()));
-            pieces.extend(revisions(group));
-            pieces.push(Incoming::EndOfGroup);
-        }
-        pieces.push(Incoming::End);
-        pieces.into()
+        let files = self.files.iter().map(|(path, group)| (Incoming::File(path.clone()), group));
+        pieces(&self.changesets, &self.manifests, files)
     }
+}
+
+/// The pieces of a changegroup, in order; `groups`: of folders and files.
+pub fn pieces<'r>(
+    changesets: &[IncomingRevision],
+    manifests: &[IncomingRevision],
+    groups: impl Iterator<Item = (Incoming, &'r Vec<IncomingRevision>)>,
+) -> VecDeque<Incoming> {
+    let mut pieces = VecDeque::new();
+    let mut add = |begin, group: &[IncomingRevision]| {
+        pieces.push_back(begin);
+        pieces.extend(group.iter().cloned().map(Incoming::Revision));
+        pieces.push_back(Incoming::EndOfGroup);
+    };
+    add(Incoming::Changelog, changesets);
+    add(Incoming::Manifest, manifests);
+    groups.for_each(|(begin, group)| add(begin, group));
+    pieces.push_back(Incoming::End);
+    pieces
 }
 
 /// Hands pieces out in turn.

@@ -4,7 +4,9 @@
 
 pub mod bundle;
 pub mod history;
+pub mod tree_history;
 
+use std::fs;
 use std::fs::File;
 use std::io::BufReader;
 use std::path::{Path, PathBuf};
@@ -14,6 +16,7 @@ use hg_store::apply::{ApplyMode, apply};
 use hg_store::change::ChangeRef;
 use hg_store::prepare::{ChangegroupOutcome, Preparation, PrepareError, PrepareLimits, PreparedChange};
 use hg_store::{Repository, Snapshot, StoreFormat};
+use tempfile::TempDir;
 
 /// Whether there is an `hg` to compare with (`HG`, else from PATH); says so where there is none.
 pub fn has_hg() -> bool {
@@ -113,4 +116,33 @@ pub fn push(repository: &Path, bundle: &Path) -> ChangegroupOutcome {
         apply_prepared(repository, prepared);
     }
     outcome
+}
+
+/// A bundle of this kind that stock makes.
+pub fn bundle_of(folder: &TempDir, source: &Path, name: &str, kind: &str, arguments: &[&str]) -> PathBuf {
+    let path = folder.path().join(name);
+    let mut all = vec!["bundle", "-q", "-t", kind, path.to_str().expect("UTF-8")];
+    all.extend(arguments);
+    hg(source, &all);
+    path
+}
+
+/// How many bytes the files below a folder have.
+pub fn store_bytes(folder: &Path) -> u64 {
+    let entries = fs::read_dir(folder).expect("readable").map(|entry| entry.expect("readable"));
+    entries
+        .map(|entry| match entry.metadata().expect("there") {
+            metadata if metadata.is_dir() => store_bytes(&entry.path()),
+            metadata => metadata.len(),
+        })
+        .sum()
+}
+
+/// The lines of a file that ends with one.
+pub fn sorted_lines(path: &Path) -> Vec<Vec<u8>> {
+    let content = fs::read(path).expect("readable");
+    assert!(content.is_empty() || content.ends_with(b"\n"));
+    let mut lines: Vec<Vec<u8>> = content.split(|&byte| byte == b'\n').map(<[u8]>::to_vec).collect();
+    lines.sort();
+    lines
 }

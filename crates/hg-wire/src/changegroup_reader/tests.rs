@@ -6,6 +6,8 @@ use proptest::prelude::*;
 struct Plain {
     changelog: Vec<IncomingRevision>,
     manifest: Vec<IncomingRevision>,
+    /// Written in version 03 alone.
+    trees: Vec<(Vec<u8>, Vec<IncomingRevision>)>,
     files: Vec<(Vec<u8>, Vec<IncomingRevision>)>,
 }
 
@@ -38,6 +40,10 @@ fn encode(version: ChangegroupVersion, plain: &Plain) -> Vec<u8> {
     encode_group(&mut out, version, &plain.changelog);
     encode_group(&mut out, version, &plain.manifest);
     if version == ChangegroupVersion::V3 {
+        for (folder, revisions) in &plain.trees {
+            encode_chunk(&mut out, folder);
+            encode_group(&mut out, version, revisions);
+        }
         out.extend([0; 4]);
     }
     for (path, revisions) in &plain.files {
@@ -84,6 +90,10 @@ fn expected(version: ChangegroupVersion, plain: &Plain) -> Vec<Incoming> {
     pieces.extend(group(&plain.changelog));
     pieces.push(Incoming::Manifest);
     pieces.extend(group(&plain.manifest));
+    for (folder, revisions) in plain.trees.iter().filter(|_| version == ChangegroupVersion::V3) {
+        pieces.push(Incoming::Tree(folder.clone()));
+        pieces.extend(group(revisions));
+    }
     for (path, revisions) in &plain.files {
         pieces.push(Incoming::File(path.clone()));
         pieces.extend(group(revisions));
@@ -104,9 +114,15 @@ prop_compose! {
     }
 }
 prop_compose! {
+    fn group()(path in prop::collection::vec(any::<u8>(), 1..20), revisions in prop::collection::vec(revision(), 0..3))
+        -> (Vec<u8>, Vec<IncomingRevision>) {
+        (path, revisions)
+    }
+}
+prop_compose! {
     fn plain()(changelog in prop::collection::vec(revision(), 0..3), manifest in prop::collection::vec(revision(), 0..3),
-               files in prop::collection::vec((prop::collection::vec(any::<u8>(), 1..20), prop::collection::vec(revision(), 0..3)), 0..3)) -> Plain {
-        Plain { changelog, manifest, files }
+               trees in prop::collection::vec(group(), 0..3), files in prop::collection::vec(group(), 0..3)) -> Plain {
+        Plain { changelog, manifest, trees, files }
     }
 }
 
@@ -159,15 +175,10 @@ fn lengths_are_refused_before_anything_is_allocated() {
     let header = [0; 102];
     let bytes = [&i32::MAX.to_be_bytes(), header.as_slice()].concat();
     assert!(refusal(ChangegroupVersion::V3, &bytes).contains("are allowed"));
-    let bytes = [&[0; 12], i32::MAX.to_be_bytes().as_slice()].concat();
-    assert!(refusal(ChangegroupVersion::V3, &bytes).contains("a path of"));
-}
-
-#[test]
-fn tree_manifests_are_refused() {
-    let mut bytes = vec![0; 8];
-    encode_chunk(&mut bytes, b"dir/");
-    assert!(refusal(ChangegroupVersion::V3, &bytes).contains("tree manifests"));
+    for groups in [&[0; 8][..], &[0; 12]] {
+        let bytes = [groups, i32::MAX.to_be_bytes().as_slice()].concat();
+        assert!(refusal(ChangegroupVersion::V3, &bytes).contains("a path of"));
+    }
 }
 
 #[test]

@@ -94,6 +94,7 @@ fn apply(
             return Err(PushFailure::Raced(RACED.into()));
         }
         let reader = ChangegroupReader::new(input, ChangegroupVersion::V1, application.limits);
+        application.check_format(false)?;
         Ok(application.add_changegroup(reader, messages)?.return_code())
     })
 }

@@ -1,8 +1,8 @@
 //! What a push brings, written down as a bundle that any Mercurial reads, while it is prepared.
 //!
 //! What the client sent is no such file: it holds other parts, may be compressed, and without a header or in a version that an older Mercurial does not know. The
-//! copy has one part, a changegroup of version 02, of the very revisions that were prepared: whoever reads it sees what will be stored, however differently it
-//! reads bundles.
+//! copy has one part, a changegroup of the very revisions that were prepared, of version 02, or 03 where folders have manifests: whoever reads it sees what will be
+//! stored, however differently it reads bundles.
 
 use super::{PushFailure, receive};
 use crate::bundle2_writer::{Bundle2Writer, PartHeader, PartWriter};
@@ -12,25 +12,32 @@ use std::io::{self, BufWriter, Write};
 
 /// Bytes written at a time.
 const WRITE_BYTES: usize = 128 << 10;
-/// Bytes of a chunk before its delta: its length, five nodes.
+/// Bytes of a chunk before its delta: its length, five nodes; and in version 03 flags.
 const HEAD_BYTES: usize = 104;
+const FLAGS_BYTES: usize = 2;
 
 /// A bundle that is being written.
 pub(super) struct BundleCopy {
     writer: Bundle2Writer<BufWriter<File>>,
+    has_trees: bool,
 }
 
 impl BundleCopy {
-    pub(super) fn new(file: File) -> io::Result<BundleCopy> {
+    /// `has_trees`: whether manifests are in trees.
+    pub(super) fn new(file: File, has_trees: bool) -> io::Result<BundleCopy> {
         let writer = Bundle2Writer::new(BufWriter::with_capacity(WRITE_BYTES, file))?;
-        Ok(BundleCopy { writer })
+        Ok(BundleCopy { writer, has_trees })
     }
 
     /// Reads a changegroup through the copy. Whoever prepares a push refuses a second one, which stock would not read in a bundle.
     pub(super) fn begin<'c>(&'c mut self, source: &'c mut dyn IncomingChangegroup) -> Result<Copied<'c>, PushFailure> {
-        let header = PartHeader::new("CHANGEGROUP").mandatory("version", "02");
+        let header = PartHeader::new("CHANGEGROUP");
+        let header = match self.has_trees {
+            true => header.mandatory("version", "03").mandatory("treemanifest", "1"),
+            false => header.mandatory("version", "02"),
+        };
         let part = self.writer.begin(&header).map_err(|error| failed(&error))?;
-        Ok(Copied { source, part, written: Ok(()) })
+        Ok(Copied { source, part, in_trees: self.has_trees, has_flags: self.has_trees, written: Ok(()) })
     }
 
     /// Ends the bundle.
@@ -44,6 +51,9 @@ impl BundleCopy {
 pub(super) struct Copied<'c> {
     source: &'c mut dyn IncomingChangegroup,
     part: PartWriter<'c, BufWriter<File>>,
+    /// Whether the list of folders has not ended yet.
+    in_trees: bool,
+    has_flags: bool,
     written: io::Result<()>,
 }
 
@@ -54,10 +64,14 @@ impl Copied<'_> {
     }
 
     fn write(&mut self, incoming: &Incoming) -> io::Result<()> {
+        if self.in_trees && matches!(incoming, Incoming::File(_) | Incoming::End) {
+            self.in_trees = false;
+            self.part.write_all(&[0; 4])?;
+        }
         match incoming {
             Incoming::Changelog | Incoming::Manifest => Ok(()),
             Incoming::EndOfGroup | Incoming::End => self.part.write_all(&[0; 4]),
-            Incoming::File(path) => {
+            Incoming::Tree(path) | Incoming::File(path) => {
                 self.part.write_all(&chunk_length(path.len() + 4)?)?;
                 self.part.write_all(path)
             }
@@ -67,11 +81,13 @@ impl Copied<'_> {
 
     fn revision(&mut self, revision: &IncomingRevision) -> io::Result<()> {
         let IncomingRevision { node, p1, p2, link, base, flags: _, delta } = revision;
-        let mut head = Vec::with_capacity(HEAD_BYTES);
-        head.extend_from_slice(&chunk_length(HEAD_BYTES + delta.len())?);
+        let flags = if self.has_flags { &[0; FLAGS_BYTES][..] } else { &[] };
+        let mut head = Vec::with_capacity(HEAD_BYTES + FLAGS_BYTES);
+        head.extend_from_slice(&chunk_length(HEAD_BYTES + flags.len() + delta.len())?);
         for node in [node, p1, p2, base, link] {
             head.extend_from_slice(node.as_bytes());
         }
+        head.extend_from_slice(flags);
         self.part.write_all(&head)?;
         self.part.write_all(delta)
     }
@@ -114,7 +130,7 @@ mod tests {
         }
     }
 
-    fn pieces() -> Vec<Incoming> {
+    fn pieces(has_trees: bool) -> Vec<Incoming> {
         let node = |byte| Node::new([byte; 20]);
         let revision = |byte, delta: &[u8]| {
             let (p1, p2) = (node(byte + 1), Node::NULL);
@@ -129,7 +145,7 @@ mod tests {
                 delta: delta.to_vec(),
             })
         };
-        vec![
+        let mut pieces = vec![
             Incoming::Changelog,
             revision(1, b"a"),
             revision(11, b""),
@@ -141,7 +157,12 @@ mod tests {
             revision(31, b"c"),
             Incoming::EndOfGroup,
             Incoming::End,
-        ]
+        ];
+        if has_trees {
+            let tree = [Incoming::Tree(b"a/".to_vec()), revision(41, b"b"), Incoming::EndOfGroup];
+            pieces.splice(7..7, tree);
+        }
+        pieces
     }
 
     fn read_all(source: &mut dyn IncomingChangegroup) -> Vec<Incoming> {
@@ -154,21 +175,26 @@ mod tests {
 
     #[test]
     fn what_was_read_through_the_copy_is_what_the_copy_says() {
-        let mut file = tempfile::tempfile().expect("a file");
-        let mut copy = BundleCopy::new(file.try_clone().expect("the same")).expect("written");
-        let mut source = Pieces(pieces().into_iter());
-        let mut copied = copy.begin(&mut source).expect("the first");
-        assert_eq!(read_all(&mut copied), pieces());
-        copied.finish().expect("written");
-        copy.finish().expect("written");
+        for (has_trees, name, version) in
+            [(false, b"02", ChangegroupVersion::V2), (true, b"03", ChangegroupVersion::V3)]
+        {
+            let mut file = tempfile::tempfile().expect("a file");
+            let mut copy = BundleCopy::new(file.try_clone().expect("the same"), has_trees).expect("written");
+            let mut source = Pieces(pieces(has_trees).into_iter());
+            let mut copied = copy.begin(&mut source).expect("the first");
+            assert_eq!(read_all(&mut copied), pieces(has_trees));
+            copied.finish().expect("written");
+            copy.finish().expect("written");
 
-        file.rewind().expect("rewound");
-        let mut bundle = Bundle2Reader::open(file, BundleLimits::default()).expect("a bundle");
-        let part = bundle.next_part().expect("reads").expect("a part");
-        assert_eq!(part.header.parameter("version"), Some(&b"02"[..]));
-        let mut reader = ChangegroupReader::new(part, ChangegroupVersion::V2, ChangegroupLimits::default());
-        assert_eq!(read_all(&mut reader), pieces());
-        drop(reader);
-        assert!(bundle.next_part().expect("reads").is_none());
+            file.rewind().expect("rewound");
+            let mut bundle = Bundle2Reader::open(file, BundleLimits::default()).expect("a bundle");
+            let part = bundle.next_part().expect("reads").expect("a part");
+            assert_eq!(part.header.parameter("version"), Some(&name[..]));
+            assert_eq!(part.header.parameter("treemanifest").is_some(), has_trees);
+            let mut reader = ChangegroupReader::new(part, version, ChangegroupLimits::default());
+            assert_eq!(read_all(&mut reader), pieces(has_trees));
+            drop(reader);
+            assert!(bundle.next_part().expect("reads").is_none());
+        }
     }
 }

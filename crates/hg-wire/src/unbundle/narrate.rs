@@ -38,7 +38,7 @@ impl<S: IncomingChangegroup> IncomingChangegroup for Narrated<'_, S> {
                 self.say("adding file changes\n");
             }
             Incoming::Revision(_) => self.revisions += 1,
-            Incoming::File(_) | Incoming::EndOfGroup | Incoming::End => {}
+            Incoming::Tree(_) | Incoming::File(_) | Incoming::EndOfGroup | Incoming::End => {}
         }
         Ok(incoming)
     }

@@ -10,7 +10,7 @@ use crate::bundle2_reader::{Part, PartHeader as IncomingHeader};
 use crate::bundle2_writer::PartHeader;
 use crate::changegroup_reader::{ChangegroupLimits, ChangegroupReader, ChangegroupVersion};
 use crate::error::shown;
-use hg_store::prepare::{ChangegroupOutcome, IncomingChangegroup, Preparation};
+use hg_store::prepare::{ChangegroupOutcome, IncomingChangegroup, Place, Preparation, PrepareError, Refusal};
 use hg_store::{Node, Snapshot, obsstore};
 use std::io::{Read, Write};
 
@@ -132,13 +132,7 @@ impl Application<'_> {
             let what = format!("changegroup version {} is not supported", shown(version));
             PushFailure::refused(what, "in the bundle", "Push with a Mercurial client of version 4.9 or later")
         })?;
-        if part.header.parameter("treemanifest").is_some() {
-            return Err(PushFailure::refused(
-                "tree manifests are not supported",
-                "in the changegroup",
-                "Push from a clone without the requirement treemanifest",
-            ));
-        }
+        self.check_format(part.header.parameter("treemanifest").is_some())?;
         if let Some(count) = part.header.parameter("nbchanges")
             && !count.iter().all(u8::is_ascii_digit)
         {
@@ -157,6 +151,17 @@ impl Application<'_> {
                 .advisory("return", outcome.return_code().to_string()),
         );
         Ok(())
+    }
+
+    /// Checks that manifests come as the repository has them: in trees or not. Stock takes flat ones into a repository with trees, which
+    /// then has both; and makes an empty repository one with trees.
+    pub(super) fn check_format(&self, in_trees: bool) -> Result<(), PushFailure> {
+        let what = match (in_trees, self.snapshot.repository().requirements().tree_manifests()) {
+            (true, false) => Refusal::Trees,
+            (false, true) => Refusal::FlatManifests,
+            _ => return Ok(()),
+        };
+        Err(PrepareError::Refused { what, place: Place::Changegroup }.into())
     }
 
     /// Prepares what a changegroup brings, and says how far it was read.

@@ -54,7 +54,8 @@ pub(super) fn run<T>(
     if let Some(observer) = push.observer() {
         preparation.observe(observer);
     }
-    let copy = push.bundle().and_then(|file| file.map(BundleCopy::new).transpose());
+    let has_trees = snapshot.repository().requirements().tree_manifests();
+    let copy = push.bundle().and_then(|file| file.map(|file| BundleCopy::new(file, has_trees)).transpose());
     let copy = copy.map_err(|error| PushFailure::abort(no_room(&error)))?;
     let chunk_limits = ChangegroupLimits { delta_bytes_max: limits.prepare.text_bytes, ..ChangegroupLimits::default() };
     let mut application = Application {

@@ -1,0 +1,114 @@
+//! Taking a push's manifests of folders, where the repository has them.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use crate::{Node, Revision, Snapshot};
+
+use super::changelog::CombinedChangelog;
+use super::error::{Place, PrepareError, Refusal};
+use super::growing::{Deltas, Growing};
+use super::hash::Log;
+use super::incoming::{Incoming, IncomingChangegroup, IncomingRevision};
+use super::ledger::Ledger;
+use super::manifest::{NamedBy, check_lines};
+use super::spool::Spool;
+use super::store_paths::StorePaths;
+use super::tree_ledger::{ExpectedTrees, TreeLedger};
+use super::written::Written;
+
+/// The manifests of folders of one changegroup.
+pub(super) struct Trees<'p, 's> {
+    pub(super) snapshot: &'s Snapshot,
+    pub(super) changelog: &'p CombinedChangelog<'s>,
+    pub(super) deltas: Deltas,
+    pub(super) expected: TreeLedger,
+    /// Store paths of files that are new, such as `meta/x/00manifest.i`: for `fncache`.
+    pub(super) new_paths: Vec<Vec<u8>>,
+    /// Where the new manifests of each folder lie, the top's as that of an empty path; `None` where nobody looks at them again.
+    pub(super) written: Option<HashMap<Box<[u8]>, Written>>,
+}
+
+impl Trees<'_, '_> {
+    /// Takes the group of one folder.
+    pub(super) fn receive(
+        &mut self,
+        spool: &mut Spool,
+        ledger: &mut Ledger,
+        folder: Vec<u8>,
+        source: &mut dyn IncomingChangegroup,
+    ) -> Result<(), PrepareError> {
+        let expected = self.expected.begin(&folder, &spool.limits)?;
+        let old = self.snapshot.tree_manifest(&folder)?;
+        let paths = StorePaths::of(&[b"meta/", &folder, b"00manifest"]);
+        let log = Log::Tree(Arc::from(&folder[..]));
+        let mut revlog = Growing::new(log, old.as_ref(), paths.on_disk(self.snapshot), self.deltas);
+        let refused = |what| PrepareError::refused(what, Place::Tree(folder.clone()));
+        let mut any = false;
+        loop {
+            match source.next()? {
+                Incoming::Revision(incoming) => {
+                    any = true;
+                    spool.count_revision()?;
+                    self.revision(spool, ledger, &folder, &mut revlog, &expected, &incoming)?;
+                }
+                Incoming::EndOfGroup => break,
+                _ => return Err(refused(Refusal::Unexpected("piece in a folder's group"))),
+            }
+        }
+        if !any {
+            return Err(refused(Refusal::EmptyGroup));
+        }
+        if let Some(missing) = expected.named().find(|node| revlog.revision_of(node).is_none()) {
+            return Err(refused(Refusal::MissingManifest(*missing)));
+        }
+        revlog.finish(&mut spool.writer)?;
+        spool.cache.clear();
+        self.new_paths.extend(paths.new_ones(&revlog));
+        if let Some(written) = &mut self.written {
+            written.insert(folder.into(), revlog.into_written());
+        }
+        Ok(())
+    }
+
+    fn revision(
+        &mut self,
+        spool: &mut Spool,
+        ledger: &mut Ledger,
+        folder: &[u8],
+        revlog: &mut Growing<'_>,
+        expected: &ExpectedTrees,
+        incoming: &IncomingRevision,
+    ) -> Result<(), PrepareError> {
+        let node = incoming.node;
+        if revlog.revision_of(&node).is_some() {
+            return Ok(());
+        }
+        let link = self.changelog.revision_of(&incoming.link).map(Revision::get);
+        let link = link.ok_or_else(|| revlog.refused(Refusal::UnknownLink(incoming.link), node))?;
+        if !expected.is_named(&node) {
+            return Err(revlog.refused(Refusal::Spurious, node));
+        }
+        if !expected.is_of(&node, link) {
+            return Err(revlog.refused(Refusal::WrongLink(incoming.link), node));
+        }
+        let Some(received) = revlog.receive(spool, incoming, link)? else { return Ok(()) };
+        if received.text.is_empty() {
+            return Err(revlog.refused(Refusal::Manifest("folder without files"), node));
+        }
+        let named_by = NamedBy::Tree { folder, changeset: link, trees: &mut self.expected };
+        check_lines(revlog, spool, ledger, named_by, incoming, &received)
+    }
+
+    /// The groups are over: what manifests name of the other folders must be in the store.
+    pub(super) fn check_rest(&mut self) -> Result<(), PrepareError> {
+        for (folder, expected) in std::mem::take(&mut self.expected).rest() {
+            let old = self.snapshot.tree_manifest(&folder)?;
+            let has = |node: &&Node| old.as_ref().is_some_and(|old| old.revision_of(node).is_some());
+            if let Some(missing) = expected.named().find(|node| !has(node)) {
+                return Err(PrepareError::refused(Refusal::MissingManifest(*missing), Place::Tree(folder.into())));
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,94 @@
+//! Repositories with tree manifests: pushed to, pulled from, kept by a fleet.
+
+use crate::support::beside_stock::{clients, compare_with};
+use crate::support::clients::history;
+use crate::support::fleet::Fleet;
+use std::cell::RefCell;
+use std::fs;
+
+const TREES: &[&str] = &["experimental.treemanifest=1"];
+
+#[test]
+fn pushes_of_folders_are_what_they_are_with_stock() {
+    let sizes = RefCell::new(Vec::new());
+    compare_with(TREES, "", |world| {
+        world.clone("a");
+        for file in ["top", "dir/one", "dir/deeper/two", "dir/deeper/three"] {
+            fs::create_dir_all(world.path("a").join("dir/deeper")).expect("makes folders");
+            fs::write(world.path("a").join(file), file).expect("writes");
+        }
+        world.commit("a", "Odd.i/name \u{e4}/~1", "first");
+        world.hg("a", &["push"]);
+        world.hg("a", &["push"]);
+        world.hg("a", &["rename", "-q", "a/dir/deeper", "a/moved"]);
+        world.hg("a", &["remove", "-q", "a/top"]);
+        world.commit("a", "top/is/a/folder", "renamed");
+        world.hg("a", &["update", "-q", "0"]);
+        world.commit("a", "dir/one", "other head");
+        world.hg("a", &["push", "-f"]);
+        world.hg("a", &["merge", "-q"]);
+        world.hg("a", &["commit", "-m", "merged", "-d", "0 0"]);
+        world.hg("a", &["push"]);
+        world.clone("b");
+        world.hg("b", &["manifest", "--debug"]);
+        world.hg("b", &["verify", "-q"]);
+        sizes.borrow_mut().push(world.store_bytes());
+    });
+    for pair in sizes.borrow().chunks_exact(2) {
+        assert!(pair[1] <= pair[0] + pair[0] / 100 + 2048, "the store has {} bytes, stock's {}", pair[1], pair[0]);
+    }
+}
+
+#[test]
+fn a_fleet_takes_pushes_and_gives_them_out() {
+    let rules = tempfile::NamedTempFile::new().expect("a file");
+    let text = "[[rule]]\nrepositories = [\"**\"]\nfiles = { forbidden = [\"secret/**\"] }\n";
+    fs::write(rules.path(), text).expect("written");
+    let fleet = Fleet::start_with(&[], &format!("[policy]\nrules = \"{}\"", rules.path().display()));
+    let trees = ["--config", TREES[0]];
+    fleet.hg(&[&trees[..], &["init", "empty"]].concat()).ok();
+    fleet.hgfleet(&["repo", "import", fleet.path("empty").to_str().expect("UTF-8"), "trees"]).ok();
+    fleet.hgfleet(&["repo", "create", "flat"]).ok();
+
+    fleet.hg(&[&trees[..], &["clone", "-q", &fleet.ssh_url("trees"), "work"]].concat()).ok();
+    let work = fleet.working_copy("work");
+    for (file, message) in [("dir/sub/a", "first"), ("dir/sub/b", "second"), ("other/c", "third")] {
+        work.commit(file, message, message);
+    }
+    let said = work.push("trees").ok();
+    assert!(said.out.contains("remote: added 3 changesets with 3 changes to 3 files"), "{said:#?}");
+    fleet.assert_one_store("trees");
+    for (number, client) in clients().iter().enumerate() {
+        let fleet = fleet.with_hg(client);
+        let work = fleet.working_copy("work");
+        work.hg(&["rename", "-q", "dir", &format!("moved-{number}")]).ok();
+        work.commit("dir/sub/a", number.to_string(), "moved");
+        work.push("trees").ok();
+    }
+    fleet.assert_one_store("trees");
+    for (number, url) in [fleet.https_url("trees"), fleet.ssh_url("trees")].iter().enumerate() {
+        for (how, option) in [("pulled", "--pull"), ("streamed", "--stream")] {
+            let clone = format!("{how}-{number}");
+            fleet.hg(&["clone", "-q", option, url, &clone]).ok();
+            assert_eq!(history(&fleet, &fleet.path(&clone)), work.log());
+            fleet.hg(&["verify", "-q", "-R", &clone]).ok();
+        }
+    }
+    let store = fleet.copies("trees")[0].clone();
+    fleet.hg(&["verify", "-q", "-R", store.to_str().expect("UTF-8")]).ok();
+    fleet.hgfleet(&["repo", "verify", "trees"]).ok();
+
+    let refused = |from: &str, to: &str, expected: &str| {
+        let said = fleet.working_copy(from).hg(&["push", "-f", &fleet.ssh_url(to)]);
+        let told = said.out.clone() + &said.err;
+        assert!(said.status != 0 && told.contains(expected), "{said:#?}");
+    };
+    let tree_words = "refused: bundle contains tree manifests, but the repository does not use tree manifests, ";
+    refused("work", "flat", tree_words);
+    let flat = fleet.init("flat-work");
+    flat.commit("dir/a", "1", "first");
+    refused("flat-work", "trees", "refused: bundle contains flat manifests, but the repository uses tree manifests, ");
+    work.commit("secret/key/file", "1", "a secret");
+    refused("work", "trees", "secret/key/file");
+    fleet.assert_one_store("trees");
+}
