@@ -1,8 +1,12 @@
 //! Repositories with tree manifests: pushed to, pulled from, kept by a fleet.
 
 use crate::support::beside_stock::{clients, compare_with};
+use crate::support::bundle::{bundle, changegroup_bytes, changegroup_with_trees, part};
 use crate::support::clients::history;
 use crate::support::fleet::Fleet;
+use crate::support::store;
+use crate::support::tree_history::TreeHistory;
+use crate::support::wire_client::WireClient;
 use std::cell::RefCell;
 use std::fs;
 
@@ -66,16 +70,15 @@ fn a_fleet_takes_pushes_and_gives_them_out() {
         work.push("trees").ok();
     }
     fleet.assert_one_store("trees");
-    for (number, url) in [fleet.https_url("trees"), fleet.ssh_url("trees")].iter().enumerate() {
-        for (how, option) in [("pulled", "--pull"), ("streamed", "--stream")] {
-            let clone = format!("{how}-{number}");
-            fleet.hg(&["clone", "-q", option, url, &clone]).ok();
-            assert_eq!(history(&fleet, &fleet.path(&clone)), work.log());
-            fleet.hg(&["verify", "-q", "-R", &clone]).ok();
-        }
+    for (clone, option, url) in [
+        ("pulled", "--pull", fleet.https_url("trees")),
+        ("pulled-over-ssh", "--pull", fleet.ssh_url("trees")),
+        ("streamed", "--stream", fleet.https_url("trees")),
+    ] {
+        fleet.hg(&["clone", "-q", "-U", option, &url, clone]).ok();
+        assert_eq!(history(&fleet, &fleet.path(clone)), work.log());
+        fleet.hg(&["verify", "-q", "-R", clone]).ok();
     }
-    let store = fleet.copies("trees")[0].clone();
-    fleet.hg(&["verify", "-q", "-R", store.to_str().expect("UTF-8")]).ok();
     fleet.hgfleet(&["repo", "verify", "trees"]).ok();
 
     let refused = |from: &str, to: &str, expected: &str| {
@@ -91,4 +94,54 @@ fn a_fleet_takes_pushes_and_gives_them_out() {
     work.commit("secret/key/file", "1", "a secret");
     refused("work", "trees", "secret/key/file");
     fleet.assert_one_store("trees");
+
+    fleet.hg(&[&trees[..], &["init", "another"]].concat()).ok();
+    fleet.hgfleet(&["repo", "import", fleet.path("another").to_str().expect("UTF-8"), "another"]).ok();
+    bad_pushes_are_refused_by_name(&fleet, "another");
+}
+
+/// Each in its form on the wire; what is wrong with their content has more rows in `hg-store/tests/tree_refusals.rs`.
+fn bad_pushes_are_refused_by_name(fleet: &Fleet, name: &str) {
+    let mut good = TreeHistory::default();
+    good.commit(&[(b"a", b"1\n"), (b"d/e/c", b"1\n")]);
+    let forged = |change: fn(&mut TreeHistory)| {
+        let mut history = good.clone();
+        change(&mut history);
+        bundle(&[changegroup_with_trees(history.pieces())])
+    };
+    let whole = changegroup_bytes(good.pieces(), true);
+    // The end of the list of folders is missing: the first file is taken for one.
+    let at = whole.windows(9).position(|bytes| bytes == b"\0\0\0\0\0\0\0\x05a").expect("the first file");
+    let without_end = [&whole[..at], &whole[at + 4..]].concat();
+    let of_trees =
+        |payload: &[u8]| bundle(&[part("CHANGEGROUP", &[("VERSION", "03"), ("TREEMANIFEST", "1")], payload)]);
+    let rows = [
+        (of_trees(&whole[..whole.len() - 4]), "refused: stream ended unexpectedly"),
+        (of_trees(&whole[..at]), "refused: stream ended unexpectedly"),
+        (of_trees(&without_end), "name of a folder ends without a slash, manifests of folder a. "),
+        (forged(|push| drop(push.trees.remove(&b"d/e/"[..]))), " is missing, manifests of folder d/e/. "),
+        (forged(|push| push.trees.retain(|_, _| false)), " is missing, manifests of folder d/. "),
+        (
+            forged(|push| {
+                let group = push.trees[&b"d/e/"[..]].clone();
+                push.trees.insert(b"d/../e/".to_vec(), group);
+            }),
+            "name has a part that is `.` or `..`, manifests of folder d/../e/. ",
+        ),
+        (
+            forged(|push| push.trees.get_mut(&b"d/"[..]).expect("there")[0].p1 = push.manifests[0].node),
+            "unknown parent ",
+        ),
+        (bundle(&[part("CHANGEGROUP", &[("VERSION", "03")], &whole)]), "refused: bundle contains flat manifests, "),
+    ];
+    let files = || store::files(&fleet.copies(name)[0].join(".hg"));
+    let before = files();
+    let mut client = WireClient::begin(fleet, "id_ed25519", name);
+    for (bytes, expected) in &rows {
+        let said = client.push(expected, bytes, expected);
+        assert!(said.len() < 2_000, "{said}");
+        assert!(files() == before, "{expected}: the store has changed");
+    }
+    client.push("a good push", &bundle(&[changegroup_with_trees(good.pieces())]), "stored as");
+    fleet.assert_one_store(name);
 }

@@ -72,6 +72,11 @@ pub fn changegroup_bytes(pieces: impl IntoIterator<Item = Incoming>, with_flags:
     bytes.collect()
 }
 
+/// A changegroup with manifests of folders, in a part that must be understood.
+pub fn changegroup_with_trees(pieces: impl IntoIterator<Item = Incoming>) -> Vec<u8> {
+    part("CHANGEGROUP", &[("VERSION", "03"), ("TREEMANIFEST", "1")], &changegroup_bytes(pieces, true))
+}
+
 fn revision_bytes(revision: &IncomingRevision, with_flags: bool) -> Vec<u8> {
     let nodes = [revision.node, revision.p1, revision.p2, revision.base, revision.link];
     let nodes: Vec<u8> = nodes.iter().flat_map(|node| *node.as_bytes()).collect();

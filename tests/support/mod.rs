@@ -18,6 +18,9 @@ pub mod sshd;
 pub mod status;
 pub mod steps;
 pub mod store;
+#[allow(dead_code, reason = "the store's own tests use all of it")]
+#[path = "../../crates/hg-store/tests/support/tree_history.rs"]
+pub mod tree_history;
 pub mod troubled_line;
 pub mod two_doors;
 pub mod wire_client;

@@ -8,6 +8,7 @@ mod files;
 mod http;
 mod repository;
 mod stream;
+mod trees;
 mod wire;
 
 #[allow(dead_code, reason = "the end-to-end tests use all of it")]
@@ -16,6 +17,9 @@ mod bundle;
 #[allow(dead_code, reason = "the store's own tests use all of it")]
 #[path = "../../hg-store/tests/support/history.rs"]
 mod history;
+#[allow(dead_code, reason = "the store's own tests use all of it")]
+#[path = "../../hg-store/tests/support/tree_history.rs"]
+mod tree_history;
 
 /// One parser.
 #[derive(Debug, Clone, Copy)]
@@ -49,6 +53,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "store", run: repository::store, seeds: repository::stores },
     Target { name: "store_name", run: files::store_name, seeds: files::store_names },
     Target { name: "tokens", run: http::tokens, seeds: http::credentials },
+    Target { name: "tree_changegroup", run: trees::changegroup, seeds: trees::changegroups },
     Target { name: "wire", run: wire::session, seeds: wire::sessions },
 ];
 

@@ -7,6 +7,7 @@ use hg_wire::changegroup_reader::{ChangegroupLimits, ChangegroupReader, Changegr
 
 use crate::bundle;
 use crate::history::History;
+use crate::trees;
 
 /// A bundle2, to its end or to the first error.
 pub(crate) fn bundle2(bytes: &[u8]) {
@@ -31,6 +32,7 @@ pub(crate) fn bundles() -> Vec<Vec<u8>> {
     interrupted.extend(&words);
     vec![
         bundle::bundle(&[bundle::changegroup(history().pieces())]),
+        bundle::bundle(&[bundle::changegroup_with_trees(trees::history().pieces())]),
         bundle::bundle(&[bundle::part("bookmarks", &[], &[&[7; 20][..], &[0, 1], b"x"].concat()), words]),
         bundle::bundle(&[interrupted]),
         bundle::with_parameters("x=1 Compression=UN", &[]),
@@ -52,7 +54,8 @@ pub(crate) fn changegroup(bytes: &[u8]) {
 
 pub(crate) fn changegroups() -> Vec<Vec<u8>> {
     let of = |version: u8, flags| [&[version][..], &bundle::changegroup_bytes(history().pieces(), flags)].concat();
-    vec![of(1, false), of(2, true), of(0, false)]
+    let trees = [&[2][..], &bundle::changegroup_bytes(trees::history().pieces(), true)].concat();
+    vec![of(1, false), of(2, true), of(0, false), trees]
 }
 
 /// A PROXY header, as the balancer reads it on its ports and the master on the balancer's socket.
