@@ -75,7 +75,7 @@ fn bad_pushes_are_refused_by_name() {
         ("malformed manifest: lines out of order, manifest ", |push| {
             push.edit = Some((b"d/", |text| with_line(text, b"a\x002222222222222222222222222222222222222222\n")));
         }),
-        ("malformed manifest: name with a slash, manifest ", |push| {
+        ("bundle contains flat manifests, but the repository uses tree manifests, manifest ", |push| {
             push.edit = Some((b"", |text| with_line(text, b"x/y\x002222222222222222222222222222222222222222\n")));
         }),
         ("malformed manifest: unknown flag, manifest ", |push| {

@@ -1,5 +1,7 @@
 //! Taking a push's manifests.
 
+use memchr::memchr;
+
 use crate::{Revision, Snapshot};
 
 use super::changelog::CombinedChangelog;
@@ -115,6 +117,9 @@ pub(super) fn check_lines(
     received: &Received,
 ) -> Result<(), PrepareError> {
     let new = &received.text[..];
+    if matches!(named_by, NamedBy::Tree { .. }) && memchr(b'/', new).is_some() {
+        return Err(revlog.refused(Refusal::FlatManifests, incoming.node));
+    }
     let whole = match (&received.base, &named_by) {
         (None, _) => true,
         (Some(_), NamedBy::Flat) => incoming.delta.len() > new.len() / REWRITTEN,

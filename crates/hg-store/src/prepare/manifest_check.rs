@@ -96,9 +96,6 @@ pub(super) fn check<E>(
     stretches: impl Iterator<Item = Stretch>,
     mut changed: impl FnMut(Line<'_>) -> Result<(), E>,
 ) -> Result<Result<(), E>, &'static str> {
-    if format == Format::Tree && memchr(b'/', new).is_some() {
-        return Err("name with a slash");
-    }
     for stretch in stretches {
         // Whole lines in the new text: all that the stretch wrote to, and the one into which its end runs.
         let begin = line_start(new, stretch.new.0);
@@ -249,7 +246,7 @@ mod tests {
     }
 
     #[test]
-    fn folders_are_told_from_files_and_no_name_has_a_slash() {
+    fn folders_are_told_from_files() {
         let run = |text: &str, format| {
             let whole = Stretch { old: (0, 0), new: (0, text.len()) };
             let mut folders = Vec::new();
@@ -261,7 +258,6 @@ mod tests {
         };
         assert_eq!(run(&(line("a", '1', "t") + &line("a-b", '2', "x")), Format::Tree), Ok(vec![true, false]));
         assert_eq!(run(&line("a", '1', "t"), Format::Flat), Err("unknown flag"));
-        assert_eq!(run(&line("a/b", '1', ""), Format::Tree), Err("name with a slash"));
         assert_eq!(run(&line("a", '0', "t"), Format::Tree), Err("null manifest of a folder"));
         assert_eq!(run(&(line("b", '1', "t") + &line("a", '2', "")), Format::Tree), Err("lines out of order"));
     }
