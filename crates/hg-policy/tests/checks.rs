@@ -7,6 +7,9 @@ use hg_policy::{Checks, PolicyRules, Pusher};
 use hg_store::observe::{Judgement, observe_stored};
 use hg_store::{Repository, Revision};
 
+/// What checks ask of manifests they ask in both formats.
+const TREES: [&str; 2] = ["experimental.treemanifest=0", "experimental.treemanifest=1"];
+
 /// A repository in a folder of its own.
 struct Work {
     folder: tempfile::TempDir,
@@ -15,10 +18,15 @@ struct Work {
 impl Work {
     /// `None`, said so, where there is no `hg`.
     fn new() -> Option<Work> {
+        Work::with(TREES[0])
+    }
+
+    /// The same, made with this setting.
+    fn with(config: &str) -> Option<Work> {
         let folder = tempfile::tempdir().expect("a folder");
         let work = Work { folder };
         if Command::new("hg").arg("--version").output().is_ok_and(|output| output.status.success()) {
-            work.hg(&["init"]);
+            work.hg(&["init", "--config", config]);
             return Some(work);
         }
         eprintln!("no `hg` on PATH: no history to check");
@@ -176,7 +184,13 @@ fn branches_roots_and_merges() {
 
 #[test]
 fn names_links_and_subrepositories() {
-    let Some(work) = Work::new() else { return };
+    for trees in TREES {
+        names_links_and_subrepositories_with(trees);
+    }
+}
+
+fn names_links_and_subrepositories_with(trees: &str) {
+    let Some(work) = Work::with(trees) else { return };
     let readme = work.commit("README", "1", "root");
     work.hg(&["move", "-q", "README", "x"]);
     work.hg(&["move", "-q", "x", "Readme"]);
@@ -210,7 +224,13 @@ fn names_links_and_subrepositories() {
 
 #[test]
 fn protected_paths_and_merges_that_undo() {
-    let Some(work) = Work::new() else { return };
+    for trees in TREES {
+        protected_paths_and_merges_that_undo_with(trees);
+    }
+}
+
+fn protected_paths_and_merges_that_undo_with(trees: &str) {
+    let Some(work) = Work::with(trees) else { return };
     work.commit("release/a", "1", "root");
     let changed = work.commit("release/a", "2", "changed");
     work.hg(&["update", "-q", "0"]);
