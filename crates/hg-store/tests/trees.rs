@@ -167,8 +167,8 @@ fn history_is_pushed_whole_and_in_pieces() {
         .expect("a number");
     for (pieces, config) in [
         (1, &[][..]),
-        (5, &["format.dotencode=no", "format.sparse-revlog=no"]),
-        (3, &["format.usegeneraldelta=no", "format.sparse-revlog=no", "format.usefncache=no"]),
+        (3, &["format.dotencode=no", "format.sparse-revlog=no"]),
+        (2, &["format.usegeneraldelta=no", "format.sparse-revlog=no", "format.usefncache=no"]),
     ] {
         let folder = tempfile::tempdir().expect("a folder");
         let config = [TREES, config].concat();

@@ -1,13 +1,14 @@
 //! Turning what a push brings into a [`Change`](crate::change), the store untouched.
 //!
 //! A [`Preparation`] reads a [`Snapshot`] and writes to a spool file. It takes a changegroup as it comes, once: changelog, manifest,
-//! manifests of folders where the repository has such, files. Each revision's text is rebuilt and hashed, whatever the bundle says of itself, and stored anew: as the incoming delta where
-//! that keeps the store as quick to read and as small as Mercurial would have it, else as another one or whole. Phases, bookmarks,
-//! obsolescence markers and the configuration come on top, and see what came before. What does not fit together is refused by
-//! name; then the spool is dropped, and nothing has happened.
+//! manifests of folders where the repository has such, files. Each revision's text is rebuilt and hashed, whatever the bundle says of
+//! itself, and stored anew: as the incoming delta where that keeps the store as quick to read and as small as Mercurial would have it,
+//! else as another one or whole. Phases, bookmarks, obsolescence markers and the configuration come on top, and see what came before.
+//! What does not fit together is refused by name; then the spool is dropped, and nothing has happened.
 //!
 //! Memory does not grow with the push's bytes, but with its revisions (an index entry each, for the revlog that grows just now, and for
-//! manifests of folders where somebody watches), its changesets and the paths that it names. The same push on the same snapshot gives the same bytes on any machine.
+//! manifests of folders where somebody watches), its changesets and the paths that it names. The same push on the same snapshot gives the
+//! same bytes on any machine.
 
 mod bookmarks;
 mod changelog;
@@ -57,7 +58,6 @@ use markers::NewMarkers;
 use phases::MovedPhases;
 use spool::Spool;
 use tree_ledger::TreeLedger;
-use trees::Trees;
 use watch::Watch;
 
 pub use changelog::CombinedChangelog;
@@ -205,23 +205,12 @@ impl<'s> Preparation<'s> {
         }
         manifests.finish(&mut self.spool, &self.changelog, watch.as_mut())?;
         self.spool.cache.clear();
-        let mut new_paths = Vec::new();
         let mut piece = source.next()?;
+        let mut new_paths = Vec::new();
         match tree_ledger {
             Some(expected) => {
-                let written =
-                    self.observer.is_some().then(|| [(Box::default(), manifests.revlog.into_written())].into());
-                let (snapshot, changelog, deltas) = (self.snapshot, &self.changelog, self.deltas);
-                let mut trees = Trees { snapshot, changelog, deltas, expected, new_paths, written };
-                while let Incoming::Tree(folder) = piece {
-                    trees.receive(&mut self.spool, &mut ledger, folder, source)?;
-                    piece = source.next()?;
-                }
-                trees.check_rest()?;
-                new_paths = trees.new_paths;
-                if let (Some(observer), Some(written)) = (self.observer.as_deref_mut(), trees.written) {
-                    watch_trees::tell(self.snapshot, &mut self.spool, &self.changelog, written, observer)?;
-                }
+                (piece, new_paths) = self.take_trees(expected, manifests, &mut ledger, source, piece)?;
+                self.spool.cache.clear();
             }
             None if matches!(piece, Incoming::Tree(_)) => {
                 return Err(PrepareError::refused(Refusal::Trees, Place::Changegroup));

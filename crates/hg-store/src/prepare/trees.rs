@@ -11,27 +11,55 @@ use super::growing::{Deltas, Growing};
 use super::hash::Log;
 use super::incoming::{Incoming, IncomingChangegroup, IncomingRevision};
 use super::ledger::Ledger;
-use super::manifest::{NamedBy, check_lines};
+use super::manifest::{Manifests, NamedBy, check_lines};
 use super::spool::Spool;
 use super::store_paths::StorePaths;
 use super::tree_ledger::{ExpectedTrees, TreeLedger};
 use super::written::Written;
+use super::{Preparation, watch_trees};
 
 /// The manifests of folders of one changegroup.
-pub(super) struct Trees<'p, 's> {
-    pub(super) snapshot: &'s Snapshot,
-    pub(super) changelog: &'p CombinedChangelog<'s>,
-    pub(super) deltas: Deltas,
-    pub(super) expected: TreeLedger,
+struct Trees<'p, 's> {
+    snapshot: &'s Snapshot,
+    changelog: &'p CombinedChangelog<'s>,
+    deltas: Deltas,
+    expected: TreeLedger,
     /// Store paths of files that are new, such as `meta/x/00manifest.i`: for `fncache`.
-    pub(super) new_paths: Vec<Vec<u8>>,
+    new_paths: Vec<Vec<u8>>,
     /// Where the new manifests of each folder lie, the top's as that of an empty path; `None` where nobody looks at them again.
-    pub(super) written: Option<HashMap<Box<[u8]>, Written>>,
+    written: Option<HashMap<Box<[u8]>, Written>>,
+}
+
+impl<'s> Preparation<'s> {
+    /// Takes all of them, from `piece` on, and tells the observer what they and those of the top change. Returns the piece behind them,
+    /// and the store paths of files that are new.
+    pub(super) fn take_trees(
+        &mut self,
+        expected: TreeLedger,
+        top: Manifests<'s>,
+        ledger: &mut Ledger,
+        source: &mut dyn IncomingChangegroup,
+        mut piece: Incoming,
+    ) -> Result<(Incoming, Vec<Vec<u8>>), PrepareError> {
+        let written = self.observer.is_some().then(|| [(Box::default(), top.revlog.into_written())].into());
+        let (snapshot, changelog, deltas) = (self.snapshot, &self.changelog, self.deltas);
+        let mut trees = Trees { snapshot, changelog, deltas, expected, new_paths: Vec::new(), written };
+        while let Incoming::Tree(folder) = piece {
+            trees.receive(&mut self.spool, ledger, folder, source)?;
+            piece = source.next()?;
+        }
+        trees.check_rest()?;
+        let Trees { new_paths, written, .. } = trees;
+        if let (Some(observer), Some(written)) = (self.observer.as_deref_mut(), written) {
+            watch_trees::tell(self.snapshot, &mut self.spool, &self.changelog, written, observer)?;
+        }
+        Ok((piece, new_paths))
+    }
 }
 
 impl Trees<'_, '_> {
     /// Takes the group of one folder.
-    pub(super) fn receive(
+    fn receive(
         &mut self,
         spool: &mut Spool,
         ledger: &mut Ledger,
@@ -101,7 +129,7 @@ impl Trees<'_, '_> {
     }
 
     /// The groups are over: what manifests name of the other folders must be in the store.
-    pub(super) fn check_rest(&mut self) -> Result<(), PrepareError> {
+    fn check_rest(&mut self) -> Result<(), PrepareError> {
         for (folder, expected) in std::mem::take(&mut self.expected).rest() {
             let old = self.snapshot.tree_manifest(&folder)?;
             let has = |node: &&Node| old.as_ref().is_some_and(|old| old.revision_of(node).is_some());
