@@ -40,7 +40,7 @@ impl WantedTexts {
             // What a manifest names and nobody has is refused before anybody is asked.
             let Some(log) = push.before.filelog(&path)? else { continue };
             let Some(revision) = log.revision_of(&node) else { continue };
-            each(changeset, &path, content(&log.text(revision)?));
+            each(changeset, &path, content(&push.before.full_text(&log, revision)?.0));
         }
         Ok(())
     }

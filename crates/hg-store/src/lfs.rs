@@ -6,19 +6,24 @@
 //! Source: the help text of Mercurial's extension (`hg help -e lfs`), the specification of pointers that it follows
 //! (git-lfs, `docs/spec.md`), and repositories that Mercurial 7.2.4 made.
 
+use std::collections::BTreeSet;
 use std::fmt;
-use std::fs::File;
-use std::io::Read;
 
-use sha1::Digest as _;
+use sha2::{Digest, Sha256};
 
-use crate::{Node, Repository, StoreError};
+mod object;
+
+pub(crate) use object::ObjectText;
 
 /// Lines of a pointer are short; copies add two.
 const POINTER_BYTES_MAX: usize = 16 << 10;
 const VERSION: &[u8] = b"https://git-lfs.github.com/spec/v1";
 /// What a key that stands for a file's metadata begins with.
 const METADATA: &[u8] = b"x-hg-";
+
+const STORE: &[u8] = b"store/";
+/// What metadata begins and ends with.
+const MARK: &[u8] = b"\x01\n";
 
 /// The name of an LFS object: the SHA-256 of its content.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -28,6 +33,11 @@ impl LfsOid {
     /// Takes the 32 bytes of a SHA-256.
     pub fn new(bytes: [u8; 32]) -> LfsOid {
         LfsOid(bytes)
+    }
+
+    /// The name of this content.
+    pub fn of(content: &[u8]) -> LfsOid {
+        LfsOid(Sha256::digest(content).into())
     }
 
     /// Returns `None` unless there are exactly 64 hexadecimal digits, in lower case.
@@ -48,8 +58,12 @@ impl LfsOid {
         Some(LfsOid(bytes))
     }
 
-    /// Where the object is, below the store.
-    fn path(self) -> Vec<u8> {
+    /// Where the object is, below `.hg`.
+    pub fn path(self) -> Vec<u8> {
+        [STORE, &self.path_in_store()].concat()
+    }
+
+    fn path_in_store(self) -> Vec<u8> {
         let hex = self.to_string();
         format!("lfs/objects/{}/{}", &hex[..2], &hex[2..]).into_bytes()
     }
@@ -79,16 +93,20 @@ pub struct Pointer {
 }
 
 impl Pointer {
-    /// Parses the text of a revision with the flag: lines `key value`.
+    /// Parses the text of a revision with the flag: lines `key value`, each key once. `None` also where a client could take it for
+    /// something else, as with a carriage return, which ends a line for some.
     pub fn parse(text: &[u8]) -> Option<Pointer> {
-        if text.len() > POINTER_BYTES_MAX {
+        if text.len() > POINTER_BYTES_MAX || text.contains(&b'\r') {
             return None;
         }
         let (mut oid, mut size, mut version) = (None, None, false);
-        let mut metadata = Vec::new();
+        let (mut metadata, mut keys) = (Vec::new(), BTreeSet::new());
         for line in text.strip_suffix(b"\n")?.split(|byte| *byte == b'\n') {
             let blank = memchr::memchr(b' ', line)?;
             let (key, value) = (&line[..blank], &line[blank + 1..]);
+            if !keys.insert(key) {
+                return None;
+            }
             match key {
                 b"version" => version = value == VERSION,
                 b"oid" => oid = LfsOid::from_hex(value.strip_prefix(b"sha256:")?),
@@ -105,18 +123,16 @@ impl Pointer {
         Some(Pointer { oid: oid?, size: size?, metadata }).filter(|_| version)
     }
 
-    /// The text that the revision's name is the hash of, of which `content` is the object's.
-    fn text(&self, content: &[u8]) -> Vec<u8> {
-        const MARK: &[u8] = b"\x01\n";
-        let mut text = Vec::with_capacity(content.len() + 4);
-        if !self.metadata.is_empty() || content.starts_with(MARK) {
+    /// What comes before the content in the text that the revision's name is the hash of; the content's first bytes decide, too.
+    pub(crate) fn before_content(&self, begin: &[u8]) -> Vec<u8> {
+        let mut text = Vec::new();
+        if !self.metadata.is_empty() || begin.starts_with(MARK) {
             text.extend_from_slice(MARK);
             for (key, value) in &self.metadata {
                 text.extend_from_slice(&[key, &b": "[..], value, b"\n"].concat());
             }
             text.extend_from_slice(MARK);
         }
-        text.extend_from_slice(content);
         text
     }
 }
@@ -124,42 +140,6 @@ impl Pointer {
 fn number(digits: &[u8]) -> Option<u64> {
     let digits = std::str::from_utf8(digits).ok()?;
     digits.bytes().all(|byte| byte.is_ascii_digit()).then(|| digits.parse().ok()).flatten()
-}
-
-impl Repository {
-    /// Opens an object, with its length in bytes; `None` where it isn't here.
-    ///
-    /// # Errors
-    /// Something else than a regular file of that name; a failing system call.
-    pub fn lfs_object(&self, oid: LfsOid) -> Result<Option<(File, u64)>, StoreError> {
-        self.store().file(&oid.path())
-    }
-
-    /// Reads the object to which a revision's text points, and checks all hashes. Returns what is wrong, if anything is.
-    pub(crate) fn check_lfs(
-        &self,
-        text: &[u8],
-        name: &Node,
-        parents: &[Node; 2],
-    ) -> Result<Option<String>, StoreError> {
-        let Some(pointer) = Pointer::parse(text) else { return Ok(Some("its LFS pointer is none".to_owned())) };
-        let oid = pointer.oid;
-        let Some((mut file, bytes)) = self.lfs_object(oid)? else {
-            return Ok(Some(format!("LFS object {oid} is missing")));
-        };
-        if bytes != pointer.size {
-            return Ok(Some(format!("LFS object {oid} has {bytes} bytes, not {}", pointer.size)));
-        }
-        let mut content = Vec::new();
-        let path = self.store().path_of(&oid.path());
-        file.read_to_end(&mut content).map_err(|source| StoreError::io("read", path, source))?;
-        if LfsOid(sha2::Sha256::digest(&content).into()) != oid {
-            return Ok(Some(format!("LFS object {oid} doesn't match its hash")));
-        }
-        let [first, second] = parents;
-        let is_right = Node::of(first, second, &pointer.text(&content)) == *name;
-        Ok((!is_right).then(|| format!("LFS object {oid} is not what the revision's hash is of")))
-    }
 }
 
 #[cfg(test)]
@@ -177,11 +157,11 @@ mod tests {
     fn pointers_as_stock_writes_them() {
         let pointer = Pointer::parse(text("x-hg-copy a b\nx-hg-copyrev 00\nx-is-binary 0\n").as_bytes()).expect("one");
         assert_eq!((pointer.oid.to_string().as_str(), pointer.size), (HEX, 12));
-        assert_eq!(pointer.text(b"content"), b"\x01\ncopy: a b\ncopyrev: 00\n\x01\ncontent");
+        assert_eq!(pointer.before_content(b"content"), b"\x01\ncopy: a b\ncopyrev: 00\n\x01\n");
         let plain = Pointer::parse(text("").as_bytes()).expect("one");
-        assert_eq!(plain.text(b"content"), b"content");
-        assert_eq!(plain.text(b"\x01\nx"), b"\x01\n\x01\n\x01\nx");
-        assert_eq!(plain.oid.path(), format!("lfs/objects/01/{}", &HEX[2..]).into_bytes());
+        assert_eq!(plain.before_content(b"content"), b"");
+        assert_eq!(plain.before_content(b"\x01\nx"), b"\x01\n\x01\n");
+        assert_eq!(plain.oid.path(), format!("store/lfs/objects/01/{}", &HEX[2..]).into_bytes());
     }
 
     #[test]
@@ -190,6 +170,9 @@ mod tests {
             String::new(),
             text("no-value\n"),
             text("UPPER x\n"),
+            text("size 13\n"),
+            text("x-hg-copy a\nx-hg-copy b\n"),
+            text("x-hg-copy a\rsize 13\n"),
             text("").replace("size 12", "size -1"),
             text("").replace("size 12\n", ""),
             text("").replace("spec/v1", "spec/v2"),

@@ -142,9 +142,9 @@ impl Repository {
         self.source.iter().map(|source| &source.hg).chain([&self.hg])
     }
 
-    /// The file that names what the store asks of its reader, with one more name in it. `None` for a share that is not `share-safe`: its
+    /// The file that names what the store asks of its reader, with more names in it. `None` for a share that is not `share-safe`: its
     /// requirements don't lie beside its store.
-    pub(crate) fn requirements_with(&self, name: &str) -> Result<Option<ChangedRequirements>, StoreError> {
+    pub(crate) fn requirements_with(&self, new: &[&str]) -> Result<Option<ChangedRequirements>, StoreError> {
         let (folder, path): (_, &[u8]) = match (self.requirements.share_safe(), &self.source) {
             (true, _) => (&self.store, b"store/requires"),
             (false, None) => (&self.hg, b"requires"),
@@ -152,7 +152,7 @@ impl Repository {
         };
         let before = folder.read(b"requires", SMALL_FILE_BYTES_MAX)?.unwrap_or_default();
         let mut names: Vec<&[u8]> = before.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()).collect();
-        names.push(name.as_bytes());
+        names.extend(new.iter().map(|name| name.as_bytes()));
         names.sort_unstable();
         let content = names.into_iter().flat_map(|name| [name, b"\n"]).collect::<Vec<_>>().concat();
         Ok(Some(ChangedRequirements { path, old_bytes: before.len() as u64, content }))

@@ -130,19 +130,10 @@ impl Requirements {
 
     /// What keeps the repository from being written to here, though it is read; `None` where nothing does.
     pub fn read_only(&self) -> Option<ReadOnly> {
-        let (what, remedy) = match (self.store(), self.lfs()) {
-            (false, _) => (
-                "a repository without requirement 'store'",
-                "Ask the administrators to copy it to a current format, with `hg clone --pull`",
-            ),
-            // Stock keeps pointers where it copies history; only a conversion, with other hashes, ends them.
-            (true, true) => (
-                "a repository with requirement 'lfs'",
-                "Ask the administrators to convert it with `hg convert`, which gives changesets other hashes",
-            ),
-            (true, false) => return None,
-        };
-        Some(ReadOnly { what, remedy })
+        (!self.store()).then_some(ReadOnly {
+            what: "a repository without requirement 'store'",
+            remedy: "Ask the administrators to copy it to a current format, with `hg clone --pull`",
+        })
     }
 
     /// The store is that of another repository.

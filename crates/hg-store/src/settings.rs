@@ -106,7 +106,15 @@ impl Settings {
 
     /// `extensions.largefiles`: largefiles are taken, and served. Default: no.
     pub fn largefiles(&self) -> bool {
-        let names = [&b"largefiles"[..], b"hgext.largefiles"];
+        self.has_extension(&[b"largefiles", b"hgext.largefiles"])
+    }
+
+    /// `extensions.lfs`: pointers to LFS objects are taken, and the objects taken and served. Default: no.
+    pub fn lfs(&self) -> bool {
+        self.has_extension(&[b"lfs", b"hgext.lfs"])
+    }
+
+    fn has_extension(&self, names: &[&[u8]]) -> bool {
         names.iter().any(|name| self.config.get(b"extensions", name).is_some_and(|value| !value.starts_with(b"!")))
     }
 
@@ -241,6 +249,7 @@ mod tests {
         assert!(settings("[extensions]\nlargefiles =\n").largefiles());
         assert!(settings("[extensions]\nhgext.largefiles = /some/path\n").largefiles());
         assert!(!settings("[extensions]\nlargefiles = !\n").largefiles());
+        assert!(settings("[extensions]\nlfs =\n").lfs() && !settings("[extensions]\nhgext.lfs = !\n").lfs());
     }
 
     #[test]

@@ -161,6 +161,11 @@ impl Snapshot {
         self.repository.requirements().largefiles() || self.settings.largefiles()
     }
 
+    /// Whether LFS objects, and pointers to them, are taken and served: because the repository has some, or because its settings say so.
+    pub fn serves_lfs(&self) -> bool {
+        self.repository.requirements().lfs() || self.settings.lfs()
+    }
+
     /// The changesets.
     pub fn changelog(&self) -> &Revlog {
         &self.changelog

@@ -50,9 +50,12 @@ pub fn capabilities(snapshot: &Snapshot, transport: Transport) -> String {
     if snapshot.serves_largefiles() {
         words.push("largefiles=serve".to_owned());
     }
+    if snapshot.serves_lfs() {
+        words.push("lfs".to_owned());
+    }
     if snapshot.repository().requirements().lfs() {
-        // The second says that a client must have the extension.
-        words.extend(["lfs".to_owned(), "lfs-serve".to_owned()]);
+        // It says that a client must have the extension.
+        words.push("lfs-serve".to_owned());
     }
     if stream_clone::is_allowed(snapshot) {
         if snapshot.settings().prefers_stream_clones() {

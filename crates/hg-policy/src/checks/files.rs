@@ -46,8 +46,8 @@ impl Check for FileCheck {
     }
 
     fn file(&mut self, file: &ObservedFile<'_>, pushed: &PushedChangesets) {
-        let bytes = file.content().len();
-        if self.bytes_max.is_some_and(|max| bytes as u64 > max) {
+        let bytes = file.content_bytes();
+        if self.bytes_max.is_some_and(|max| bytes > max) {
             let changeset = pushed.node(file.changeset);
             self.large.add(|| format!("changeset {}, file {}, {bytes} bytes", short(&changeset), shown(file.path)));
         }

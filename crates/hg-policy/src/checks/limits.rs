@@ -46,7 +46,7 @@ impl Check for LimitCheck {
 
     fn file(&mut self, file: &ObservedFile<'_>, _: &PushedChangesets) {
         self.files += 1;
-        self.bytes += file.content().len() as u64;
+        self.bytes = self.bytes.saturating_add(file.content_bytes());
     }
 
     fn judge(&mut self, _: &ObservedPush<'_>, pushed: &PushedChangesets, verdict: &mut Verdict<'_>) -> Told {

@@ -82,14 +82,21 @@ pub struct ObservedFile<'a> {
     pub path: &'a [u8],
     /// Its name.
     pub node: Node,
-    /// Its text as stored: what says where it was copied from stands before the content.
+    /// Its text: what says where it was copied from stands before the content. Of an LFS object of more than 1 MiB, how it begins.
     pub text: &'a [u8],
+    /// Where the content is an LFS object: how many bytes that has.
+    pub object_bytes: Option<u64>,
 }
 
 impl<'a> ObservedFile<'a> {
-    /// What a checkout writes.
+    /// What a checkout writes; of a large LFS object, how that begins.
     pub fn content(&self) -> &'a [u8] {
         content(self.text)
+    }
+
+    /// How many bytes a checkout writes.
+    pub fn content_bytes(&self) -> u64 {
+        self.object_bytes.unwrap_or(self.content().len() as u64)
     }
 }
 

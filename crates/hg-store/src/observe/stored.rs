@@ -70,9 +70,9 @@ pub fn observe_stored(
             let Some(revision) = log.revision_of(node).filter(|revision| of_push.contains(&log.link(*revision))) else {
                 continue;
             };
-            let text = log.text(revision)?;
+            let (text, object_bytes) = snapshot.full_text(&log, revision)?;
             let changeset = Revision::new(log.link(revision));
-            observer.file(&ObservedFile { changeset, path, node: *node, text: &text });
+            observer.file(&ObservedFile { changeset, path, node: *node, text: &text, object_bytes });
         }
     }
     let first = changesets.iter().min().map_or(snapshot.changelog().len() as u32, |first| first.get());

@@ -82,7 +82,8 @@ impl Growing<'_> {
         }
     }
 
-    fn full(&mut self, spool: &mut Spool, text: &[u8]) -> Result<Choice, PrepareError> {
+    /// Chooses the text itself.
+    pub(super) fn full(&mut self, spool: &mut Spool, text: &[u8]) -> Result<Choice, PrepareError> {
         spool.compressor.compress(text, &mut spool.chunk)?;
         Ok(Choice { base: None, chain: Chain { revisions: 1, bytes: spool.chunk.len() as u64, snapshot: true } })
     }
@@ -209,6 +210,10 @@ impl Growing<'_> {
             return Ok(None);
         }
         tried.push(base);
+        // Nor does Mercurial: another clone may have the content there in the pointer's place.
+        if self.is_external(base) {
+            return Ok(None);
+        }
         let below = self.chain(base);
         let text_bytes = text.len() as u64;
         let base_chunk_bytes = u64::from(self.chunk_bytes(base));

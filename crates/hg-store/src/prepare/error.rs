@@ -6,6 +6,7 @@ use std::io;
 use crate::change::ChangeError;
 use crate::delta::DeltaError;
 use crate::largefiles::LargefileHash;
+use crate::lfs::LfsOid;
 use crate::requirements::ReadOnly;
 use crate::{Node, StoreError};
 
@@ -84,6 +85,15 @@ pub enum Refusal {
     /// Flag bits, in hexadecimal as Mercurial documents them.
     #[error("revision flags {0:#06x} are not supported")]
     Flags(u16),
+    /// A pointer to an LFS object, where the repository takes none.
+    #[error("points to an LFS object, and this repository takes none")]
+    LfsOff,
+    /// The text of a revision that says that it is a pointer to an LFS object.
+    #[error("malformed LFS pointer")]
+    Pointer,
+    /// An LFS object to which a revision points is not here, or has another length than the pointer says.
+    #[error("LFS object {0} is not stored")]
+    MissingObject(LfsOid),
     /// The text of a changeset.
     #[error("{0}")]
     Changeset(String),
@@ -146,7 +156,11 @@ impl Refusal {
     /// What whoever pushed can do about it.
     fn advice(&self, place: &Place) -> &'static str {
         match self {
-            Refusal::Flags(_) => "Push it without extensions that keep content elsewhere (LFS, censor)",
+            Refusal::Flags(_) => "Push it without extensions that alter what a revision holds (censor)",
+            Refusal::LfsOff => "Ask the administrators for extensions.lfs",
+            Refusal::MissingObject(_) => {
+                "Enable the extension lfs, set lfs.url to https://HOST/REPOSITORY/.git/info/lfs, and push again: that uploads it first"
+            }
             Refusal::Changeset(_) | Refusal::Manifest(_) | Refusal::Metadata(_) => {
                 "Commit it anew with a current Mercurial, and push that"
             }
@@ -168,6 +182,7 @@ impl Refusal {
                 "Run hg verify --large in your repository; if it is clean, push again"
             }
             Refusal::Hash
+            | Refusal::Pointer
             | Refusal::UnknownParent(_)
             | Refusal::UnknownBase(_)
             | Refusal::UnknownLink(_)

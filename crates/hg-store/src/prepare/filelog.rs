@@ -22,6 +22,8 @@ pub(super) struct Files<'p, 's> {
     pub(super) deltas: Deltas,
     /// Store paths of files that are new, such as `data/x.i`, after those of manifests: for `fncache`.
     pub(super) new_paths: Vec<Vec<u8>>,
+    /// Whether a revision points to an LFS object.
+    pub(super) has_pointers: bool,
     /// New file revisions.
     pub(super) changes: u64,
     /// Groups.
@@ -43,6 +45,7 @@ impl Files<'_, '_> {
         let paths = StorePaths::of(&[b"data/", &path]);
         let log = Log::File(Arc::from(&path[..]));
         let mut revlog = Growing::new(log, old.as_ref(), paths.on_disk(self.snapshot), self.deltas);
+        revlog.objects = Some(self.snapshot);
         let mut any = false;
         loop {
             match source.next()? {
@@ -52,8 +55,12 @@ impl Files<'_, '_> {
                     if let Some((received, changeset)) = self.revision(spool, &mut revlog, &expected, &incoming)?
                         && let Some(observer) = &mut observer
                     {
-                        let (node, text) = (incoming.node, &received.text[..]);
-                        observer.file(&ObservedFile { changeset, path: &path, node, text });
+                        let node = incoming.node;
+                        let (text, object_bytes) = match &received.external {
+                            None => (&received.text[..], None),
+                            Some(external) => (&external.begin[..], Some(external.bytes)),
+                        };
+                        observer.file(&ObservedFile { changeset, path: &path, node, text, object_bytes });
                     }
                 }
                 Incoming::EndOfGroup => break,
@@ -103,6 +110,7 @@ impl Files<'_, '_> {
         }
         let received = revlog.receive(spool, incoming, link)?;
         if let Some(received) = &received {
+            self.has_pointers |= received.external.is_some();
             metadata_check::check(&received.text).map_err(|what| revlog.refused(what, node))?;
         }
         self.changes += u64::from(received.is_some());

@@ -7,10 +7,12 @@ use rustc_hash::FxHashMap;
 
 use crate::change::ChangeWriter;
 use crate::revlog::chunk;
-use crate::{Node, Revision, Revlog, delta};
+use crate::revlog::index::FLAG_EXTERNAL;
+use crate::{Node, Revision, Revlog, Snapshot, delta};
 
 use super::delta_choice::{Chain, Choice};
 use super::error::{PrepareError, Refusal};
+use super::external::External;
 use super::hash::Log;
 use super::incoming::IncomingRevision;
 use super::index::ENTRY_BYTES;
@@ -42,6 +44,8 @@ pub(super) struct Entry {
     pub(super) text_bytes: u32,
     /// `None`: the chunk is a full text.
     pub(super) base: Option<u32>,
+    /// Whether the text points to what is stored elsewhere.
+    pub(super) external: bool,
     pub(super) link: u32,
     pub(super) parents: [Option<u32>; 2],
     pub(super) node: Node,
@@ -85,6 +89,8 @@ pub(super) struct Growing<'r> {
     data_call: Call,
     pub(super) entries: Vec<Entry>,
     by_node: FxHashMap<Node, u32>,
+    /// Where the objects are to which revisions may point: of files.
+    pub(super) objects: Option<&'r Snapshot>,
     /// Bytes of all chunks: the next one's offset.
     end: u64,
     pub(super) old_end: u64,
@@ -98,6 +104,8 @@ pub(super) struct Received {
     pub(super) text: Text,
     /// The text to which the delta was; `None`: the empty one.
     pub(super) base: Option<Text>,
+    /// What the text stands for, if that is something else.
+    pub(super) external: Option<External>,
 }
 
 /// The paths of a revlog's files, below `.hg`.
@@ -122,6 +130,7 @@ impl<'r> Growing<'r> {
             data_call: if old.is_some() { Call::Replace(None) } else { Call::Create },
             entries: Vec::new(),
             by_node: FxHashMap::default(),
+            objects: None,
             end: 0,
             old_end: 0,
             layout: if deltas == Deltas::None { Layout::Split } else { Layout::Inline(Vec::new()) },
@@ -205,6 +214,14 @@ impl<'r> Growing<'r> {
         }
     }
 
+    /// Whether a revision's text points to what is stored elsewhere.
+    pub(super) fn is_external(&self, revision: u32) -> bool {
+        match self.entry(revision) {
+            Some(entry) => entry.external,
+            None => self.old().is_external(Revision::new(revision)),
+        }
+    }
+
     pub(super) fn refused(&self, what: Refusal, node: Node) -> PrepareError {
         PrepareError::refused(what, self.log.place(node))
     }
@@ -225,9 +242,11 @@ impl<'r> Growing<'r> {
         if self.revision_of(&node).is_some() {
             return Ok(None);
         }
-        if incoming.flags != 0 {
-            return Err(self.refused(Refusal::Flags(incoming.flags), node));
-        }
+        let objects = match (incoming.flags, self.objects) {
+            (0, _) => None,
+            (FLAG_EXTERNAL, Some(objects)) => Some(objects),
+            (flags, _) => return Err(self.refused(Refusal::Flags(flags), node)),
+        };
         let mut parents = [None; 2];
         for (parent, name) in parents.iter_mut().zip([incoming.p1, incoming.p2]) {
             if !name.is_null() {
@@ -253,14 +272,27 @@ impl<'r> Growing<'r> {
         delta::apply_into(old_text, &incoming.delta, bound as usize, &mut text)
             .map_err(|error| self.refused(Refusal::Delta(error), node))?;
         let text = Text::new(text);
-        spool.hashes.add(&self.log, node, [incoming.p1, incoming.p2], &text)?;
+        let names = [incoming.p1, incoming.p2];
+        let external = match objects {
+            None => {
+                spool.hashes.add(&self.log, node, names, &text)?;
+                None
+            }
+            Some(objects) => Some(self.check_pointer(objects, node, &names, &text)?),
+        };
         if matches!(self.log, Log::File(_)) {
             put_in_order(&mut parents, &text);
         }
-        let choice = self.choose(spool, parents, &text, base.map(|base| (base, &incoming.delta[..])))?;
+        let choice = match external {
+            None => self.choose(spool, parents, &text, base.map(|base| (base, &incoming.delta[..])))?,
+            Some(_) => self.full(spool, &text)?,
+        };
         let revision = self.push(spool, node, parents, link, text.len() as u32, choice)?;
+        if let Some(entry) = self.entries.last_mut() {
+            entry.external = external.is_some();
+        }
         spool.cache.insert(revision, Text::clone(&text));
-        Ok(Some(Received { revision, text, base: base_text }))
+        Ok(Some(Received { revision, text, base: base_text, external }))
     }
 
     /// Writes the chosen chunk, and notes the entry.
@@ -280,6 +312,7 @@ impl<'r> Growing<'r> {
             chunk_bytes,
             text_bytes,
             base: choice.base,
+            external: false,
             link,
             parents,
             node,

@@ -3,6 +3,7 @@
 use std::fs::File;
 
 use crate::change::ChangeWriter;
+use crate::revlog::index::FLAG_EXTERNAL;
 
 use super::error::PrepareError;
 use super::growing::{Call, Deltas, Entry, Growing, Layout};
@@ -41,10 +42,11 @@ impl Growing<'_> {
     }
 
     /// Appends an index entry, 64 bytes: offset (6) and flags (2), chunk bytes, text bytes, base, link, parents (4 each), node (20),
-    /// zeros; big-endian. The first entry's offset is 0, and the header lies in its place; its flags are none.
+    /// zeros; big-endian. The first entry's offset is 0, and the header lies in its first four bytes.
     fn encode(&self, revision: u32, entry: &Entry, inline: u32, out: &mut Vec<u8>) {
         let begin = out.len();
-        out.extend_from_slice(&(entry.offset << 16).to_be_bytes());
+        let flags = if entry.external { FLAG_EXTERNAL } else { 0 };
+        out.extend_from_slice(&(entry.offset << 16 | u64::from(flags)).to_be_bytes());
         if revision == 0 {
             out[begin..begin + 4].copy_from_slice(&self.header(inline).to_be_bytes());
         }

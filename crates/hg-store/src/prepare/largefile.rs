@@ -1,4 +1,4 @@
-//! Taking a largefile, and noting that the repository has such.
+//! Taking a largefile.
 
 use std::io::Read;
 
@@ -50,18 +50,5 @@ impl Preparation<'_> {
             true => Ok(true),
             false => Err(refused(Refusal::Hash)),
         }
-    }
-
-    /// Notes in the repository's requirements that it has standins, so that nobody takes them for files who doesn't know them. As stock
-    /// does, only where the extension is on.
-    pub(super) fn require_largefiles(&mut self) -> Result<(), PrepareError> {
-        let repository = self.snapshot.repository();
-        if repository.requirements().largefiles() || !self.snapshot.settings().largefiles() {
-            return Ok(());
-        }
-        if let Some(changed) = repository.requirements_with("largefiles")? {
-            self.spool.writer.replace(changed.path, Some(changed.old_bytes), &changed.content)?;
-        }
-        Ok(())
     }
 }

@@ -16,6 +16,7 @@ mod changeset_check;
 mod compress;
 mod delta_choice;
 mod error;
+mod external;
 mod filelog;
 mod growing;
 mod hash;
@@ -30,6 +31,7 @@ mod markers;
 mod metadata_check;
 mod names;
 mod phases;
+mod requirements;
 mod spool;
 mod store_paths;
 mod summary;
@@ -80,6 +82,8 @@ pub struct Preparation<'s> {
     hgrc: Option<Vec<u8>>,
     /// Whether the first standins of largefiles came.
     has_standins: bool,
+    /// Whether pointers to LFS objects came.
+    has_pointers: bool,
     observer: Option<Box<dyn Observer + 's>>,
 }
 
@@ -115,6 +119,7 @@ impl<'s> Preparation<'s> {
             markers: NewMarkers::default(),
             hgrc: None,
             has_standins: false,
+            has_pointers: false,
             observer: None,
         })
     }
@@ -223,6 +228,7 @@ impl<'s> Preparation<'s> {
             changelog: &self.changelog,
             deltas: self.deltas,
             new_paths,
+            has_pointers: false,
             changes: 0,
             files: 0,
         };
@@ -240,6 +246,7 @@ impl<'s> Preparation<'s> {
         files.check_rest(ledger)?;
         outcome.changes = files.changes;
         outcome.files = files.files;
+        self.has_pointers = files.has_pointers;
         let new_paths = files.new_paths;
         self.has_standins = new_paths.iter().any(|path| largefile::is_of_standin(path));
         self.list_new_files(&new_paths)?;
@@ -368,9 +375,7 @@ impl<'s> Preparation<'s> {
         if let Some(hgrc) = self.hgrc.take().filter(|hgrc| Some(hgrc) != state.hgrc.as_ref()) {
             self.spool.writer.replace(b"hgrc", length(&state.hgrc), &hgrc)?;
         }
-        if self.has_standins {
-            self.require_largefiles()?;
-        }
+        self.add_requirements()?;
         if self.spool.writer.is_empty() {
             return Ok(None);
         }

@@ -1,8 +1,8 @@
 //! What a push brings, written down as a bundle that any Mercurial reads, while it is prepared.
 //!
 //! What the client sent is no such file: it holds other parts, may be compressed, and without a header or in a version that an older Mercurial does not know. The
-//! copy has one part, a changegroup of the very revisions that were prepared, of version 02, or 03 where folders have manifests: whoever reads it sees what will be
-//! stored, however differently it reads bundles.
+//! copy has one part, a changegroup of the very revisions that were prepared, of version 02, or 03 where folders have manifests or revisions may have flags: whoever
+//! reads it sees what will be stored, however differently it reads bundles.
 
 use super::{PushFailure, receive};
 use crate::bundle2_writer::{Bundle2Writer, PartHeader, PartWriter};
@@ -16,28 +16,43 @@ const WRITE_BYTES: usize = 128 << 10;
 const HEAD_BYTES: usize = 104;
 const FLAGS_BYTES: usize = 2;
 
+/// What only version 03 has room for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Extras {
+    /// Manifests are in trees.
+    pub(super) trees: bool,
+    /// Revisions may have flags.
+    pub(super) flags: bool,
+}
+
+impl Extras {
+    fn any(self) -> bool {
+        self.trees || self.flags
+    }
+}
+
 /// A bundle that is being written.
 pub(super) struct BundleCopy {
     writer: Bundle2Writer<BufWriter<File>>,
-    has_trees: bool,
+    extras: Extras,
 }
 
 impl BundleCopy {
-    /// `has_trees`: whether manifests are in trees.
-    pub(super) fn new(file: File, has_trees: bool) -> io::Result<BundleCopy> {
+    /// A bundle in this file.
+    pub(super) fn new(file: File, extras: Extras) -> io::Result<BundleCopy> {
         let writer = Bundle2Writer::new(BufWriter::with_capacity(WRITE_BYTES, file))?;
-        Ok(BundleCopy { writer, has_trees })
+        Ok(BundleCopy { writer, extras })
     }
 
     /// Reads a changegroup through the copy. Whoever prepares a push refuses a second one, which stock would not read in a bundle.
     pub(super) fn begin<'c>(&'c mut self, source: &'c mut dyn IncomingChangegroup) -> Result<Copied<'c>, PushFailure> {
-        let header = PartHeader::new("CHANGEGROUP");
-        let header = match self.has_trees {
-            true => header.mandatory("version", "03").mandatory("treemanifest", "1"),
-            false => header.mandatory("version", "02"),
-        };
+        let is_third = self.extras.any();
+        let mut header = PartHeader::new("CHANGEGROUP").mandatory("version", if is_third { "03" } else { "02" });
+        if self.extras.trees {
+            header = header.mandatory("treemanifest", "1");
+        }
         let part = self.writer.begin(&header).map_err(|error| failed(&error))?;
-        Ok(Copied { source, part, in_trees: self.has_trees, has_flags: self.has_trees, written: Ok(()) })
+        Ok(Copied { source, part, in_trees: is_third, has_flags: is_third, written: Ok(()) })
     }
 
     /// Ends the bundle.
@@ -80,8 +95,9 @@ impl Copied<'_> {
     }
 
     fn revision(&mut self, revision: &IncomingRevision) -> io::Result<()> {
-        let IncomingRevision { node, p1, p2, link, base, flags: _, delta } = revision;
-        let flags = if self.has_flags { &[0; FLAGS_BYTES][..] } else { &[] };
+        let IncomingRevision { node, p1, p2, link, base, flags, delta } = revision;
+        let flags = flags.to_be_bytes();
+        let flags = if self.has_flags { &flags[..] } else { &[] };
         let mut head = Vec::with_capacity(HEAD_BYTES + FLAGS_BYTES);
         head.extend_from_slice(&chunk_length(HEAD_BYTES + flags.len() + delta.len())?);
         for node in [node, p1, p2, base, link] {
@@ -96,7 +112,7 @@ impl Copied<'_> {
 impl IncomingChangegroup for Copied<'_> {
     fn next(&mut self) -> Result<Incoming, IncomingError> {
         let incoming = self.source.next()?;
-        // A revision with flags is refused by whoever prepares it, so that leaving them out changes nothing.
+        // Where there is no room for flags, a revision with some is refused by whoever prepares it, so that leaving them out changes nothing.
         if self.written.is_ok() {
             self.written = self.write(&incoming);
         }
@@ -130,20 +146,13 @@ mod tests {
         }
     }
 
-    fn pieces(has_trees: bool) -> Vec<Incoming> {
+    fn pieces(extras: Extras) -> Vec<Incoming> {
         let node = |byte| Node::new([byte; 20]);
         let revision = |byte, delta: &[u8]| {
             let (p1, p2) = (node(byte + 1), Node::NULL);
             let (link, base) = (node(byte + 2), node(byte + 3));
-            Incoming::Revision(IncomingRevision {
-                node: node(byte),
-                p1,
-                p2,
-                link,
-                base,
-                flags: 0,
-                delta: delta.to_vec(),
-            })
+            let flags = if extras.flags { 0x2000 } else { 0 };
+            Incoming::Revision(IncomingRevision { node: node(byte), p1, p2, link, base, flags, delta: delta.to_vec() })
         };
         let mut pieces = vec![
             Incoming::Changelog,
@@ -158,7 +167,7 @@ mod tests {
             Incoming::EndOfGroup,
             Incoming::End,
         ];
-        if has_trees {
+        if extras.trees {
             let tree = [Incoming::Tree(b"a/".to_vec()), revision(41, b"b"), Incoming::EndOfGroup];
             pieces.splice(7..7, tree);
         }
@@ -175,14 +184,17 @@ mod tests {
 
     #[test]
     fn what_was_read_through_the_copy_is_what_the_copy_says() {
-        for (has_trees, name, version) in
-            [(false, b"02", ChangegroupVersion::V2), (true, b"03", ChangegroupVersion::V3)]
-        {
+        for (trees, flags) in [(false, false), (true, false), (false, true), (true, true)] {
+            let extras = Extras { trees, flags };
+            let (name, version) = match extras.any() {
+                false => (b"02", ChangegroupVersion::V2),
+                true => (b"03", ChangegroupVersion::V3),
+            };
             let mut file = tempfile::tempfile().expect("a file");
-            let mut copy = BundleCopy::new(file.try_clone().expect("the same"), has_trees).expect("written");
-            let mut source = Pieces(pieces(has_trees).into_iter());
+            let mut copy = BundleCopy::new(file.try_clone().expect("the same"), extras).expect("written");
+            let mut source = Pieces(pieces(extras).into_iter());
             let mut copied = copy.begin(&mut source).expect("the first");
-            assert_eq!(read_all(&mut copied), pieces(has_trees));
+            assert_eq!(read_all(&mut copied), pieces(extras));
             copied.finish().expect("written");
             copy.finish().expect("written");
 
@@ -190,9 +202,9 @@ mod tests {
             let mut bundle = Bundle2Reader::open(file, BundleLimits::default()).expect("a bundle");
             let part = bundle.next_part().expect("reads").expect("a part");
             assert_eq!(part.header.parameter("version"), Some(&name[..]));
-            assert_eq!(part.header.parameter("treemanifest").is_some(), has_trees);
+            assert_eq!(part.header.parameter("treemanifest").is_some(), trees);
             let mut reader = ChangegroupReader::new(part, version, ChangegroupLimits::default());
-            assert_eq!(read_all(&mut reader), pieces(has_trees));
+            assert_eq!(read_all(&mut reader), pieces(extras));
             drop(reader);
             assert!(bundle.next_part().expect("reads").is_none());
         }

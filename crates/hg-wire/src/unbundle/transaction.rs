@@ -1,6 +1,6 @@
 //! One push under the write lock: from the snapshot that it is checked against to the commit.
 
-use super::copy::BundleCopy;
+use super::copy::{BundleCopy, Extras};
 use super::parts::Application;
 use super::receive::no_room;
 use super::summary::Totals;
@@ -54,8 +54,8 @@ pub(super) fn run<T>(
     if let Some(observer) = push.observer() {
         preparation.observe(observer);
     }
-    let has_trees = snapshot.repository().requirements().tree_manifests();
-    let copy = push.bundle().and_then(|file| file.map(|file| BundleCopy::new(file, has_trees)).transpose());
+    let extras = Extras { trees: snapshot.repository().requirements().tree_manifests(), flags: snapshot.serves_lfs() };
+    let copy = push.bundle().and_then(|file| file.map(|file| BundleCopy::new(file, extras)).transpose());
     let copy = copy.map_err(|error| PushFailure::abort(no_room(&error)))?;
     let chunk_limits = ChangegroupLimits { delta_bytes_max: limits.prepare.text_bytes, ..ChangegroupLimits::default() };
     let mut application = Application {

@@ -33,8 +33,9 @@ enum Value {
 }
 
 /// What has an effect here, and so may be set.
-const SETTINGS: [(&str, Value); 34] = [
+const SETTINGS: [(&str, Value); 35] = [
     ("extensions.largefiles", Value::Extension),
+    ("extensions.lfs", Value::Extension),
     ("phases.publish", Value::Truth),
     ("web.name", Value::Text),
     ("web.description", Value::Text),
