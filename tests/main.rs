@@ -20,6 +20,7 @@ mod kills;
 mod landing;
 mod largefiles;
 mod lfs;
+mod lfs_uploads;
 mod log;
 mod machines;
 mod membership;

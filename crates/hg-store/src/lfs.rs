@@ -11,8 +11,10 @@ use std::fmt;
 
 use sha2::{Digest, Sha256};
 
+mod incoming;
 mod object;
 
+pub use incoming::IncomingObject;
 pub(crate) use object::ObjectText;
 
 /// Lines of a pointer are short; copies add two.
@@ -33,6 +35,11 @@ impl LfsOid {
     /// Takes the 32 bytes of a SHA-256.
     pub fn new(bytes: [u8; 32]) -> LfsOid {
         LfsOid(bytes)
+    }
+
+    /// The 32 bytes of the SHA-256.
+    pub fn to_bytes(self) -> [u8; 32] {
+        self.0
     }
 
     /// The name of this content.

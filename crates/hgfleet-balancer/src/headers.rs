@@ -41,7 +41,8 @@ const fn refused(status: StatusCode, text: &'static str) -> Refused {
 /// Checks what can be checked of a request before anybody is asked.
 pub(crate) fn check(head: &request::Parts) -> Result<(), Refused> {
     const BAD: StatusCode = StatusCode::BAD_REQUEST;
-    if ![Method::GET, Method::HEAD, Method::POST].contains(&head.method) {
+    let is_upload = head.method == Method::PUT && is_of_lfs_object(head.uri.path());
+    if ![Method::GET, Method::HEAD, Method::POST].contains(&head.method) && !is_upload {
         return Err(refused(
             StatusCode::METHOD_NOT_ALLOWED,
             "refused: only GET, HEAD and POST are answered, on this server. Use one of these",
@@ -69,6 +70,11 @@ pub(crate) fn check(head: &request::Parts) -> Result<(), Refused> {
         ));
     }
     Ok(())
+}
+
+/// Whether the path is that of an LFS object: nothing else is written over HTTP.
+fn is_of_lfs_object(path: &str) -> bool {
+    path.rsplit_once('/').is_some_and(|(folder, name)| folder.ends_with("/.hg/lfs/objects") && !name.is_empty())
 }
 
 /// An authenticating proxy before the balancer, and how it names the account of a request.
@@ -275,6 +281,9 @@ mod tests {
             ("TRACE", "/", &["a"], 405),
             ("CONNECT", "a:443", &["a"], 405),
             ("DELETE", "/", &["a"], 405),
+            ("PUT", "/a", &["a"], 405),
+            ("PUT", "/a/.hg/lfs/objects", &["a"], 405),
+            ("PUT", "/a/.hg/lfs/objects/01/02", &["a"], 405),
         ] {
             let refused = check(&head(method, target, hosts)).expect_err(target);
             assert_eq!(refused.status.as_u16(), status, "{method} {target} {hosts:?}");

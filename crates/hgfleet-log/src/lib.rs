@@ -28,6 +28,7 @@ mod record;
 pub mod sockets;
 pub mod stop_at;
 pub mod stream;
+pub mod upload;
 pub mod wanted;
 
 pub use clock::boot_time;

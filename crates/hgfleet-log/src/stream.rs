@@ -10,6 +10,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use crate::ids::{Epoch, Incarnation, LogId, Sequence};
 use crate::membership::{Member, Role, View};
 use crate::name::RepositoryName;
+use crate::upload::Upload;
 
 /// The version of these messages.
 pub const VERSION: u16 = 2;
@@ -47,6 +48,8 @@ pub enum Up {
         /// Why there is none; empty where there is.
         reason: String,
     },
+    /// First of all, in the place of [`Up::Hello`]: the connection is for this one object, see [`crate::upload`].
+    Upload(Upload),
 }
 
 /// Who opens a stream.
@@ -262,6 +265,16 @@ mod tests {
             Up::Left,
             Up::Joined,
             Up::Digest { number: 1, digest: Some((Sequence::FIRST, [9; 32])), reason: String::new() },
+            Up::Upload(Upload {
+                version: crate::upload::VERSION,
+                log: LogId::from_bytes([1; 16]),
+                mirror: "mirror-1".to_owned(),
+                repository: RepositoryName::parse("team/first").expect("name"),
+                sha256: [7; 32],
+                bytes: 3,
+                account: "jane@example.com".to_owned(),
+                address: "192.0.2.7".to_owned(),
+            }),
         ]
     }
 

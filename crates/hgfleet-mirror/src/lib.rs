@@ -24,6 +24,7 @@ mod serve;
 mod show;
 mod staging;
 mod told;
+mod uploads;
 
 use std::fs;
 use std::future::Future;

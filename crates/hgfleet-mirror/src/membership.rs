@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use hgfleet_log::holder::{Holder, MIRRORS_SOCKET, holder};
 use hgfleet_log::membership::MirrorService;
 use hgfleet_log::stream::{self, Down, Hello, StreamError, Up, Welcome};
-use hgfleet_log::{DiskUse, Incarnation, Member, RepositoryName, Role, Sequence, ServerState, View, boot_time};
+use hgfleet_log::{DiskUse, Incarnation, LogId, Member, RepositoryName, Role, Sequence, ServerState, View, boot_time};
 use hgfleet_replica::{Replica, Scrubbed};
 use hgfleet_resync::Resync;
 use tokio::io::AsyncWriteExt;
@@ -212,7 +212,7 @@ impl Membership {
     }
 
     /// The master, as the log names it; the last one, while the log can't be read.
-    async fn holder(&self) -> Result<Option<Holder>, StreamError> {
+    pub(crate) async fn holder(&self) -> Result<Option<Holder>, StreamError> {
         let kept = || self.master.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(log) = self.standing.log() else { return Ok(kept().clone()) };
         let found = holder(&*log).await.map_err(std::io::Error::other)?;
@@ -295,10 +295,15 @@ impl Membership {
         });
     }
 
+    /// The log that this mirror follows; none while it is new.
+    pub(crate) fn log(&self) -> Option<LogId> {
+        self.staging.tail().map(|(log, _)| log).or(self.replica.log())
+    }
+
     fn hello(&self) -> Hello {
         Hello {
             version: stream::VERSION,
-            log: self.staging.tail().map(|(log, _)| log).or(self.replica.log()),
+            log: self.log(),
             role: Role::Mirror,
             name: self.name.clone(),
             incarnation: Some(self.incarnation),

@@ -6,7 +6,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use hg_store::Snapshot;
+use hg_store::lfs::LfsOid;
+use hg_wire::http as wire;
 use hgfleet_access::{AccessControl, AccessRules};
+use hgfleet_log::upload::{self, Upload};
 use hgfleet_log::wanted::Wanted;
 use hgfleet_log::{RepositoryName, Sequence};
 use hgfleet_replica::{Replica, ReplicaError};
@@ -22,6 +25,7 @@ use crate::http::{Absent, Addresses, BundleCache, CHALLENGE, NotServed, Reposito
 use crate::membership::Membership;
 use crate::readers::{self, Reader, Readers, Shown};
 use crate::show::{NotShown, Showing};
+use crate::uploads;
 
 /// On a balancer's request: the tag. On a reply: the position that it was answered at. A sequence in decimal.
 pub static POSITION: HeaderName = HeaderName::from_static("x-hgfleet-position");
@@ -59,7 +63,9 @@ impl Service for Door {
         let (mut head, body) = request.into_parts();
         let tag = self.take_tag(&mut head.headers);
         let site = &self.site;
-        let reader = match self.take_reader(&mut head.headers).await {
+        let address = head.headers.get(&FORWARDED_FOR).and_then(|value| value.to_str().ok()?.parse::<IpAddr>().ok());
+        let credentials = head.headers.get(AUTHORIZATION).cloned();
+        let reader = match self.take_reader(&mut head.headers, address).await {
             Ok(reader) => reader,
             Err(refusal) => return site.mark(wrong(refusal), None),
         };
@@ -84,7 +90,9 @@ impl Service for Door {
         let seen = Arc::new(Seen {
             site: site.clone(),
             rules: site.access.rules(),
+            credentials: credentials.filter(|_| matches!(reader, Reader::Account { .. })),
             reader,
+            address,
             offers_sign_in: self.is_balancers,
             is_unsure: AtomicBool::new(false),
             position,
@@ -116,7 +124,7 @@ impl Door {
     }
 
     /// Takes out of a request what it shows of who sent it, and finds out who that is.
-    async fn take_reader(&self, headers: &mut HeaderMap) -> Result<Reader, readers::Refused> {
+    async fn take_reader(&self, headers: &mut HeaderMap, address: Option<IpAddr>) -> Result<Reader, readers::Refused> {
         let bad = |text: &str| Err(readers::Refused { status: StatusCode::BAD_REQUEST, text: text.to_owned() });
         let account = headers.remove(&ACCOUNT).filter(|_| self.is_balancers);
         let several = headers.get_all(AUTHORIZATION).iter().count() > 1;
@@ -133,7 +141,6 @@ impl Door {
             (None, Some(value)) => Shown::Credentials(value.as_bytes()),
             (None, None) => Shown::Nothing,
         };
-        let address = headers.get(&FORWARDED_FOR).and_then(|value| value.to_str().ok()?.parse::<IpAddr>().ok());
         self.site.readers.who(shown, address).await
     }
 }
@@ -193,6 +200,10 @@ struct Seen {
     /// One look at the file for the whole request.
     rules: Arc<AccessRules>,
     reader: Reader,
+    /// By which the reader has shown who it is.
+    credentials: Option<HeaderValue>,
+    /// Where the request comes from, as the balancer says.
+    address: Option<IpAddr>,
     /// Whether credentials are taken where the request came in.
     offers_sign_in: bool,
     is_unsure: AtomicBool,
@@ -300,6 +311,10 @@ impl Repositories for Seen {
         }
     }
 
+    fn credentials(&self) -> Option<String> {
+        Some(self.credentials.as_ref()?.to_str().ok()?.to_owned())
+    }
+
     fn addresses(&self, name: &str) -> Addresses {
         let push = self.site.push_address.as_ref();
         Addresses { http: None, push: push.map(|base| format!("{}/{name}", base.trim_end_matches('/'))) }
@@ -307,6 +322,35 @@ impl Repositories for Seen {
 
     fn bundle_cache(&self) -> Option<&Arc<BundleCache>> {
         Some(&self.site.bundle_cache)
+    }
+
+    fn may_upload(&self, name: &str) -> Result<(), wire::Refusal> {
+        uploads::check(&self.reader, &self.rules, name, self.offers_sign_in)
+    }
+
+    async fn upload(&self, name: &str, oid: LfsOid, bytes: u64, body: Incoming) -> Result<(), wire::Refusal> {
+        self.may_upload(name)?;
+        let membership = &self.site.membership;
+        let (Ok(repository), Some(log), Reader::Account { mail, .. }) =
+            (RepositoryName::parse(name.as_bytes()), membership.log(), &self.reader)
+        else {
+            return Err(uploads::no_master(name));
+        };
+        let upload = Upload {
+            version: upload::VERSION,
+            log,
+            mirror: membership.name.clone(),
+            repository,
+            sha256: oid.to_bytes(),
+            bytes,
+            account: mail.clone(),
+            address: self.address.map(|address| address.to_canonical().to_string()).unwrap_or_default(),
+        };
+        if let Some(stored) = uploads::pass_on(membership, upload, body).await? {
+            // It is stored in any case; who asks another mirror next may have to wait there.
+            self.site.showing.shows(stored, Instant::now() + self.site.wait).await;
+        }
+        Ok(())
     }
 
     fn suspect(&self, name: &str) {

@@ -76,6 +76,7 @@ mod tests {
             created: 1,
             expires: None,
             repositories: Vec::new(),
+            uploads: false,
         };
         tokens.add(entry).expect("added");
         used.keep_only(&tokens);

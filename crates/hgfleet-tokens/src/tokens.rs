@@ -37,6 +37,9 @@ pub struct TokenEntry {
     /// Patterns of the repositories that it is for, as the access rules have them; none: all.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub repositories: Vec<String>,
+    /// Whether who has it may bring LFS objects to repositories that the account may push to.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub uploads: bool,
 }
 
 impl TokenEntry {
@@ -175,7 +178,8 @@ mod tests {
 
     fn entry(token: &Token, mail: &str) -> TokenEntry {
         let digest = token.digest();
-        TokenEntry { digest, mail: mail.into(), name: String::new(), created: 1, expires: None, repositories: vec![] }
+        let (name, repositories) = (String::new(), vec![]);
+        TokenEntry { digest, mail: mail.into(), name, created: 1, expires: None, repositories, uploads: false }
     }
 
     #[test]
@@ -186,6 +190,7 @@ mod tests {
             name: "laptop".into(),
             expires: Some(50),
             repositories: vec!["team/**".into()],
+            uploads: true,
             ..entry(&two, "b@x")
         };
         tokens.add(entry(&one, "a@x")).expect("added");

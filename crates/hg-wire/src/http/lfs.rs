@@ -4,14 +4,16 @@
 //! POST REPOSITORY/.git/info/lfs/objects/batch   {"operation": "download", "objects": [{"oid", "size"}]}
 //!   -> {"transfer": "basic", "objects": [{"oid", "size", "actions": {"download": {"href", "header", "expires_in"}}} or {.., "error": {"code", "message"}}]}
 //! GET  REPOSITORY/.hg/lfs/objects/OID           the content
+//! PUT  REPOSITORY/.hg/lfs/objects/OID           the content, to be stored
 //! ```
 //!
-//! Objects are only read here: an upload is refused, one object after the other. Whether content matches its hash is looked at by who gets it;
-//! that costs each client what it asked for, and not this server all of it once more.
+//! With the operation `upload`, the answer has the action `upload` for each object that isn't here. Who stores the content is another's matter
+//! ([`answer_lfs_upload`]). Whether content that is sent matches its hash is looked at by who gets it; that costs each client what it asked for, and
+//! not this server all of it once more.
 //!
 //! Source: git-lfs, `docs/api/batch.md` and `docs/api/basic-transfers.md`; what the client of Mercurial 7.2.4 sends.
 
-use super::{Body, Response};
+use super::{Body, Refusal, Response};
 use crate::error::shown;
 use hg_store::Snapshot;
 use hg_store::lfs::LfsOid;
@@ -21,6 +23,10 @@ use http::request::Parts;
 use serde::{Deserialize, Serialize};
 use std::io::{self, Read};
 
+mod upload;
+
+pub use upload::{answer_lfs_upload, is_lfs_object_here};
+
 const MEDIA_TYPE: &str = "application/vnd.git-lfs+json";
 /// Bytes of a request.
 const REQUEST_BYTES_MAX: u64 = 8 << 20;
@@ -29,9 +35,23 @@ const OBJECTS_MAX: usize = 50_000;
 /// For how long a client may use what it was told, in seconds. Nothing here runs out; clients want a number.
 const EXPIRES_IN: u32 = 600;
 
-/// What is asked for.
+/// A request about LFS objects.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum LfsRequest {
+    /// Something is asked for.
+    Question(LfsQuestion),
+    /// An object's content is sent, to be stored.
+    Upload {
+        /// The object.
+        oid: LfsOid,
+        /// How many bytes it has.
+        bytes: u64,
+    },
+}
+
+/// What is asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LfsQuestion {
     /// Which objects are here.
     Batch {
         /// The client's credentials, which it is told to send again.
@@ -39,6 +59,16 @@ pub enum LfsRequest {
     },
     /// An object's content.
     Object(LfsOid),
+}
+
+impl LfsQuestion {
+    /// The same, asked with these credentials where it has none.
+    pub fn shown(self, credentials: Option<String>) -> LfsQuestion {
+        match self {
+            LfsQuestion::Batch { authorization } => LfsQuestion::Batch { authorization: authorization.or(credentials) },
+            object => object,
+        }
+    }
 }
 
 /// Takes a request for what is below a repository; `None` where it is about something else.
@@ -50,10 +80,11 @@ pub fn parse_lfs(head: &Parts, below: &[String]) -> Option<Result<LfsRequest, Re
     match below[..] {
         [".git", "info", "lfs", "objects", "batch"] => Some(parse_batch(head)),
         [".hg", "lfs", "objects", oid] => Some(match LfsOid::from_hex(oid.as_bytes()) {
-            _ if !matches!(head.method, Method::GET | Method::HEAD) => {
-                Err(refused(405, "refused: LFS objects are only read, on this server. Use GET"))
+            _ if !matches!(head.method, Method::GET | Method::HEAD | Method::PUT) => {
+                Err(refused(405, "refused: neither GET nor PUT, for an LFS object. Use one of these"))
             }
-            Some(oid) => Ok(LfsRequest::Object(oid)),
+            Some(oid) if head.method == Method::PUT => upload::parse(head, oid),
+            Some(oid) => Ok(LfsRequest::Question(LfsQuestion::Object(oid))),
             None => Err(refused(404, "refused: no SHA-256, as the name of an LFS object. Look at the address")),
         }),
         _ => None,
@@ -72,7 +103,7 @@ fn parse_batch(head: &Parts) -> Result<LfsRequest, Response> {
         return Err(refused(406, "refused: another media type is wanted, of the LFS batch API. Update Mercurial"));
     }
     let authorization = Some(value(AUTHORIZATION)).filter(|value| value.starts_with("Basic "));
-    Ok(LfsRequest::Batch { authorization: authorization.map(str::to_owned) })
+    Ok(LfsRequest::Question(LfsQuestion::Batch { authorization: authorization.map(str::to_owned) }))
 }
 
 #[derive(Deserialize)]
@@ -111,12 +142,14 @@ struct Told {
 }
 
 #[derive(Serialize)]
-struct Actions {
-    download: Download,
+#[serde(rename_all = "lowercase")]
+enum Actions {
+    Download(Action),
+    Upload(Action),
 }
 
 #[derive(Serialize)]
-struct Download {
+struct Action {
     href: String,
     header: Headers,
     expires_in: u32,
@@ -136,15 +169,19 @@ struct Wrong {
     message: &'static str,
 }
 
-/// Answers a request. `address` is the repository's, as this client reaches it, without a slash at its end.
-pub fn answer_lfs(request: LfsRequest, body: &mut dyn Read, snapshot: &Snapshot, address: &str) -> Response {
-    if !snapshot.repository().requirements().lfs() {
-        return refused(404, "refused: no LFS objects, on this repository. Look at its address");
-    }
-    let answer = match request {
-        LfsRequest::Batch { authorization } => batch(body, snapshot, address, authorization),
-        LfsRequest::Object(oid) => object(snapshot, oid),
-    };
+/// Answers a question. `address` is the repository's, as this client reaches it, without a slash at its end; `may_upload` says
+/// whether the client may bring objects, and if not, why.
+pub fn answer_lfs(
+    question: LfsQuestion,
+    body: &mut dyn Read,
+    snapshot: &Snapshot,
+    address: &str,
+    may_upload: Result<(), Refusal>,
+) -> Response {
+    let answer = upload::check_enabled(snapshot).and_then(|()| match question {
+        LfsQuestion::Batch { authorization } => batch(body, snapshot, address, authorization, may_upload),
+        LfsQuestion::Object(oid) => object(snapshot, oid),
+    });
     answer.unwrap_or_else(|refused| refused)
 }
 
@@ -153,6 +190,7 @@ fn batch(
     snapshot: &Snapshot,
     address: &str,
     authorization: Option<String>,
+    may_upload: Result<(), Refusal>,
 ) -> Result<Response, Response> {
     let mut text = Vec::new();
     let read = body.take(REQUEST_BYTES_MAX + 1).read_to_end(&mut text);
@@ -178,7 +216,10 @@ fn batch(
     }
     let is_upload = match asked.operation.as_str() {
         "download" => false,
-        "upload" => true,
+        "upload" => {
+            may_upload.map_err(upload::refusal)?;
+            true
+        }
         _ => {
             return Err(refused(
                 400,
@@ -194,16 +235,14 @@ fn batch(
                 tracing::error!(%error, "an LFS object can't be read");
                 (None, Some(Wrong { code: 500, message: "The object can't be read" }))
             }
-            Some(Ok(None)) if is_upload => {
-                (None, Some(Wrong { code: 403, message: "LFS objects are not taken by this server" }))
-            }
-            Some(Ok(None)) => (None, Some(Wrong { code: 404, message: "The object does not exist" })),
+            Some(Ok(None)) if !is_upload => (None, Some(Wrong { code: 404, message: "The object does not exist" })),
             // It is here already: nothing is to be done.
             Some(Ok(Some(_))) if is_upload => (None, None),
-            Some(Ok(Some(_))) => {
+            Some(Ok(_)) => {
                 let header = Headers { accept: "application/vnd.git-lfs", authorization: authorization.clone() };
                 let href = format!("{address}/.hg/lfs/objects/{oid}");
-                (Some(Actions { download: Download { href, header, expires_in: EXPIRES_IN } }), None)
+                let action = Action { href, header, expires_in: EXPIRES_IN };
+                (Some(if is_upload { Actions::Upload(action) } else { Actions::Download(action) }), None)
             }
         };
         // What is told again is what a client may have made up.
@@ -246,47 +285,8 @@ fn object(snapshot: &Snapshot, oid: LfsOid) -> Result<Response, Response> {
 
 /// An answer whose text clients show: as the reason, and as the API's own errors have it.
 fn refused(status: u16, text: &'static str) -> Response {
-    let body = serde_json::json!({ "message": text }).to_string();
-    Response {
-        status,
-        reason: text.to_owned(),
-        headers: vec![("content-type", MEDIA_TYPE.to_owned())],
-        body: Body::Bytes(body.into_bytes()),
-    }
+    upload::refusal(Refusal { status, text: text.to_owned() })
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn parsed(method: &str, below: &str, headers: &[(&str, &str)]) -> Option<Result<LfsRequest, u16>> {
-        let mut request = http::Request::builder().method(method).uri("/x");
-        for (name, value) in headers {
-            request = request.header(*name, *value);
-        }
-        let (head, ()) = request.body(()).expect("a request").into_parts();
-        let below: Vec<String> = below.split('/').map(str::to_owned).collect();
-        parse_lfs(&head, &below).map(|parsed| parsed.map_err(|refused| refused.status))
-    }
-
-    #[test]
-    fn requests_are_told_apart() {
-        let json = [("content-type", MEDIA_TYPE), ("accept", MEDIA_TYPE)];
-        let batch = ".git/info/lfs/objects/batch";
-        assert_eq!(parsed("POST", batch, &json), Some(Ok(LfsRequest::Batch { authorization: None })));
-        let signed = [json[0], json[1], ("authorization", "Basic eDp5")];
-        let authorization = Some("Basic eDp5".to_owned());
-        assert_eq!(parsed("POST", batch, &signed), Some(Ok(LfsRequest::Batch { authorization })));
-        assert_eq!(parsed("GET", batch, &json), Some(Err(405)));
-        assert_eq!(parsed("POST", batch, &json[1..]), Some(Err(415)));
-        assert_eq!(parsed("POST", batch, &json[..1]), Some(Err(406)));
-        let oid = "0123456789abcdef".repeat(4);
-        let object = LfsOid::from_hex(oid.as_bytes()).expect("64 digits");
-        assert_eq!(parsed("GET", &format!(".hg/lfs/objects/{oid}"), &[]), Some(Ok(LfsRequest::Object(object))));
-        assert_eq!(parsed("PUT", &format!(".hg/lfs/objects/{oid}"), &[]), Some(Err(405)));
-        assert_eq!(parsed("GET", ".hg/lfs/objects/passwd", &[]), Some(Err(404)));
-        for other in ["", ".hg/store", ".hg/lfs/objects", ".git/info/lfs/objects/batch/x"] {
-            assert_eq!(parsed("GET", other, &[]), None, "{other}");
-        }
-    }
-}
+mod tests;

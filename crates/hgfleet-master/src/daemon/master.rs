@@ -64,6 +64,8 @@ pub(crate) struct Master {
     pub commands: CommandOptions,
     /// Slots of those who copy a repository.
     pub copying: Semaphore,
+    /// Places of objects that are being uploaded.
+    pub uploading: Semaphore,
     /// Why the whole fleet takes no pushes.
     pub fleet_read_only: FleetReadOnly,
     /// Why pushes were refused.

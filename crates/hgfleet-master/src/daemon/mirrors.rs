@@ -12,6 +12,7 @@ use tokio::sync::mpsc;
 
 use super::digests::Answer;
 use super::master::Master;
+use super::uploads;
 use super::view::{STREAM_MESSAGES_MAX, ViewInput};
 
 /// How long a stream may take to say who it is.
@@ -40,6 +41,7 @@ where
 {
     let hello = match tokio::time::timeout(HELLO_WAIT, read_async::<Up>(&mut input)).await {
         Ok(Ok(Some(Up::Hello(hello)))) => hello,
+        Ok(Ok(Some(Up::Upload(upload)))) => return uploads::serve(master, log, upload, input, output).await,
         _ => {
             tracing::warn!("a stream that does not say who it is was closed");
             return;
@@ -125,7 +127,7 @@ async fn read_all(
                 None
             }
             (Up::Staged(_) | Up::Told(_) | Up::Left | Up::Joined | Up::Digest { .. }, None) => None,
-            (Up::Hello(_), _) => return Err(std::io::Error::other("a second hello").into()),
+            (Up::Hello(_) | Up::Upload(_), _) => return Err(std::io::Error::other("a second hello").into()),
         };
         if let Some(input) = input {
             let _ = master.view.send(input);

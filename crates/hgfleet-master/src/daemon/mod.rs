@@ -42,6 +42,7 @@ mod term;
 mod tests;
 mod trees;
 mod trim;
+mod uploads;
 mod view;
 mod volume;
 

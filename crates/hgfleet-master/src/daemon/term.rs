@@ -20,7 +20,7 @@ use super::master::Master;
 use super::read_only::FleetReadOnly;
 use super::refusals::Refusals;
 use super::server::Server;
-use super::{commands, master_socket, mirrors, names, session_socket, trees, trim, view};
+use super::{commands, master_socket, mirrors, names, session_socket, trees, trim, uploads, view};
 use crate::options::MasterError;
 use crate::protocol::{MASTER_SOCKET, SESSION_SOCKET};
 
@@ -153,6 +153,7 @@ async fn begin(
         handing: tokio::sync::Mutex::new(()),
         commands: options.commands,
         copying: commands::copy_slots(),
+        uploading: uploads::places(),
         fleet_read_only,
         refusals: Refusals::default(),
         format: options.format,

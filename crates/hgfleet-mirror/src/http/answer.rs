@@ -2,6 +2,7 @@
 
 use super::bundle_cache::{Claim, Found};
 use super::checks::{self, Refused};
+use super::lfs;
 use super::request_body::RequestBody;
 use super::{Absent, NotServed, Repositories, ResponseBody};
 use hg_store::Snapshot;
@@ -43,7 +44,7 @@ pub async fn answer<R: Repositories>(repositories: &Arc<R>, request: Request<Inc
         && let Some(asked) = wire::parse_lfs(&head, rest)
     {
         return match asked {
-            Ok(asked) => lfs(repositories, &head, name, asked, body).await,
+            Ok(asked) => lfs::answer(repositories, &head, name, asked, body).await,
             Err(refused) => from_wire(refused),
         };
     }
@@ -80,7 +81,7 @@ async fn find<'p, R: Repositories>(repositories: &Arc<R>, parts: &'p [String]) -
 }
 
 /// The repository as it is shown now, or what a program reads that asks in vain.
-async fn snapshot_of<R: Repositories>(
+pub(super) async fn snapshot_of<R: Repositories>(
     repositories: &Arc<R>,
     name: &str,
 ) -> Result<Arc<Snapshot>, Box<Response<ResponseBody>>> {
@@ -178,38 +179,6 @@ async fn command<R: Repositories>(
     }
 }
 
-/// Answers a request about LFS objects.
-async fn lfs<R: Repositories>(
-    repositories: &Arc<R>,
-    head: &Parts,
-    name: &str,
-    asked: wire::LfsRequest,
-    body: Incoming,
-) -> Response<ResponseBody> {
-    let snapshot = match snapshot_of(repositories, name).await {
-        Ok(snapshot) => snapshot,
-        Err(refused) => return *refused,
-    };
-    let user = repositories.user();
-    let settings = snapshot.settings();
-    if !settings.may_read(user.as_deref().map(str::as_bytes)) || !settings.allows_pull() {
-        let text = "refused: not allowed, reading this repository over HTTP. Ask who keeps it";
-        return from_wire(wire::Refusal { status: 401, text: text.to_owned() }.into());
-    }
-    let address = line(repositories.as_ref(), head, name.to_owned()).clone_address.unwrap_or_default();
-    let mut body = RequestBody::new(body);
-    let answered = tokio::task::spawn_blocking(move || {
-        wire::answer_lfs(asked, &mut body, &snapshot, address.trim_end_matches('/'))
-    });
-    match answered.await {
-        Ok(response) => from_wire(response),
-        Err(error) => {
-            tracing::error!(%error, repository = name, "a request about LFS objects ended in a panic");
-            from_wire(failed().into())
-        }
-    }
-}
-
 async fn repository_page<R: Repositories>(
     repositories: &Arc<R>,
     head: &Parts,
@@ -247,7 +216,7 @@ async fn repository_page<R: Repositories>(
 }
 
 /// What the pages say of a repository: its name, and where it is cloned from and pushed to.
-fn line<R: Repositories>(repositories: &R, head: &Parts, name: String) -> RepositoryLine {
+pub(super) fn line<R: Repositories>(repositories: &R, head: &Parts, name: String) -> RepositoryLine {
     let addresses = repositories.addresses(&name);
     let prefix = repositories.prefix();
     let from_host = || {
@@ -325,7 +294,7 @@ fn challenge(absent: Absent, mut response: Response<ResponseBody>) -> Response<R
     response
 }
 
-fn failed() -> wire::Refusal {
+pub(super) fn failed() -> wire::Refusal {
     let text = "refused: the server failed, on this request. Tell the administrators";
     wire::Refusal { status: 500, text: text.to_owned() }
 }
@@ -335,7 +304,7 @@ fn unreadable() -> wire::Refusal {
     wire::Refusal { status: 503, text: text.to_owned() }
 }
 
-fn from_wire(answer: wire::Response) -> Response<ResponseBody> {
+pub(super) fn from_wire(answer: wire::Response) -> Response<ResponseBody> {
     from_wire_or(answer, None, || ())
 }
 

@@ -18,7 +18,8 @@ fn refused(status: u16, text: &'static str) -> Result<(), Refused> {
 
 /// Checks a request's head. After a refusal the connection must be closed: where the next request begins is not sure.
 pub(super) fn check(head: &Parts) -> Result<(), Refused> {
-    if !matches!(head.method, Method::GET | Method::HEAD | Method::POST) {
+    let is_upload = head.method == Method::PUT && is_of_lfs_object(head.uri.path());
+    if !matches!(head.method, Method::GET | Method::HEAD | Method::POST) && !is_upload {
         return refused(405, "refused: only GET, HEAD and POST are answered, on this server. Use one of these");
     }
     if head.uri.authority().is_some() || !head.uri.path().starts_with('/') {
@@ -42,6 +43,11 @@ pub(super) fn check(head: &Parts) -> Result<(), Refused> {
         return refused(431, "refused: too long, a header. Send less, or the arguments as X-HgArgs-Post");
     }
     Ok(())
+}
+
+/// Whether the path is that of an LFS object: nothing else is written over HTTP.
+fn is_of_lfs_object(path: &str) -> bool {
+    path.rsplit_once('/').is_some_and(|(folder, name)| folder.ends_with("/.hg/lfs/objects") && !name.is_empty())
 }
 
 /// Returns whether the bytes are a host name or an address, with a port or without.
@@ -104,6 +110,10 @@ mod tests {
         assert_eq!(status("POST", "/", &[host, ("content-length", "1"), ("content-length", "1")]), Some(400));
         assert_eq!(status("POST", "/", &[host, ("content-length", "1"), ("transfer-encoding", "chunked")]), Some(400));
         assert_eq!(status("GET", "http://other/", &[host]), Some(400));
+        assert_eq!(status("PUT", "/a/b/.hg/lfs/objects/01", &[host]), None);
+        for other in ["/a/b", "/.hg/lfs/objects", "/a/.hg/lfs/objects/", "/a/.hg/lfs/objects/01/02"] {
+            assert_eq!(status("PUT", other, &[host]), Some(405), "{other}");
+        }
         for method in ["CONNECT", "TRACE", "OPTIONS", "PRI", "DELETE"] {
             assert_eq!(status(method, "/", &[host]), Some(405), "{method}");
         }

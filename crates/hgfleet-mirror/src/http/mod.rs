@@ -12,6 +12,7 @@ mod answer;
 mod bundle_cache;
 mod checks;
 mod folders;
+mod lfs;
 mod listener;
 mod repositories;
 mod request_body;

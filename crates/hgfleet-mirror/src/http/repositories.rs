@@ -2,6 +2,9 @@
 
 use super::BundleCache;
 use hg_store::Snapshot;
+use hg_store::lfs::LfsOid;
+use hg_wire::http::Refusal;
+use hyper::body::Incoming;
 use std::future::Future;
 use std::sync::Arc;
 
@@ -73,6 +76,11 @@ pub trait Repositories: Send + Sync + 'static {
         None
     }
 
+    /// Returns the value of `Authorization` by which whoever asks has shown who they are: they are told to show it at once where objects are.
+    fn credentials(&self) -> Option<String> {
+        None
+    }
+
     /// Returns where the repository is reached.
     fn addresses(&self, _name: &str) -> Addresses {
         Addresses::default()
@@ -81,6 +89,26 @@ pub trait Repositories: Send + Sync + 'static {
     /// Returns where the bundles are kept that were made for others.
     fn bundle_cache(&self) -> Option<&Arc<BundleCache>> {
         None
+    }
+
+    /// Returns whether whoever asks may bring LFS objects to a repository.
+    ///
+    /// # Errors
+    /// What they are told.
+    fn may_upload(&self, _name: &str) -> Result<(), Refusal> {
+        let text = "refused: LFS objects are not taken, on this server. Push to the master of a fleet".to_owned();
+        Err(Refusal { status: 403, text })
+    }
+
+    /// Stores an LFS object, of so many bytes, and returns once whoever asks next gets it. Only called where [`Self::may_upload`] says so.
+    fn upload(
+        &self,
+        name: &str,
+        _oid: LfsOid,
+        _bytes: u64,
+        _body: Incoming,
+    ) -> impl Future<Output = Result<(), Refusal>> + Send {
+        std::future::ready(self.may_upload(name))
     }
 
     /// Takes notice that something of a repository can't be read as it was written. It may be called while a request is

@@ -39,6 +39,8 @@ pub(crate) enum Found {
         id: TokenId,
         /// The repositories that it is for; none: all.
         only: Option<Arc<RepositoryPatterns>>,
+        /// Whether it may bring LFS objects.
+        uploads: bool,
     },
     /// It doesn't.
     Wrong,
@@ -182,7 +184,7 @@ impl KeptTokens {
         match readable.tokens.find(token) {
             Some(entry) if entry.mail == mail && !entry.has_expired(now) => {
                 let id = entry.digest.id();
-                Found::Good { id, only: readable.only.get(&id).cloned() }
+                Found::Good { id, only: readable.only.get(&id).cloned(), uploads: entry.uploads }
             }
             _ => Found::Wrong,
         }

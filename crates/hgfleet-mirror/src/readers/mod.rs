@@ -35,6 +35,8 @@ pub(crate) enum Reader {
         groups: Vec<String>,
         /// What its token is for; none: everything that the account may read.
         only: Option<Arc<RepositoryPatterns>>,
+        /// Whether its token may bring LFS objects.
+        uploads: bool,
     },
     /// Somebody who said, while nobody can be asked whether that is so.
     Unsure,
@@ -43,14 +45,23 @@ pub(crate) enum Reader {
 impl Reader {
     /// Whether it may read a repository.
     pub(crate) fn may_read(&self, rules: &AccessRules, name: &RepositoryName) -> bool {
+        self.may(rules, name, Action::Read)
+    }
+
+    /// Whether it may write to a repository.
+    pub(crate) fn may_write(&self, rules: &AccessRules, name: &RepositoryName) -> bool {
+        self.may_read(rules, name) && self.may(rules, name, Action::Write)
+    }
+
+    fn may(&self, rules: &AccessRules, name: &RepositoryName, action: Action) -> bool {
         let name = name.as_str();
         let caller = match self {
-            Reader::Account { mail, groups, only } if only.as_ref().is_none_or(|only| only.is_match(name)) => {
+            Reader::Account { mail, groups, only, .. } if only.as_ref().is_none_or(|only| only.is_match(name)) => {
                 Caller::Account { mail, groups }
             }
             _ => Caller::Anonymous,
         };
-        rules.decide(caller, name, Action::Read).is_allowed()
+        rules.decide(caller, name, action).is_allowed()
     }
 }
 
@@ -107,7 +118,7 @@ impl Readers {
             let text = "refused: no mail address, as the account that the proxy names. Tell the administrators";
             return Err(refused(StatusCode::BAD_REQUEST, text));
         };
-        self.account(&mail, None).await?.ok_or_else(|| {
+        self.account(&mail, None, true).await?.ok_or_else(|| {
             let text = format!("refused: no account is enabled, of the name {mail}. Ask an administrator");
             refused(StatusCode::FORBIDDEN, text)
         })
@@ -131,12 +142,12 @@ impl Readers {
         };
         let (Some(token), Ok(mail)) = (credentials.token, Mail::parse(&credentials.mail)) else { return wrong() };
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-        let (id, only) = match self.tokens.find(&token, mail.as_str(), now).await {
-            Found::Good { id, only } => (id, only),
+        let (id, only, uploads) = match self.tokens.find(&token, mail.as_str(), now).await {
+            Found::Good { id, only, uploads } => (id, only, uploads),
             Found::Wrong => return wrong(),
             Found::Unsure => return Ok(Reader::Unsure),
         };
-        let Some(reader) = self.account(&mail, only).await? else {
+        let Some(reader) = self.account(&mail, only, uploads).await? else {
             return Err(refused(StatusCode::UNAUTHORIZED, WRONG));
         };
         if matches!(reader, Reader::Account { .. }) && self.tokens.note_use(id, day_of(now)) {
@@ -146,10 +157,15 @@ impl Readers {
     }
 
     /// The reader that an account is; none: it is not enabled, or not there.
-    async fn account(&self, mail: &Mail, only: Option<Arc<RepositoryPatterns>>) -> Result<Option<Reader>, Refused> {
+    async fn account(
+        &self,
+        mail: &Mail,
+        only: Option<Arc<RepositoryPatterns>>,
+        uploads: bool,
+    ) -> Result<Option<Reader>, Refused> {
         match self.accounts.get(mail).await {
             Ok(Some(account)) if account.state == AccountState::Enabled => {
-                Ok(Some(Reader::Account { mail: mail.as_str().to_owned(), groups: account.groups, only }))
+                Ok(Some(Reader::Account { mail: mail.as_str().to_owned(), groups: account.groups, only, uploads }))
             }
             Ok(_) | Err(DirectoryError::Ambiguous { .. }) => Ok(None),
             Err(error) => {

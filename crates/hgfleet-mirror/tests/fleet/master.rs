@@ -275,7 +275,7 @@ impl State {
                 }
                 Up::Staged(position) => this.staged = Some(position),
                 Up::Told(position) => this.told = Some(position),
-                Up::Hello(_) | Up::Left | Up::Joined | Up::Digest { .. } => {}
+                Up::Hello(_) | Up::Left | Up::Joined | Up::Digest { .. } | Up::Upload(_) => {}
             }
             drop(streams);
             self.moved.notify_all();

@@ -53,10 +53,13 @@ pub enum Token {
         /// The repositories that it is for, as patterns of the access rules [default: all]
         #[arg(long, value_name = "PATTERN", num_args = 1..)]
         repositories: Vec<String>,
+        /// Let it bring LFS objects to repositories that the account may push to; without this it only reads
+        #[arg(long)]
+        uploads: bool,
         #[command(flatten)]
         config: ConfigFile,
     },
-    /// List the tokens: name, account, what for, when made, when they end, the day of the last use, for which repositories
+    /// List the tokens: name, account, what for, when made, when they end, the day of the last use, for which repositories, `uploads` where they may
     List {
         /// Those of this account alone
         mail: Option<String>,

@@ -28,7 +28,7 @@ const SHOWN_SECONDS: u64 = 30 * DAY_SECONDS;
 pub fn run(command: Command) -> anyhow::Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start")?;
     match command {
-        Command::Create { mail, name, expires, repositories, config } => {
+        Command::Create { mail, name, expires, repositories, uploads, config } => {
             let config = Config::find(config.config.as_deref())?;
             let mail = usable_account(&config, &mail)?;
             RepositoryPatterns::new(&repositories)?;
@@ -44,6 +44,7 @@ pub fn run(command: Command) -> anyhow::Result<ExitCode> {
                 created: now,
                 expires: expires.map(|days| now + days * DAY_SECONDS),
                 repositories,
+                uploads,
             };
             let id = entry.digest.id();
             runtime.block_on(async {
@@ -139,8 +140,9 @@ fn line(entry: &TokenEntry, used: &LastUsed, now: u64) -> String {
         None => "never used".to_owned(),
     };
     let repositories = if entry.repositories.is_empty() { "**".to_owned() } else { entry.repositories.join(",") };
+    let uploads = if entry.uploads { "\tuploads" } else { "" };
     let TokenEntry { mail, name, created, .. } = entry;
-    format!("{id}\t{mail}\t{name}\tmade {}\t{ends}\t{used}\t{repositories}", day(*created))
+    format!("{id}\t{mail}\t{name}\tmade {}\t{ends}\t{used}\t{repositories}{uploads}", day(*created))
 }
 
 /// The day of a time, UTC.
