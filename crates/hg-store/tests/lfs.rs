@@ -2,13 +2,19 @@
 
 mod support;
 
+use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::fs;
+use std::io::BufReader;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
 use hg_store::lfs::LfsOid;
-use hg_store::prepare::{Incoming, Preparation, PrepareLimits};
-use hg_store::{Node, Repository};
+use hg_store::observe::{
+    Judgement, ObservedChangeset, ObservedEntry, ObservedFile, ObservedManifest, ObservedPush, Observer, observe_stored,
+};
+use hg_store::prepare::{Incoming, Preparation, PrepareError, PrepareLimits};
+use hg_store::{Node, Repository, Revision};
 use support::history::{History, Pieces, hunk};
 use support::{empty_repository, has_hg, hg, prepare, push};
 
@@ -152,6 +158,62 @@ impl Case {
             other => other,
         }
     }
+}
+
+/// How many bytes a file has, and what is seen of them.
+type Seen = (u64, Vec<u8>);
+
+/// Notes of each file what a policy looks at.
+#[derive(Clone, Default)]
+struct Files(Rc<RefCell<Vec<Seen>>>);
+
+impl Observer for Files {
+    fn changeset(&mut self, _: &ObservedChangeset<'_>) {}
+
+    fn entry(&mut self, _: &ObservedEntry<'_>) {}
+
+    fn manifest(&mut self, _: Revision, _: &mut ObservedManifest<'_>) -> Result<(), PrepareError> {
+        Ok(())
+    }
+
+    fn file(&mut self, file: &ObservedFile<'_>) {
+        self.0.borrow_mut().push((file.content_bytes(), file.content().to_vec()));
+    }
+
+    fn judge(&mut self, _: &ObservedPush<'_>) -> Result<Judgement, PrepareError> {
+        Ok(Judgement::default())
+    }
+}
+
+#[test]
+fn policies_see_what_an_object_holds_and_not_its_pointer() {
+    if !has_hg() {
+        return;
+    }
+    let folder = tempfile::tempdir().expect("a folder");
+    let source = repository(folder.path(), "source");
+    let (long, short) = (vec![b'x'; 3 << 20], vec![b'y'; 2_000]);
+    fs::write(source.join("long"), &long).expect("written");
+    fs::write(source.join("short"), &short).expect("written");
+    hg(&source, &["commit", "-qAm", "both"]);
+    let bundle = folder.path().join("all.hg");
+    hg(&source, &["bundle", "-q", "-a", "-t", "none-v2;cg.version=03", bundle.to_str().expect("UTF-8")]);
+    let ours = repository(folder.path(), "ours");
+    copy_objects(&source, &ours);
+
+    let opened = Repository::open(&ours).expect("opened");
+    let snapshot = opened.snapshot(opened.current_state().expect("read")).expect("opened");
+    let (pushed, stored) = (Files::default(), Files::default());
+    let mut preparation = support::preparation(&snapshot);
+    preparation.observe(Box::new(pushed.clone()));
+    let file = BufReader::new(fs::File::open(&bundle).expect("there"));
+    preparation.add_changegroup(&mut support::bundle::open(file).expect("a bundle")).expect("taken");
+    support::apply_prepared(&ours, &preparation.finish().expect("finished").expect("something"));
+    let opened = Repository::open(&ours).expect("opened");
+    let snapshot = opened.snapshot(opened.current_state().expect("read")).expect("opened");
+    observe_stored(&snapshot, &[snapshot.changelog().tip().expect("one")], &[], &mut stored.clone()).expect("read");
+    let expected = [(long.len() as u64, long[..1 << 20].to_vec()), (short.len() as u64, short)];
+    assert!(*pushed.0.borrow() == expected && *stored.0.borrow() == expected);
 }
 
 #[test]
