@@ -4,6 +4,8 @@
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -70,10 +72,12 @@ pub(crate) async fn take(mut body: Incoming) -> Result<Taken, hyper::Error> {
 impl Rest {
     /// Starts to pass the body on. A task of its own reads the client to the end, also when the
     /// mirror has answered and reads no more: most clients read nothing before they have sent all.
-    pub(crate) fn send(self) -> RequestBody {
+    pub(crate) fn send(self) -> (RequestBody, BrokenOff) {
         let length = self.left.size_hint().exact();
         let length = length.map(|left| left + self.begun.len() as u64);
         let (pieces, receiver) = mpsc::channel(PIECES_MAX);
+        let broken_off = BrokenOff::default();
+        let noted = broken_off.clone();
         let mut left = self.left;
         tokio::spawn(async move {
             let mut drained = 0;
@@ -84,6 +88,9 @@ impl Rest {
                     Err(error) => Err(io::Error::other(error)),
                 };
                 let broken = piece.is_err();
+                if broken {
+                    noted.0.store(true, Ordering::Relaxed);
+                }
                 let bytes = piece.as_ref().map_or(0, |data| data.len() as u64);
                 if pieces.send(piece).await.is_err() {
                     drained += bytes;
@@ -93,7 +100,18 @@ impl Rest {
                 }
             }
         });
-        RequestBody::Streamed { begun: (!self.begun.is_empty()).then_some(self.begun), pieces: receiver, left: length }
+        let begun = (!self.begun.is_empty()).then_some(self.begun);
+        (RequestBody::Streamed { begun, pieces: receiver, left: length }, broken_off)
+    }
+}
+
+/// Whether a client broke off in its body: no mirror is to blame for what follows.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct BrokenOff(Arc<AtomicBool>);
+
+impl BrokenOff {
+    pub(crate) fn get(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
     }
 }
 

@@ -14,7 +14,7 @@ use hyper::body::Incoming;
 use hyper::ext::ReasonPhrase;
 use tokio::time::{Instant, sleep};
 
-use crate::body::{ReplyBody, RequestBody, Taken, take};
+use crate::body::{BrokenOff, ReplyBody, RequestBody, Taken, take};
 use crate::guard::BusyToken;
 use crate::headers::{ReplyMarks, Retry, check, prepare_reply, prepare_request, take_account};
 use crate::mirror::{Failure, Health, Loan, Mirror};
@@ -27,6 +27,8 @@ const REFUSAL_BYTES_MAX: usize = 64 * 1024;
 
 /// What a reader gets while no mirror answers; Mercurial's client prints the reason.
 const NONE_ANSWERS: &str = "refused: no mirror answers, of this fleet. Try again in a minute";
+
+const BROKE_OFF: &str = "refused: it broke off, the request's body. Send it again";
 
 /// A reply's head with its body, on the way to the client.
 pub(crate) type Reply = Response<ReplyBody>;
@@ -61,13 +63,16 @@ pub(crate) async fn answer(site: &Arc<Site>, peer: SocketAddr, request: Request<
         Ok(body) => body,
         Err(error) => {
             tracing::info!(%peer, %error, "a request's body broke off");
-            return refuse(StatusCode::BAD_REQUEST, "refused: it broke off, the request's body. Send it again", busy);
+            return refuse(StatusCode::BAD_REQUEST, BROKE_OFF, busy);
         }
     };
     let search = Search { site, tag, head, lapsed: None, refusal: None };
     match body {
         Taken::Whole(bytes) => search.with_kept(bytes, busy).await,
-        Taken::Part(rest) => search.once(rest.send(), busy).await,
+        Taken::Part(rest) => {
+            let (body, broken_off) = rest.send();
+            search.once(body, &broken_off, busy).await
+        }
     }
 }
 
@@ -131,10 +136,11 @@ impl Search<'_> {
     }
 
     /// Asks the first mirror that can be reached: this body can be sent only once.
-    async fn once(mut self, body: RequestBody, busy: BusyToken) -> Reply {
+    async fn once(mut self, body: RequestBody, broken_off: &BrokenOff, busy: BusyToken) -> Reply {
         let mut request = self.request(body);
         for mirror in self.site.fleet.order() {
             let sent = match mirror.send(request).await {
+                Err(_) if broken_off.get() => return refuse(StatusCode::BAD_REQUEST, BROKE_OFF, busy),
                 Err(Failure::NotSent(unsent, error)) => {
                     self.note_failure(&mirror, &error);
                     request = *unsent;

@@ -185,6 +185,25 @@ async fn a_body_too_long_to_keep_is_passed_on_as_it_comes() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_breaks_off_in_a_long_body_gives_no_mirror_a_bad_name() {
+    let folder = folder();
+    let _a = Mirror::start(&run_of(&folder), "a", at(position(1), "done"));
+    let front = Front::start(folder, quick()).await;
+    let mut stream = front.connect();
+    let sent = tokio::task::spawn_blocking(move || {
+        let head = "POST /r?cmd=unbundle HTTP/1.1\r\nHost: localhost\r\nContent-Length: 20000000\r\n\r\n";
+        let sent = stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(&vec![0; 12_000_000]));
+        sent.and_then(|()| stream.flush()).expect("sent");
+    });
+    sent.await.expect("sent");
+    // One that is given up is asked again a moment later.
+    for _ in 0..60 {
+        let answer = front.get("/healthz").await;
+        assert!(answer.contains("serving 1"), "{answer}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_clients_own_tag_does_not_reach_a_mirror() {
     let folder = folder();
     let a = Mirror::start(&run_of(&folder), "a", at(position(3), "ok"));
