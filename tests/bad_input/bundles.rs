@@ -202,7 +202,7 @@ fn contents() -> Vec<Row> {
         ),
         ("B17", flagged(0x8000), "revision flags 0x8000 are not supported"),
         ("B17", flagged(0x4000), "revision flags 0x4000 are not supported"),
-        ("B17", flagged(0x2000), "revision flags 0x2000 are not supported"),
+        ("B17", flagged(0x2000), "points to an LFS object, and this repository takes none"),
         ("B17", flagged(0x0001), "revision flags 0x0001 are not supported"),
         ("B18", bundle(&[part("CHANGEGROUP", &[("VERSION", "04")], b"")]), "changegroup version 04 is not supported"),
         (

@@ -87,7 +87,6 @@ fn bad_pushes_are_refused_by_name() {
     let mut cases: Vec<(&str, Change)> = Vec::new();
     let mut add_each = |words: &'static str, changes: [Change; 3]| cases.extend(changes.map(|change| (words, change)));
     add_each("revision flags 0x8000 are not supported", each(|revision| revision.flags = 0x8000));
-    add_each("revision flags 0x2000 are not supported", each(|revision| revision.flags = 0x2000));
     add_each("revision flags 0x0001 are not supported", each(|revision| revision.flags = 1));
     add_each("unknown parent 0909", each(move |revision| revision.p2 = unknown));
     add_each("unknown delta base 0909", each(move |revision| revision.base = unknown));
@@ -115,6 +114,13 @@ fn bad_pushes_are_refused_by_name() {
     add_each("text does not match its hash", each(|revision| revision.p2 = revision.p1));
 
     let mut add = |words: &'static str, change: Change| cases.push((words, change));
+    // Of files alone it says that the text is a pointer.
+    add("revision flags 0x2000 are not supported", any(|push| push.changesets[0].flags = 0x2000));
+    add("revision flags 0x2000 are not supported", any(|push| push.manifests[0].flags = 0x2000));
+    add(
+        "points to an LFS object, and this repository takes none, file a",
+        any(|push| push.files[0].1[0].flags = 0x2000),
+    );
     add(
         "null revision, changeset 0000",
         any(|push| {
