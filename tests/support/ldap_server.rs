@@ -1,7 +1,7 @@
 //! A real LDAP server, as `docs/directory.md` has one made.
 
 use super::fleet::free_port;
-use super::run::run_with;
+use super::run::{run, run_with};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -26,7 +26,8 @@ impl LdapServer {
         let installed = places.find(|place| place.join("slapd").exists()).expect("slapd is installed").join("slapd");
         // A distribution's confinement goes by the program's place, and would keep it out of this folder.
         let program = folder.path().join("slapd");
-        std::fs::copy(installed, &program).expect("copied");
+        // By a process of its own: a file that another thread's child still has open for writing can't be run.
+        run(Command::new("cp").args([&installed, &program])).ok();
         for name in ["config", "data"] {
             std::fs::create_dir(folder.path().join(name)).expect("made");
         }

@@ -74,7 +74,8 @@ impl Slapd {
         let installed = places.find(|place| place.join("slapd").exists()).expect("slapd is installed").join("slapd");
         // A distribution's confinement goes by the program's place, and would keep it out of this folder.
         let program = folder.path().join("slapd");
-        fs::copy(installed, &program).unwrap();
+        // By a process of its own: a file that another thread's child still has open for writing can't be run.
+        succeed(Command::new("cp").args([&installed, &program]).output().unwrap(), "a copy of slapd");
         let mut slapd = Slapd { folder, process: None, program, port: 0, tls_port: 0 };
         let certificates = certificates(slapd.folder.path());
         fs::create_dir(slapd.path("data")).unwrap();
