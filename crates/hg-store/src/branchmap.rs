@@ -163,9 +163,7 @@ impl BranchOfChangesets {
         let named = of.names.iter().cloned().zip(0..).skip(1);
         let mut known: BTreeMap<Vec<u8>, u32> = named.collect();
         for revision in changelog.revisions().skip(of.kept) {
-            let text = changelog.text_unchecked(revision)?;
-            let (branch, closes) = changeset::branch_of(&text)
-                .map_err(|error| StoreError::corrupt(changelog.path(), format!("revision {revision}: {error}")))?;
+            let (branch, closes) = changeset::stored_branch_of(changelog, revision)?;
             let number = match branch {
                 None => 0,
                 Some(name) => *known.entry(name).or_insert_with_key(|name| {

@@ -1,6 +1,6 @@
 //! The text of a changeset.
 
-use crate::Node;
+use crate::{Node, Revision, Revlog, StoreError};
 
 /// A changeset's text is none.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -90,6 +90,12 @@ pub(crate) fn branch_of(text: &[u8]) -> Result<(Option<Vec<u8>>, bool), Changese
         }
     }
     Ok((branch.filter(|name| name != b"default"), closes))
+}
+
+/// The same of a changeset in the changelog, whose hash is not checked.
+pub(crate) fn stored_branch_of(changelog: &Revlog, revision: Revision) -> Result<(Option<Vec<u8>>, bool), StoreError> {
+    branch_of(&changelog.text_unchecked(revision)?)
+        .map_err(|error| StoreError::corrupt(changelog.path(), format!("revision {revision}: {error}")))
 }
 
 /// The first three lines.

@@ -286,9 +286,7 @@ impl Snapshot {
 
     /// The branch of a changeset, and whether the changeset closes it.
     pub fn branch_of(&self, revision: Revision) -> Result<(Vec<u8>, bool), StoreError> {
-        let text = self.changelog.text_unchecked(revision)?;
-        let (branch, closes) = changeset::branch_of(&text)
-            .map_err(|error| StoreError::corrupt(self.changelog.path(), format!("revision {revision}: {error}")))?;
+        let (branch, closes) = changeset::stored_branch_of(&self.changelog, revision)?;
         Ok((branch.unwrap_or_else(|| b"default".to_vec()), closes))
     }
 

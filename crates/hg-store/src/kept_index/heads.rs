@@ -84,9 +84,7 @@ impl KeptHeads {
     }
 
     fn add(&mut self, changelog: &Revlog, revision: Revision) -> Result<(), StoreError> {
-        let text = changelog.text_unchecked(revision)?;
-        let (branch, closes) = changeset::branch_of(&text)
-            .map_err(|error| StoreError::corrupt(changelog.path(), format!("revision {revision}: {error}")))?;
+        let (branch, closes) = changeset::stored_branch_of(changelog, revision)?;
         let heads = self.branches.entry(branch.unwrap_or_else(|| b"default".to_vec())).or_default();
         let mut crosses = false;
         for parent in changelog.parents(revision).into_iter().flatten() {
