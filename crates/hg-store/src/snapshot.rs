@@ -261,20 +261,18 @@ impl Snapshot {
     /// Nothing happens without one. Only one process may do this for a folder.
     pub fn keep_index(&self) -> Result<(), StoreError> {
         let Some(folder) = self.repository.kept_folder() else { return Ok(()) };
-        let made;
-        let heads = match self.kept_heads()? {
-            Some(heads) => heads,
-            None => {
-                made = Branchmap::all_heads(&self.changelog, folder)?;
-                &made
-            }
-        };
         let failed = |source| StoreError::io("write the index in", folder, source);
         std::fs::create_dir_all(folder).map_err(failed)?;
         KeptNodes::update(folder, Table::Changesets, &self.changelog).map_err(failed)?;
         KeptNodes::update(folder, Table::Manifests, &self.manifest).map_err(failed)?;
-        heads.keep(folder, &self.changelog).map_err(failed)?;
-        BranchOfChangesets::keep(folder, &self.changelog)?.map_err(failed)
+        BranchOfChangesets::keep(folder, &self.changelog)?.map_err(failed)?;
+        match self.kept_heads()? {
+            Some(_) if KeptHeads::covers(folder, &self.changelog) => Ok(()),
+            Some(kept) => kept.write(folder, &self.changelog),
+            // By the branches that were written just now.
+            None => Branchmap::all_heads(&self.changelog, folder)?.write(folder, &self.changelog),
+        }
+        .map_err(failed)
     }
 
     /// One changeset, parsed; its hash is checked.

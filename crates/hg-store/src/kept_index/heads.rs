@@ -3,6 +3,7 @@
 //! Nothing is left out: what is secret or obsolete is in it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 
@@ -44,11 +45,13 @@ impl KeptHeads {
         Ok(Some(kept))
     }
 
-    /// Writes the file, if it says something else.
-    pub(crate) fn keep(&self, folder: &Path, changelog: &Revlog) -> io::Result<()> {
-        if KeptHeads::open(folder, changelog).is_some_and(|(_, covered)| covered as usize == changelog.len()) {
-            return Ok(());
-        }
+    /// Whether the file is of the whole changelog, as far as its header says.
+    pub(crate) fn covers(folder: &Path, changelog: &Revlog) -> bool {
+        KeptHeads::usable(folder, changelog).is_some_and(|(_, header)| header.covered as usize == changelog.len())
+    }
+
+    /// Writes the file.
+    pub(crate) fn write(&self, folder: &Path, changelog: &Revlog) -> io::Result<()> {
         let bytes = self.encode();
         let length = u32::try_from(bytes.len()).map_err(io::Error::other)?;
         let header = Header { check: check_of(&bytes), ..Header::of(MAGIC, changelog, length) };
@@ -71,16 +74,20 @@ impl KeptHeads {
     }
 
     fn open(folder: &Path, changelog: &Revlog) -> Option<(KeptHeads, u32)> {
-        let mut file = open(folder, FILE, false)?;
-        let header = Header::read(&file, MAGIC).filter(|header| header.extra <= BYTES_MAX)?;
-        let uncovered = changelog.len().checked_sub(header.covered as usize)?;
-        if uncovered > UNCOVERED_MAX || name_of_last(changelog, header.covered) != header.last_name {
-            return None;
-        }
+        let (mut file, header) = KeptHeads::usable(folder, changelog)?;
         let mut bytes = Vec::new();
         file.read_to_end(&mut bytes).ok()?;
         let kept = KeptHeads::decode(bytes.get(super::HEADER_BYTES..)?, header)?;
         Some((kept, header.covered))
+    }
+
+    /// The file and its header, where that is of this changelog.
+    fn usable(folder: &Path, changelog: &Revlog) -> Option<(File, Header)> {
+        let file = open(folder, FILE, false)?;
+        let header = Header::read(&file, MAGIC).filter(|header| header.extra <= BYTES_MAX)?;
+        let uncovered = changelog.len().checked_sub(header.covered as usize)?;
+        let is_of_it = uncovered <= UNCOVERED_MAX && name_of_last(changelog, header.covered) == header.last_name;
+        is_of_it.then_some((file, header))
     }
 
     fn add(&mut self, changelog: &Revlog, revision: Revision) -> Result<(), StoreError> {
