@@ -9,7 +9,7 @@ use super::changelog::CombinedChangelog;
 use super::error::{Place, PrepareError, Refusal};
 use super::growing::{Deltas, Growing, Received};
 use super::hash::Log;
-use super::incoming::{Incoming, IncomingChangegroup, IncomingRevision};
+use super::incoming::{IncomingChangegroup, IncomingRevision};
 use super::ledger::{Expected, Ledger};
 use super::metadata_check;
 use super::spool::Spool;
@@ -47,29 +47,18 @@ impl Files<'_, '_> {
         let mut revlog = Growing::new(log, old.as_ref(), paths.on_disk(self.snapshot), self.deltas);
         revlog.objects = Some(self.snapshot);
         let mut any = false;
-        loop {
-            match source.next()? {
-                Incoming::Revision(incoming) => {
-                    any = true;
-                    spool.count_revision()?;
-                    if let Some((received, changeset)) = self.revision(spool, &mut revlog, &expected, &incoming)?
-                        && let Some(observer) = &mut observer
-                    {
-                        let node = incoming.node;
-                        let (text, object_bytes) = match &received.external {
-                            None => (&received.text[..], None),
-                            Some(external) => (&external.begin[..], Some(external.bytes)),
-                        };
-                        observer.file(&ObservedFile { changeset, path: &path, node, text, object_bytes });
-                    }
-                }
-                Incoming::EndOfGroup => break,
-                _ => {
-                    return Err(PrepareError::refused(
-                        Refusal::Unexpected("piece in a file's group"),
-                        Place::File(path),
-                    ));
-                }
+        let place = || Place::File(path.clone());
+        while let Some(incoming) = spool.next_of_group(source, "piece in a file's group", place)? {
+            any = true;
+            if let Some((received, changeset)) = self.revision(spool, &mut revlog, &expected, &incoming)?
+                && let Some(observer) = &mut observer
+            {
+                let node = incoming.node;
+                let (text, object_bytes) = match &received.external {
+                    None => (&received.text[..], None),
+                    Some(external) => (&external.begin[..], Some(external.bytes)),
+                };
+                observer.file(&ObservedFile { changeset, path: &path, node, text, object_bytes });
             }
         }
         if !any {

@@ -167,22 +167,16 @@ impl<'s> Preparation<'s> {
         if source.next()? != Incoming::Changelog {
             return Err(unexpected("start"));
         }
-        loop {
-            match source.next()? {
-                Incoming::Revision(incoming) => {
-                    self.spool.count_revision()?;
-                    let observer = self.observer.as_deref_mut().map(|observer| observer as &mut dyn Observer);
-                    match self.changelog.receive(&mut self.spool, &mut ledger, &incoming, observer)? {
-                        true => outcome.added.push(incoming.node),
-                        false => outcome.known.push(incoming.node),
-                    }
-                    if outcome.added.len() + outcome.known.len() > self.spool.limits.changesets as usize {
-                        let limit = Refusal::Limit { limit: self.spool.limits.changesets.into(), unit: "changesets" };
-                        return Err(PrepareError::refused(limit, Place::Push));
-                    }
-                }
-                Incoming::EndOfGroup => break,
-                _ => return Err(unexpected("piece among the changesets")),
+        let place = || Place::Changegroup;
+        while let Some(incoming) = self.spool.next_of_group(source, "piece among the changesets", place)? {
+            let observer = self.observer.as_deref_mut().map(|observer| observer as &mut dyn Observer);
+            match self.changelog.receive(&mut self.spool, &mut ledger, &incoming, observer)? {
+                true => outcome.added.push(incoming.node),
+                false => outcome.known.push(incoming.node),
+            }
+            if outcome.added.len() + outcome.known.len() > self.spool.limits.changesets as usize {
+                let limit = Refusal::Limit { limit: self.spool.limits.changesets.into(), unit: "changesets" };
+                return Err(PrepareError::refused(limit, Place::Push));
             }
         }
         self.spool.cache.clear();
@@ -197,16 +191,9 @@ impl<'s> Preparation<'s> {
             None => self.observer.as_deref_mut().map(|observer| Watch::new(self.snapshot, observer)),
             Some(_) => None,
         };
-        loop {
-            match source.next()? {
-                Incoming::Revision(incoming) => {
-                    self.spool.count_revision()?;
-                    let (trees, watch) = (tree_ledger.as_mut(), watch.as_mut());
-                    manifests.receive(&mut self.spool, &self.changelog, &mut ledger, trees, &incoming, watch)?;
-                }
-                Incoming::EndOfGroup => break,
-                _ => return Err(unexpected("piece among the manifests")),
-            }
+        while let Some(incoming) = self.spool.next_of_group(source, "piece among the manifests", place)? {
+            let (trees, watch) = (tree_ledger.as_mut(), watch.as_mut());
+            manifests.receive(&mut self.spool, &self.changelog, &mut ledger, trees, &incoming, watch)?;
         }
         manifests.finish(&mut self.spool, &self.changelog, watch.as_mut())?;
         self.spool.cache.clear();

@@ -7,6 +7,7 @@ use crate::change::ChangeWriter;
 use super::compress::Compressor;
 use super::error::{Place, PrepareError, Refusal};
 use super::hash::HashChecker;
+use super::incoming::{Incoming, IncomingChangegroup, IncomingRevision};
 use super::limits::PrepareLimits;
 use super::text_cache::TextCache;
 
@@ -25,13 +26,23 @@ pub(super) struct Spool {
 }
 
 impl Spool {
-    /// Counts a revision of the push.
-    pub(super) fn count_revision(&mut self) -> Result<(), PrepareError> {
+    /// The next revision of a group, counted; `None` at the group's end. `unexpected`: what any other piece is, for whoever sent it.
+    pub(super) fn next_of_group(
+        &mut self,
+        source: &mut dyn IncomingChangegroup,
+        unexpected: &'static str,
+        place: impl FnOnce() -> Place,
+    ) -> Result<Option<IncomingRevision>, PrepareError> {
+        let incoming = match source.next()? {
+            Incoming::Revision(incoming) => incoming,
+            Incoming::EndOfGroup => return Ok(None),
+            _ => return Err(PrepareError::refused(Refusal::Unexpected(unexpected), place())),
+        };
         self.revisions += 1;
         if self.revisions > self.limits.revisions {
             let what = Refusal::Limit { limit: self.limits.revisions, unit: "revisions" };
             return Err(PrepareError::refused(what, Place::Push));
         }
-        Ok(())
+        Ok(Some(incoming))
     }
 }

@@ -71,18 +71,12 @@ impl Trees<'_, '_> {
         let paths = StorePaths::of(&[b"meta/", &folder, b"00manifest"]);
         let log = Log::Tree(Arc::from(&folder[..]));
         let mut revlog = Growing::new(log, old.as_ref(), paths.on_disk(self.snapshot), self.deltas);
-        let refused = |what| PrepareError::refused(what, Place::Tree(folder.clone()));
+        let place = || Place::Tree(folder.clone());
+        let refused = |what| PrepareError::refused(what, place());
         let mut any = false;
-        loop {
-            match source.next()? {
-                Incoming::Revision(incoming) => {
-                    any = true;
-                    spool.count_revision()?;
-                    self.revision(spool, ledger, &folder, &mut revlog, &expected, &incoming)?;
-                }
-                Incoming::EndOfGroup => break,
-                _ => return Err(refused(Refusal::Unexpected("piece in a folder's group"))),
-            }
+        while let Some(incoming) = spool.next_of_group(source, "piece in a folder's group", place)? {
+            any = true;
+            self.revision(spool, ledger, &folder, &mut revlog, &expected, &incoming)?;
         }
         if !any {
             return Err(refused(Refusal::EmptyGroup));
