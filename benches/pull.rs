@@ -1,7 +1,7 @@
 //! A pull of the last 60 changesets, computed each time: no answer is kept for the next.
 
 use crate::input::{Input, text};
-use crate::measure::{HG, HGFLEET, command, cpu_milliseconds, median, milliseconds};
+use crate::measure::{HG, HGFLEET, command, cpu_milliseconds, milliseconds, report};
 use crate::server::{Server, free_port, pinned, read_answer};
 use std::io::{BufReader, Write};
 use std::net::TcpStream;
@@ -68,12 +68,6 @@ pub fn run(input: &Input) {
     println!("the first one after the start of the server: {first:.1} ms");
     for (what, of) in [("CPU", (|run| run.0) as fn(&(f64, f64)) -> f64), ("wall", |run| run.1)] {
         let (ours, peer): (Vec<f64>, Vec<f64>) = (ours.iter().map(of).collect(), peer.iter().map(of).collect());
-        let ratios: Vec<f64> = peer.iter().zip(&ours).map(|(peer, ours)| peer / ours).collect();
-        println!(
-            "pull of cargo's last {CHANGESETS}, {what}: hgfleet {:.2} ms, stock {:.2} ms: {:.1} times as fast (medians of {RUNS} pairs)",
-            median(&ours),
-            median(&peer),
-            median(&ratios)
-        );
+        report(&format!("pull of cargo's last {CHANGESETS}, {what}"), &ours, &peer);
     }
 }

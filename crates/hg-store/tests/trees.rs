@@ -6,10 +6,8 @@ use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
 
 use support::{bundle_of, has_hg, hg, init, push, sorted_lines, store_bytes};
-use tempfile::TempDir;
 
 const TREES: &[&str] = &["experimental.treemanifest=1"];
 
@@ -26,17 +24,7 @@ fn commit(repository: &Path, message: &str) {
 /// A history with what is odd in trees: folders with names that the store encodes, cuts or could take for its own, deep ones, a file
 /// that becomes a folder and the other way round, a folder that goes, moves and comes back, merges, revlogs of folders that are split,
 /// the null manifest.
-fn odd_repository() -> &'static Path {
-    static MADE: OnceLock<(TempDir, PathBuf)> = OnceLock::new();
-    let (_, path) = MADE.get_or_init(|| {
-        let folder = tempfile::tempdir().expect("a folder");
-        let path = make_odd_repository(folder.path());
-        (folder, path)
-    });
-    path
-}
-
-fn make_odd_repository(folder: &Path) -> PathBuf {
+fn odd_repository(folder: &Path) -> PathBuf {
     let path = init(folder, "odd", TREES);
     hg(&path, &["commit", "-qm", "nothing", "-d", "0 0", "--config", "ui.allowemptycommit=yes"]);
     let long = format!("{}/{}/file", "long-folder-name-".repeat(6), "Long-Folder-Name-".repeat(8));
@@ -160,7 +148,8 @@ fn history_is_pushed_whole_and_in_pieces() {
     if !has_hg() {
         return;
     }
-    let source = odd_repository();
+    let scratch = tempfile::tempdir().expect("a folder");
+    let source = &odd_repository(scratch.path());
     let last: usize = String::from_utf8(hg(source, &["log", "-r", "tip", "-T", "{rev}"]))
         .expect("a number")
         .parse()

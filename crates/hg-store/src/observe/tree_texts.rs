@@ -35,13 +35,13 @@ impl<'s> TreeTexts<'s> {
         if let Some(text) = self.cache.get(*node) {
             return Ok(text);
         }
-        let log = match folder {
-            b"" => None,
-            folder => self.revlog(folder)?,
-        };
+        let of_folder;
         let log = match folder {
             b"" => Some(self.snapshot.manifest()),
-            _ => log.as_deref(),
+            folder => {
+                of_folder = self.revlog(folder)?;
+                of_folder.as_deref()
+            }
         };
         let found = log.and_then(|log| Some((log, log.revision_of(node)?)));
         let cache = &mut self.cache;
