@@ -7,8 +7,8 @@ use super::changeset_check;
 use super::error::{Place, PrepareError, Refusal};
 use super::growing::{Deltas, Growing, RevlogPaths};
 use super::hash::Log;
-use super::incoming::IncomingRevision;
 use super::ledger::Ledger;
+use super::read_ahead::Arrived;
 use super::spool::Spool;
 
 /// What is kept of a new changeset.
@@ -121,7 +121,7 @@ impl<'s> CombinedChangelog<'s> {
         &mut self,
         spool: &mut Spool,
         ledger: &mut Ledger,
-        incoming: &IncomingRevision,
+        incoming: &Arrived,
         observer: Option<&mut (dyn Observer + '_)>,
     ) -> Result<bool, PrepareError> {
         let refused = |what| PrepareError::refused(what, Place::Changeset(incoming.node));

@@ -54,6 +54,19 @@ impl Compressor {
         Ok(())
     }
 
+    /// As [`Compressor::compress`]; `made` is the chunk if it was made before.
+    pub(super) fn compress_unless_made(
+        &mut self,
+        data: &[u8],
+        made: Option<&[u8]>,
+        chunk: &mut Vec<u8>,
+    ) -> io::Result<()> {
+        let Some(made) = made else { return self.compress(data, chunk) };
+        chunk.clear();
+        chunk.extend_from_slice(made);
+        Ok(())
+    }
+
     /// Whether `self.compressed` holds something smaller than `data` now.
     fn try_compress(&mut self, data: &[u8]) -> io::Result<bool> {
         match &mut self.method {

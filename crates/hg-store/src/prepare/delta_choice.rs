@@ -39,6 +39,18 @@ pub(super) struct Choice {
     pub(super) chain: Chain,
 }
 
+/// How a revision came.
+pub(super) struct Given<'a> {
+    /// To whose text the delta is; `None`: to the empty one.
+    pub(super) base: Option<u32>,
+    pub(super) delta: &'a [u8],
+    /// The chunk that stores the delta, or the text where there is no base, if it was made already.
+    pub(super) chunk: Option<&'a [u8]>,
+}
+
+/// A delta that came, and the chunk that stores it.
+type GivenDelta<'a> = (&'a [u8], Option<&'a [u8]>);
+
 type Tried = SmallVec<[u32; 8]>;
 
 /// The attempt with the smallest chunk so far.
@@ -64,44 +76,40 @@ impl Smallest {
 }
 
 impl Growing<'_> {
-    /// Chooses what to store for the next revision, and leaves the chunk in `spool.chunk`. `incoming` is a base and the delta to it.
+    /// Chooses what to store for the next revision, and leaves the chunk in `spool.chunk`.
     pub(super) fn choose(
         &mut self,
         spool: &mut Spool,
         parents: [Option<u32>; 2],
         text: &Text,
-        incoming: Option<(u32, &[u8])>,
+        given: &Given<'_>,
     ) -> Result<Choice, PrepareError> {
         if text.is_empty() {
-            return self.full(spool, text);
+            return self.full(spool, text, given);
         }
         match self.deltas {
-            Deltas::None => self.full(spool, text),
-            Deltas::Previous => self.choose_previous(spool, text, incoming),
-            Deltas::General { snapshots } => self.choose_general(spool, parents, text, incoming, snapshots),
+            Deltas::None => self.full(spool, text, given),
+            Deltas::Previous => self.choose_previous(spool, text, given),
+            Deltas::General { snapshots } => self.choose_general(spool, parents, text, given, snapshots),
         }
     }
 
     /// Chooses the text itself.
-    pub(super) fn full(&mut self, spool: &mut Spool, text: &[u8]) -> Result<Choice, PrepareError> {
-        spool.compressor.compress(text, &mut spool.chunk)?;
+    pub(super) fn full(&mut self, spool: &mut Spool, text: &[u8], given: &Given<'_>) -> Result<Choice, PrepareError> {
+        let made = given.chunk.filter(|_| given.base.is_none());
+        spool.compressor.compress_unless_made(text, made, &mut spool.chunk)?;
         Ok(Choice { base: None, chain: Chain { revisions: 1, bytes: spool.chunk.len() as u64, snapshot: true } })
     }
 
-    fn choose_previous(
-        &mut self,
-        spool: &mut Spool,
-        text: &Text,
-        incoming: Option<(u32, &[u8])>,
-    ) -> Result<Choice, PrepareError> {
+    fn choose_previous(&mut self, spool: &mut Spool, text: &Text, given: &Given<'_>) -> Result<Choice, PrepareError> {
         let Some(previous) = self.len().checked_sub(1) else {
-            return self.full(spool, text);
+            return self.full(spool, text, given);
         };
         let mut tried = Tried::new();
-        let known = incoming.filter(|(base, _)| *base == previous).map(|(_, delta)| delta);
-        match self.attempt(spool, previous, false, text, known, &mut tried)? {
+        let delta = (given.base == Some(previous)).then_some((given.delta, given.chunk));
+        match self.attempt(spool, previous, false, text, delta, &mut tried)? {
             Some(choice) => Ok(choice),
-            None => self.full(spool, text),
+            None => self.full(spool, text, given),
         }
     }
 
@@ -110,15 +118,14 @@ impl Growing<'_> {
         spool: &mut Spool,
         parents: [Option<u32>; 2],
         text: &Text,
-        incoming: Option<(u32, &[u8])>,
+        given: &Given<'_>,
         snapshots: bool,
     ) -> Result<Choice, PrepareError> {
         let mut tried = Tried::new();
         let parents: SmallVec<[u32; 2]> =
             parents.into_iter().flatten().filter_map(|parent| self.with_content(parent)).collect();
-        if let Some((base, delta)) = incoming
-            && let Some(base) = self.with_content(base)
-        {
+        if let Some(base) = given.base.and_then(|base| self.with_content(base)) {
+            let delta = (given.delta, given.chunk);
             let as_snapshot = snapshots && !parents.contains(&base) && self.chain(base).snapshot;
             if let Some(choice) = self.attempt(spool, base, as_snapshot, text, Some(delta), &mut tried)? {
                 return Ok(choice);
@@ -137,7 +144,7 @@ impl Growing<'_> {
                 return Ok(choice);
             }
         }
-        self.full(spool, text)
+        self.full(spool, text, given)
     }
 
     /// The parent whose delta is the smallest.
@@ -203,7 +210,7 @@ impl Growing<'_> {
         base: u32,
         as_snapshot: bool,
         text: &Text,
-        delta: Option<&[u8]>,
+        delta: Option<GivenDelta<'_>>,
         tried: &mut Tried,
     ) -> Result<Option<Choice>, PrepareError> {
         if tried.contains(&base) {
@@ -231,8 +238,8 @@ impl Growing<'_> {
                 && (!as_snapshot || chunk_bytes <= snapshot_bytes_max)
         };
         match delta {
-            Some(delta) => {
-                spool.compressor.compress(delta, &mut spool.trial)?;
+            Some((delta, made)) => {
+                spool.compressor.compress_unless_made(delta, made, &mut spool.trial)?;
                 if !good(&spool.trial) {
                     return Ok(None);
                 }

@@ -9,9 +9,10 @@ use super::changelog::CombinedChangelog;
 use super::error::{Place, PrepareError, Refusal};
 use super::growing::{Deltas, Growing, Received};
 use super::hash::Log;
-use super::incoming::{IncomingChangegroup, IncomingRevision};
+use super::incoming::IncomingChangegroup;
 use super::ledger::{Expected, Ledger};
 use super::metadata_check;
+use super::read_ahead::Arrived;
 use super::spool::Spool;
 use super::store_paths::StorePaths;
 
@@ -80,7 +81,7 @@ impl Files<'_, '_> {
         spool: &mut Spool,
         revlog: &mut Growing<'_>,
         expected: &Expected,
-        incoming: &IncomingRevision,
+        incoming: &Arrived,
     ) -> Result<Option<(Received, Revision)>, PrepareError> {
         let node = incoming.node;
         let link = self

@@ -10,12 +10,12 @@ use crate::revlog::chunk;
 use crate::revlog::index::FLAG_EXTERNAL;
 use crate::{Node, Revision, Revlog, Snapshot, delta};
 
-use super::delta_choice::{Chain, Choice};
+use super::delta_choice::{Chain, Choice, Given};
 use super::error::{PrepareError, Refusal};
 use super::external::External;
 use super::hash::Log;
-use super::incoming::IncomingRevision;
 use super::index::ENTRY_BYTES;
+use super::read_ahead::Arrived;
 use super::spool::Spool;
 use super::text_cache::Text;
 use super::written::{Base, Written, WrittenRevision};
@@ -232,7 +232,7 @@ impl<'r> Growing<'r> {
     pub(super) fn receive(
         &mut self,
         spool: &mut Spool,
-        incoming: &IncomingRevision,
+        incoming: &Arrived,
         link: u32,
     ) -> Result<Option<Received>, PrepareError> {
         let node = incoming.node;
@@ -283,9 +283,10 @@ impl<'r> Growing<'r> {
         if matches!(self.log, Log::File(_)) {
             put_in_order(&mut parents, &text);
         }
+        let given = Given { base, delta: &incoming.delta, chunk: incoming.chunk.as_deref() };
         let choice = match external {
-            None => self.choose(spool, parents, &text, base.map(|base| (base, &incoming.delta[..])))?,
-            Some(_) => self.full(spool, &text)?,
+            None => self.choose(spool, parents, &text, &given)?,
+            Some(_) => self.full(spool, &text, &given)?,
         };
         let revision = self.push(spool, node, parents, link, text.len() as u32, choice)?;
         if let Some(entry) = self.entries.last_mut() {

@@ -1,4 +1,4 @@
-//! Checking that texts match their names, on a second thread once there is enough to do.
+//! Checking that texts match their names, several at a time, on a second thread once there is enough to do.
 //!
 //! A name is SHA-1 over both parents' names, the smaller first, and the text. Nearly all the time of a large push goes into it, and
 //! nothing but the verdict comes back, so it runs beside the rest. Since nothing is written to the store before the push is whole,
@@ -7,20 +7,24 @@
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex};
-use std::thread::JoinHandle;
 
 use crate::{Node, Unnamed};
 
 use super::error::{Place, PrepareError, Refusal};
 use super::text_cache::Text;
+use super::worker::Worker;
 
 /// Bytes that are hashed at once before a thread is worth its start.
 const INLINE_BYTES: usize = 4 << 20;
-/// Bytes and texts that may wait; beyond that the caller's thread hashes too.
+/// Bytes and batches that may wait; beyond that the caller's thread hashes too.
 const QUEUE_BYTES: usize = 16 << 20;
-const QUEUE_TEXTS: usize = 256;
-/// Texts that are hashed together.
-const TOGETHER_MAX: usize = 16;
+const QUEUE_BATCHES: usize = 64;
+/// A batch has at least so many bytes or texts, and a number of texts that can be hashed well together, but where it has
+/// [`BATCH_BYTES_MAX`].
+const BATCH_BYTES: usize = 512 << 10;
+const BATCH_TEXTS: usize = 64;
+/// No text waits beside so many bytes.
+const BATCH_BYTES_MAX: usize = 8 << 20;
 
 /// Whose revision a text is.
 #[derive(Clone)]
@@ -75,66 +79,63 @@ impl Shared {
         self.failed.store(true, Ordering::Release);
     }
 
-    fn run(&self, jobs: &Receiver<Job>) {
-        let mut together = Vec::with_capacity(TOGETHER_MAX);
-        while let Ok(first) = jobs.recv() {
-            together.push(first);
-            together.extend(jobs.try_iter().take(TOGETHER_MAX - 1));
-            self.check(&together);
-            let bytes = together.drain(..).map(|job| job.text.len()).sum();
-            self.queued_bytes.fetch_sub(bytes, Ordering::Relaxed);
+    fn run(&self, batches: &Receiver<Batch>) {
+        while let Ok(batch) = batches.recv() {
+            self.check(&batch.jobs);
+            self.queued_bytes.fetch_sub(batch.bytes, Ordering::Relaxed);
         }
     }
 }
 
-struct Worker {
-    jobs: SyncSender<Job>,
-    thread: JoinHandle<()>,
+/// Texts that are checked together.
+#[derive(Default)]
+struct Batch {
+    jobs: Vec<Job>,
+    bytes: usize,
+}
+
+impl Batch {
+    fn push(&mut self, job: Job) {
+        self.bytes = self.bytes.saturating_add(job.text.len());
+        self.jobs.push(job);
+    }
+
+    fn is_full(&self) -> bool {
+        let enough = self.jobs.len() >= BATCH_TEXTS || self.bytes >= BATCH_BYTES;
+        enough && self.jobs.len().is_multiple_of(Node::SEVERAL) || self.bytes >= BATCH_BYTES_MAX
+    }
 }
 
 /// Checks texts against their names.
 pub(super) struct HashChecker {
     shared: Arc<Shared>,
-    worker: Option<Worker>,
+    worker: Option<Worker<SyncSender<Batch>>>,
     may_spawn: bool,
     hashed_bytes: usize,
     number: u64,
+    /// What isn't checked yet, nor given to the worker.
+    batch: Batch,
 }
 
 impl HashChecker {
-    pub(super) fn new() -> HashChecker {
-        let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        HashChecker { shared: Arc::default(), worker: None, may_spawn: cores > 1, hashed_bytes: 0, number: 0 }
+    /// `may_spawn`: whether a second thread may help.
+    pub(super) fn new(may_spawn: bool) -> HashChecker {
+        HashChecker {
+            shared: Arc::default(),
+            worker: None,
+            may_spawn,
+            hashed_bytes: 0,
+            number: 0,
+            batch: Batch::default(),
+        }
     }
 
     /// Takes a text to check. An error is about this text or an earlier one.
     pub(super) fn add(&mut self, log: &Log, node: Node, parents: [Node; 2], text: &Text) -> Result<(), PrepareError> {
         self.number += 1;
-        let job = Job { number: self.number, text: Arc::clone(text), parents, node, log: log.clone() };
-        if self.worker.is_none() && self.may_spawn && self.hashed_bytes > INLINE_BYTES {
-            self.spawn();
-        }
-        match &self.worker {
-            Some(worker) => {
-                let bytes = text.len();
-                let queued = self.shared.queued_bytes.fetch_add(bytes, Ordering::Relaxed);
-                let left = if queued > QUEUE_BYTES {
-                    Some(job)
-                } else {
-                    match worker.jobs.try_send(job) {
-                        Ok(()) => None,
-                        Err(TrySendError::Full(job) | TrySendError::Disconnected(job)) => Some(job),
-                    }
-                };
-                if let Some(job) = left {
-                    self.shared.queued_bytes.fetch_sub(bytes, Ordering::Relaxed);
-                    self.shared.check(&[job]);
-                }
-            }
-            None => {
-                self.hashed_bytes = self.hashed_bytes.saturating_add(text.len());
-                self.shared.check(&[job]);
-            }
+        self.batch.push(Job { number: self.number, text: Arc::clone(text), parents, node, log: log.clone() });
+        if self.batch.is_full() {
+            self.check_batch();
         }
         if self.shared.failed.load(Ordering::Acquire) {
             return self.wait();
@@ -142,9 +143,33 @@ impl HashChecker {
         Ok(())
     }
 
+    /// Gives the batch to the worker, or checks it here where there is none or enough waits for it.
+    fn check_batch(&mut self) {
+        let batch = std::mem::take(&mut self.batch);
+        if self.worker.is_none() && self.may_spawn && self.hashed_bytes > INLINE_BYTES {
+            self.spawn();
+        }
+        let Some(worker) = &self.worker else {
+            self.hashed_bytes = self.hashed_bytes.saturating_add(batch.bytes);
+            return self.shared.check(&batch.jobs);
+        };
+        let bytes = batch.bytes;
+        let left = if self.shared.queued_bytes.fetch_add(bytes, Ordering::Relaxed) > QUEUE_BYTES {
+            batch
+        } else {
+            match worker.channels().try_send(batch) {
+                Ok(()) => return,
+                Err(TrySendError::Full(batch) | TrySendError::Disconnected(batch)) => batch,
+            }
+        };
+        self.shared.queued_bytes.fetch_sub(bytes, Ordering::Relaxed);
+        self.shared.check(&left.jobs);
+    }
+
     /// Waits for all verdicts; the error is about the text that came first.
     pub(super) fn wait(&mut self) -> Result<(), PrepareError> {
-        self.stop();
+        self.check_batch();
+        self.worker = None;
         let mismatch = self.shared.mismatch.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         match mismatch.as_ref() {
             Some((_, place)) => Err(PrepareError::refused(Refusal::Hash, place.clone())),
@@ -153,31 +178,11 @@ impl HashChecker {
     }
 
     fn spawn(&mut self) {
-        let (jobs, queue) = sync_channel(QUEUE_TEXTS);
+        let (batches, queue) = sync_channel(QUEUE_BATCHES);
         let shared = Arc::clone(&self.shared);
-        let spawned = std::thread::Builder::new().name("hash".to_owned()).spawn(move || shared.run(&queue));
-        match spawned {
-            Ok(thread) => self.worker = Some(Worker { jobs, thread }),
-            // No thread to be had: it goes on here, only slower.
-            Err(_) => self.may_spawn = false,
-        }
-    }
-
-    fn stop(&mut self) {
-        if let Some(Worker { jobs, thread }) = self.worker.take() {
-            drop(jobs);
-            if let Err(panic) = thread.join() {
-                std::panic::resume_unwind(panic);
-            }
-        }
-    }
-}
-
-impl Drop for HashChecker {
-    fn drop(&mut self) {
-        if !std::thread::panicking() {
-            self.stop();
-        }
+        self.worker = Worker::spawn("hash", batches, move || shared.run(&queue));
+        // Where there is no thread to be had it goes on here, only slower.
+        self.may_spawn = self.worker.is_some();
     }
 }
 
@@ -188,8 +193,7 @@ mod tests {
     #[test]
     fn first_mismatch_is_told_whichever_thread_finds_it() {
         for threads in [false, true] {
-            let mut checker = HashChecker::new();
-            checker.may_spawn = threads;
+            let mut checker = HashChecker::new(threads);
             let mut told = None;
             for number in 0..200u8 {
                 let text: Text = Arc::new(vec![number; 100_000]);

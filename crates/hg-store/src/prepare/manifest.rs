@@ -11,6 +11,7 @@ use super::hash::Log;
 use super::incoming::IncomingRevision;
 use super::ledger::Ledger;
 use super::manifest_check::{Format, Line, Stretch, check, stretches};
+use super::read_ahead::Arrived;
 use super::spool::Spool;
 use super::tree_ledger::TreeLedger;
 use super::watch::Watch;
@@ -38,7 +39,7 @@ impl<'s> Manifests<'s> {
         changelog: &CombinedChangelog<'_>,
         ledger: &mut Ledger,
         trees: Option<&mut TreeLedger>,
-        incoming: &IncomingRevision,
+        incoming: &Arrived,
         watch: Option<&mut Watch<'_>>,
     ) -> Result<(), PrepareError> {
         let node = incoming.node;

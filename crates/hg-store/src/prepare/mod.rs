@@ -31,6 +31,7 @@ mod markers;
 mod metadata_check;
 mod names;
 mod phases;
+mod read_ahead;
 mod requirements;
 mod spool;
 mod store_paths;
@@ -40,6 +41,7 @@ mod tree_ledger;
 mod trees;
 mod watch;
 mod watch_trees;
+mod worker;
 mod written;
 
 use std::fs::File;
@@ -58,6 +60,7 @@ use ledger::Ledger;
 use manifest::Manifests;
 use markers::NewMarkers;
 use phases::MovedPhases;
+use read_ahead::ReadAhead;
 use spool::Spool;
 use tree_ledger::TreeLedger;
 use watch::Watch;
@@ -98,12 +101,14 @@ impl<'s> Preparation<'s> {
             true => Deltas::General { snapshots: requirements.sparse_revlog() },
             false => Deltas::Previous,
         };
+        let has_cores = std::thread::available_parallelism().is_ok_and(|cores| cores.get() > 1);
         Ok(Preparation {
             snapshot,
             spool: Spool {
                 writer: ChangeWriter::new(spool)?,
                 compressor: Compressor::new(requirements)?,
-                hashes: HashChecker::new(),
+                hashes: HashChecker::new(has_cores),
+                read_ahead: ReadAhead::new(has_cores.then(|| Compressor::new(requirements)).transpose()?),
                 cache: TextCache::new(limits.cache_bytes),
                 limits,
                 revisions: 0,
@@ -164,7 +169,7 @@ impl<'s> Preparation<'s> {
         let mut outcome = ChangegroupOutcome::default();
         let mut ledger = Ledger::default();
 
-        if source.next()? != Incoming::Changelog {
+        if self.spool.next(source)? != Incoming::Changelog {
             return Err(unexpected("start"));
         }
         let place = || Place::Changegroup;
@@ -181,7 +186,7 @@ impl<'s> Preparation<'s> {
         }
         self.spool.cache.clear();
 
-        if source.next()? != Incoming::Manifest {
+        if self.spool.next(source)? != Incoming::Manifest {
             return Err(unexpected("piece after the changesets"));
         }
         let mut manifests = Manifests::new(self.snapshot, self.deltas);
@@ -197,7 +202,7 @@ impl<'s> Preparation<'s> {
         }
         manifests.finish(&mut self.spool, &self.changelog, watch.as_mut())?;
         self.spool.cache.clear();
-        let mut piece = source.next()?;
+        let mut piece = self.spool.next(source)?;
         let mut new_paths = Vec::new();
         match tree_ledger {
             Some(expected) => {
@@ -224,7 +229,7 @@ impl<'s> Preparation<'s> {
                 Incoming::File(path) => {
                     let observer = self.observer.as_deref_mut().map(|observer| observer as &mut dyn Observer);
                     files.receive(&mut self.spool, &mut ledger, path, source, observer)?;
-                    piece = source.next()?;
+                    piece = self.spool.next(source)?;
                 }
                 Incoming::End => break,
                 _ => return Err(unexpected("piece among the files")),

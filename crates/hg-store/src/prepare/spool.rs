@@ -7,8 +7,9 @@ use crate::change::ChangeWriter;
 use super::compress::Compressor;
 use super::error::{Place, PrepareError, Refusal};
 use super::hash::HashChecker;
-use super::incoming::{Incoming, IncomingChangegroup, IncomingRevision};
+use super::incoming::{Incoming, IncomingChangegroup};
 use super::limits::PrepareLimits;
+use super::read_ahead::{Arrived, Piece, ReadAhead};
 use super::text_cache::TextCache;
 
 /// What the revlogs of one push share: where bytes go, and contexts and buffers that are used again.
@@ -16,6 +17,7 @@ pub(super) struct Spool {
     pub(super) writer: ChangeWriter<File>,
     pub(super) compressor: Compressor,
     pub(super) hashes: HashChecker,
+    pub(super) read_ahead: ReadAhead,
     pub(super) cache: TextCache,
     pub(super) limits: PrepareLimits,
     pub(super) revisions: u64,
@@ -32,17 +34,25 @@ impl Spool {
         source: &mut dyn IncomingChangegroup,
         unexpected: &'static str,
         place: impl FnOnce() -> Place,
-    ) -> Result<Option<IncomingRevision>, PrepareError> {
-        let incoming = match source.next()? {
-            Incoming::Revision(incoming) => incoming,
-            Incoming::EndOfGroup => return Ok(None),
-            _ => return Err(PrepareError::refused(Refusal::Unexpected(unexpected), place())),
+    ) -> Result<Option<Arrived>, PrepareError> {
+        let arrived = match self.read_ahead.next(source)? {
+            Piece::Revision(arrived) => arrived,
+            Piece::Other(Incoming::EndOfGroup) => return Ok(None),
+            Piece::Other(_) => return Err(PrepareError::refused(Refusal::Unexpected(unexpected), place())),
         };
         self.revisions += 1;
         if self.revisions > self.limits.revisions {
             let what = Refusal::Limit { limit: self.limits.revisions, unit: "revisions" };
             return Err(PrepareError::refused(what, Place::Push));
         }
-        Ok(Some(incoming))
+        Ok(Some(arrived))
+    }
+
+    /// The next piece, where it need not be a revision.
+    pub(super) fn next(&mut self, source: &mut dyn IncomingChangegroup) -> Result<Incoming, PrepareError> {
+        Ok(match self.read_ahead.next(source)? {
+            Piece::Other(piece) => piece,
+            Piece::Revision(arrived) => Incoming::Revision(arrived.revision),
+        })
     }
 }

@@ -9,9 +9,10 @@ use super::changelog::CombinedChangelog;
 use super::error::{Place, PrepareError, Refusal};
 use super::growing::{Deltas, Growing};
 use super::hash::Log;
-use super::incoming::{Incoming, IncomingChangegroup, IncomingRevision};
+use super::incoming::{Incoming, IncomingChangegroup};
 use super::ledger::Ledger;
 use super::manifest::{Manifests, NamedBy, check_lines};
+use super::read_ahead::Arrived;
 use super::spool::Spool;
 use super::store_paths::StorePaths;
 use super::tree_ledger::{ExpectedTrees, TreeLedger};
@@ -46,7 +47,7 @@ impl<'s> Preparation<'s> {
         let mut trees = Trees { snapshot, changelog, deltas, expected, new_paths: Vec::new(), written };
         while let Incoming::Tree(folder) = piece {
             trees.receive(&mut self.spool, ledger, folder, source)?;
-            piece = source.next()?;
+            piece = self.spool.next(source)?;
         }
         trees.check_rest()?;
         let Trees { new_paths, written, .. } = trees;
@@ -100,7 +101,7 @@ impl Trees<'_, '_> {
         folder: &[u8],
         revlog: &mut Growing<'_>,
         expected: &ExpectedTrees,
-        incoming: &IncomingRevision,
+        incoming: &Arrived,
     ) -> Result<(), PrepareError> {
         let node = incoming.node;
         if revlog.revision_of(&node).is_some() {
