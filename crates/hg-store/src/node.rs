@@ -32,11 +32,15 @@ impl Node {
         if hex.len() != 40 {
             return None;
         }
+        // Without a branch for each digit: manifests are full of them.
         let mut bytes = [0; 20];
-        for (byte, pair) in bytes.iter_mut().zip(hex.chunks_exact(2)) {
-            *byte = hex_digit(pair[0])? << 4 | hex_digit(pair[1])?;
+        let mut all = 0;
+        for (byte, pair) in bytes.iter_mut().zip(hex.as_chunks::<2>().0) {
+            let [high, low] = pair.map(|digit| HEX_VALUES[usize::from(digit)]);
+            *byte = high << 4 | low;
+            all |= high | low;
         }
-        Some(Node(bytes))
+        (all < NO_HEX_DIGIT).then_some(Node(bytes))
     }
 
     /// The 20 bytes.
@@ -72,13 +76,24 @@ impl Node {
 }
 
 /// The value of one hexadecimal digit of either case.
-pub(crate) fn hex_digit(digit: u8) -> Option<u8> {
-    match digit {
-        b'0'..=b'9' => Some(digit - b'0'),
-        b'a'..=b'f' => Some(digit - b'a' + 10),
-        b'A'..=b'F' => Some(digit - b'A' + 10),
-        _ => None,
+/// Has a bit that no digit's value has.
+const NO_HEX_DIGIT: u8 = 0x10;
+
+/// The value of each byte as a hexadecimal digit of either case.
+const HEX_VALUES: [u8; 256] = {
+    let mut values = [NO_HEX_DIGIT; 256];
+    let mut value = 0;
+    while value < 16 {
+        values[b"0123456789abcdef"[value] as usize] = value as u8;
+        values[b"0123456789ABCDEF"[value] as usize] = value as u8;
+        value += 1;
     }
+    values
+};
+
+pub(crate) fn hex_digit(digit: u8) -> Option<u8> {
+    let value = HEX_VALUES[usize::from(digit)];
+    (value < NO_HEX_DIGIT).then_some(value)
 }
 
 impl fmt::Display for Node {
@@ -135,6 +150,11 @@ mod tests {
         assert_eq!(node.to_string(), "0123456789abcdef0123456789abcdef01234567");
         assert_eq!(Node::from_hex(&node.to_hex()), Some(node));
         assert_eq!(Node::from_hex(&node.to_hex()[..39]), None);
-        assert_eq!(Node::from_hex(&[b'g'; 40]), None);
+        for (byte, at) in (0..=u8::MAX).flat_map(|byte| [0, 17, 39].map(|at| (byte, at))) {
+            let mut hex = *b"0123456789abcdef0123456789abcdef01234567";
+            hex[at] = byte;
+            let expected = byte.is_ascii_hexdigit().then(|| String::from_utf8_lossy(&hex).to_ascii_lowercase());
+            assert_eq!(Node::from_hex(&hex).map(|node| node.to_string()), expected, "{byte} at {at}");
+        }
     }
 }
