@@ -11,6 +11,7 @@ use smallvec::SmallVec;
 
 use super::error::PrepareError;
 use super::growing::{Deltas, Growing};
+use super::made::Made;
 use super::spool::Spool;
 use super::text_cache::Text;
 use crate::{Revision, delta};
@@ -44,11 +45,10 @@ pub(super) struct Given<'a> {
     /// To whose text the delta is; `None`: to the empty one.
     pub(super) base: Option<u32>,
     pub(super) delta: &'a [u8],
-    /// The chunk that stores the delta, or the text where there is no base, if it was made already.
-    pub(super) chunk: Option<&'a [u8]>,
+    pub(super) made: &'a Made,
 }
 
-/// A delta that came, and the chunk that stores it.
+/// A delta that came, and the chunk that stores it if that was made already.
 type GivenDelta<'a> = (&'a [u8], Option<&'a [u8]>);
 
 type Tried = SmallVec<[u32; 8]>;
@@ -96,8 +96,7 @@ impl Growing<'_> {
 
     /// Chooses the text itself.
     pub(super) fn full(&mut self, spool: &mut Spool, text: &[u8], given: &Given<'_>) -> Result<Choice, PrepareError> {
-        let made = given.chunk.filter(|_| given.base.is_none());
-        spool.compressor.compress_unless_made(text, made, &mut spool.chunk)?;
+        spool.compressor.compress_unless_made(text, given.made.of_text(text), &mut spool.chunk)?;
         Ok(Choice { base: None, chain: Chain { revisions: 1, bytes: spool.chunk.len() as u64, snapshot: true } })
     }
 
@@ -106,7 +105,7 @@ impl Growing<'_> {
             return self.full(spool, text, given);
         };
         let mut tried = Tried::new();
-        let delta = (given.base == Some(previous)).then_some((given.delta, given.chunk));
+        let delta = (given.base == Some(previous)).then_some((given.delta, given.made.of_delta()));
         match self.attempt(spool, previous, false, text, delta, &mut tried)? {
             Some(choice) => Ok(choice),
             None => self.full(spool, text, given),
@@ -125,7 +124,7 @@ impl Growing<'_> {
         let parents: SmallVec<[u32; 2]> =
             parents.into_iter().flatten().filter_map(|parent| self.with_content(parent)).collect();
         if let Some(base) = given.base.and_then(|base| self.with_content(base)) {
-            let delta = (given.delta, given.chunk);
+            let delta = (given.delta, given.made.of_delta());
             let as_snapshot = snapshots && !parents.contains(&base) && self.chain(base).snapshot;
             if let Some(choice) = self.attempt(spool, base, as_snapshot, text, Some(delta), &mut tried)? {
                 return Ok(choice);

@@ -283,7 +283,7 @@ impl<'r> Growing<'r> {
         if matches!(self.log, Log::File(_)) {
             put_in_order(&mut parents, &text);
         }
-        let given = Given { base, delta: &incoming.delta, chunk: incoming.chunk.as_deref() };
+        let given = Given { base, delta: &incoming.delta, made: &incoming.made };
         let choice = match external {
             None => self.choose(spool, parents, &text, &given)?,
             Some(_) => self.full(spool, &text, &given)?,

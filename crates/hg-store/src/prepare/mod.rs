@@ -25,6 +25,7 @@ mod index;
 mod largefile;
 mod ledger;
 mod limits;
+mod made;
 mod manifest;
 mod manifest_check;
 mod markers;

@@ -7,10 +7,9 @@ use std::collections::VecDeque;
 use std::ops::Deref;
 use std::sync::mpsc::{Receiver, Sender, channel};
 
-use crate::delta::hunks;
-
 use super::compress::Compressor;
 use super::incoming::{Incoming, IncomingChangegroup, IncomingError, IncomingRevision};
+use super::made::{Made, Maker};
 use super::worker::Worker;
 
 /// Bytes of deltas that are taken one by one before a thread is worth its start.
@@ -22,11 +21,10 @@ const BATCH_BYTES: usize = 128 << 10;
 const BATCHES_MAX: usize = 4;
 const BYTES_MAX: usize = 8 << 20;
 
-/// A revision, and what its delta is compressed to where that is known already.
+/// A revision, and what was made for it already.
 pub(super) struct Arrived {
     pub(super) revision: IncomingRevision,
-    /// The chunk that stores the delta; where that is one to the empty text, the chunk that stores the text.
-    pub(super) chunk: Option<Vec<u8>>,
+    pub(super) made: Made,
 }
 
 impl Deref for Arrived {
@@ -44,25 +42,10 @@ pub(super) enum Piece {
     Other(Incoming),
 }
 
-impl Piece {
-    fn compress(&mut self, compressor: &mut Compressor) {
-        let Piece::Revision(Arrived { revision, chunk }) = self else { return };
-        let content = match revision.base.is_null() {
-            true => whole_text(&revision.delta),
-            false => Some(&revision.delta[..]),
-        };
-        let mut compressed = Vec::new();
-        // Where this fails it is done again where it is needed, and the error is told there.
-        if content.is_some_and(|content| compressor.compress(content, &mut compressed).is_ok()) {
-            *chunk = Some(compressed);
-        }
-    }
-}
-
 impl From<Incoming> for Piece {
     fn from(incoming: Incoming) -> Piece {
         match incoming {
-            Incoming::Revision(revision) => Piece::Revision(Arrived { revision, chunk: None }),
+            Incoming::Revision(revision) => Piece::Revision(Arrived { revision, made: Made::Nothing }),
             other => Piece::Other(other),
         }
     }
@@ -73,8 +56,8 @@ struct Batch {
     pieces: VecDeque<Piece>,
     /// Of deltas.
     bytes: usize,
-    /// Whether what is stored of a revision may be what came.
-    compress: bool,
+    /// Whether its revisions are changesets.
+    is_changelog: bool,
 }
 
 impl Batch {
@@ -86,8 +69,8 @@ impl Batch {
     }
 
     fn is_full(&self) -> bool {
-        // Of a changeset the text is stored, whatever its delta is to.
-        let behind_changelog = !self.compress && matches!(self.pieces.back(), Some(Piece::Other(Incoming::EndOfGroup)));
+        let behind_changelog =
+            self.is_changelog && matches!(self.pieces.back(), Some(Piece::Other(Incoming::EndOfGroup)));
         behind_changelog || self.pieces.len() >= BATCH_PIECES || self.bytes >= BATCH_BYTES
     }
 }
@@ -149,7 +132,7 @@ impl ReadAhead {
             return Ok(piece);
         };
         while !self.is_over && self.batches < BATCHES_MAX && (self.batches == 0 || self.bytes < BYTES_MAX) {
-            let mut batch = Batch { compress: !self.is_changelog, ..Batch::default() };
+            let mut batch = Batch { is_changelog: self.is_changelog, ..Batch::default() };
             while !self.is_over && !batch.is_full() {
                 match source.next() {
                     Ok(incoming) => {
@@ -181,13 +164,15 @@ impl ReadAhead {
     }
 
     fn spawn(&mut self) {
-        let Some(mut compressor) = self.compressor.take() else { return };
+        let Some(mut maker) = self.compressor.take().map(Maker::new) else { return };
         let (to_compress, batches) = channel::<Batch>();
         let (done, compressed) = channel();
         let run = move || {
             while let Ok(mut batch) = batches.recv() {
-                if batch.compress {
-                    batch.pieces.iter_mut().for_each(|piece| piece.compress(&mut compressor));
+                for piece in &mut batch.pieces {
+                    if let Piece::Revision(Arrived { revision, made }) = piece {
+                        *made = maker.make(revision, batch.is_changelog);
+                    }
                 }
                 if done.send(batch).is_err() {
                     return;
@@ -199,23 +184,12 @@ impl ReadAhead {
     }
 }
 
-/// The text that a delta to the empty text makes, where it is in one piece.
-fn whole_text(delta: &[u8]) -> Option<&[u8]> {
-    let mut hunks = hunks(delta);
-    match (hunks.next(), hunks.next()) {
-        (Some(Ok(hunk)), None) => Some(hunk.bytes),
-        _ => None,
-    }
-}
-
 fn after_end() -> IncomingError {
     IncomingError::Malformed("nothing can be read after the end".to_owned())
 }
 
 #[cfg(test)]
 mod tests {
-    use std::collections::HashSet;
-
     use super::*;
     use crate::{Node, Requirements};
 
@@ -262,31 +236,33 @@ mod tests {
     }
 
     #[test]
-    fn pieces_keep_their_order_and_have_the_chunks_that_would_be_made_later() {
+    fn pieces_keep_their_order_and_chunks_are_made_once_there_are_many() {
         let pieces = pieces();
         let mut source = Source { left: pieces.len(), pieces: pieces.clone().into_iter() };
         let mut ahead = ReadAhead::new(Some(compressor()));
-        let mut later = compressor();
-        let (mut in_changelog, mut made) = (true, HashSet::new());
+        let mut is_changelog = true;
+        let (mut nothing, mut deltas, mut changesets, mut texts) = (0, 0, 0, 0);
         for expected in &pieces {
             match (ahead.next(&mut source).expect("nothing fails"), expected) {
                 (Piece::Other(piece), expected) => {
-                    in_changelog &= *expected != Incoming::EndOfGroup;
+                    is_changelog &= *expected != Incoming::EndOfGroup;
                     assert_eq!(piece, *expected);
                 }
-                (Piece::Revision(Arrived { revision, chunk }), Incoming::Revision(expected)) => {
+                (Piece::Revision(Arrived { revision, made }), Incoming::Revision(expected)) => {
                     assert_eq!(revision, *expected);
-                    let Some(chunk) = chunk else { continue };
-                    let is_text = expected.base.is_null();
-                    made.insert((in_changelog, is_text));
-                    let mut as_later = Vec::new();
-                    later.compress(&expected.delta[if is_text { 12 } else { 0 }..], &mut as_later).expect("memory");
-                    assert_eq!(chunk, as_later);
+                    match made {
+                        Made::Nothing => nothing += 1,
+                        Made::Delta(_) => deltas += 1,
+                        Made::Text { .. } if is_changelog => changesets += 1,
+                        Made::Text { .. } => texts += 1,
+                    }
                 }
                 (Piece::Revision(arrived), expected) => panic!("{:?} for {expected:?}", *arrived),
             }
         }
-        assert_eq!(made, HashSet::from([(false, false), (false, true)]));
+        // One MiB came before the thread; half of the changesets after it have a base that wasn't there.
+        assert_eq!((deltas, texts), (350, 350));
+        assert!(changesets > 50 && nothing > 500 && changesets + nothing == 700, "{changesets} {nothing}");
     }
 
     #[test]
@@ -303,14 +279,5 @@ mod tests {
                 assert_eq!(error.to_string(), "cut");
             }
         }
-    }
-
-    #[test]
-    fn only_a_text_in_one_piece_is_known_from_its_delta() {
-        let hunk = |bytes: &[u8]| [&[0u32, 0, bytes.len() as u32].map(u32::to_be_bytes).concat(), bytes].concat();
-        assert_eq!(whole_text(&hunk(b"text")), Some(&b"text"[..]));
-        assert_eq!(whole_text(&[hunk(b"te"), hunk(b"xt")].concat()), None);
-        assert_eq!(whole_text(b""), None);
-        assert_eq!(whole_text(&hunk(b"text")[..14]), None);
     }
 }
