@@ -4,13 +4,17 @@ use super::workers::Workers;
 use std::io::{self, Write};
 use zstd::stream::raw::CParameter;
 use zstd::stream::write::Encoder;
+use zstd::zstd_safe::Strategy;
+
+/// Mercurial's own level, where `server.zstdlevel` names no other.
+const DEFAULT_LEVEL: i32 = 3;
 
 /// Up to this many bytes an answer is short: threads would cost it more than they bring.
 const SHORT_BYTES_MAX: usize = 256 << 10;
-/// What a thread compresses at a time. With one worker a stream has up to five of these in memory: what is being compressed, what
+/// What a thread compresses at a time. With two workers a stream has up to seven of these in memory: what is being compressed, what
 /// waits, and what came out.
 const JOB_BYTES: u32 = 4 << 20;
-/// What a job sees of the one before it, as a power of two of the window: a quarter.
+/// What a job sees of the one before it, as a power of two of the window: a quarter. Of more, zstd would take no more into its tables.
 const OVERLAP_LOG: u32 = 7;
 
 /// Compresses what is written to it.
@@ -42,7 +46,7 @@ impl<'a> ZstdStream<'a> {
     pub(super) fn finish(self) -> io::Result<()> {
         match self.state {
             State::Short { output, begun } => {
-                let mut encoder = encoder(self.level, output)?;
+                let mut encoder = encoder(self.level, 0, output)?;
                 // The tables are as small as that then.
                 encoder.set_pledged_src_size(Some(begun.len() as u64))?;
                 encoder.write_all(&begun)?;
@@ -57,8 +61,8 @@ impl<'a> ZstdStream<'a> {
         if let State::Short { .. } = self.state
             && let State::Short { output, begun } = std::mem::replace(&mut self.state, State::Failed)
         {
-            let mut encoder = encoder(self.level, output)?;
             let workers = Workers::take();
+            let mut encoder = encoder(self.level, workers.count(), output)?;
             if workers.count() > 0 {
                 encoder.set_parameter(CParameter::NbWorkers(workers.count()))?;
                 encoder.set_parameter(CParameter::JobSize(JOB_BYTES))?;
@@ -90,12 +94,23 @@ impl Write for ZstdStream<'_> {
     }
 }
 
-fn encoder(level: i32, output: &mut dyn Write) -> io::Result<Encoder<'static, &mut dyn Write>> {
+fn encoder(level: i32, workers: u32, output: &mut dyn Write) -> io::Result<Encoder<'static, &mut dyn Write>> {
     let mut encoder = Encoder::new(output, level)?;
-    if level == 3 {
-        // Half of the level's own tables: they stay in a core's cache, beside the window, for 1.5 % more bytes.
-        encoder.set_parameter(CParameter::HashLog(16))?;
-        encoder.set_parameter(CParameter::ChainLog(15))?;
+    let parameters: &[CParameter] = match (level, workers) {
+        // Half of the level's own tables: they stay in a core's cache, beside the window.
+        (DEFAULT_LEVEL, 0) => &[CParameter::HashLog(16), CParameter::ChainLog(15)],
+        // A simpler search, for longer matches, costs a fifth less time. What it misses of the bytes, twice the level's window finds.
+        // Without workers it is no faster, and each stream would have that window in memory.
+        (DEFAULT_LEVEL, _) => &[
+            CParameter::Strategy(Strategy::ZSTD_fast),
+            CParameter::MinMatch(7),
+            CParameter::HashLog(17),
+            CParameter::WindowLog(22),
+        ],
+        _ => &[],
+    };
+    for parameter in parameters {
+        encoder.set_parameter(*parameter)?;
     }
     Ok(encoder)
 }
