@@ -50,11 +50,12 @@ impl Node {
 
     /// The 40 lower-case hexadecimal digits.
     pub fn to_hex(&self) -> [u8; 40] {
-        const DIGITS: &[u8; 16] = b"0123456789abcdef";
+        // Without a table, several at once: thousands of heads are written for each answer to `heads` that isn't kept.
+        let digit = |value: u8| value + if value < 10 { b'0' } else { b'a' - 10 };
         let mut hex = [0; 40];
-        for (pair, byte) in hex.chunks_exact_mut(2).zip(self.0) {
-            pair[0] = DIGITS[usize::from(byte >> 4)];
-            pair[1] = DIGITS[usize::from(byte & 15)];
+        for (n, byte) in self.0.iter().enumerate() {
+            hex[2 * n] = digit(byte >> 4);
+            hex[2 * n + 1] = digit(byte & 15);
         }
         hex
     }

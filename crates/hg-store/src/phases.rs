@@ -78,17 +78,21 @@ impl Phases {
                 *slot = *phase;
             }
         }
+        // Most often all of them are drafts.
+        let mut non_public = Vec::with_capacity(phases.len());
         for at in 0..phases.len() {
             let revision = Revision::new((first + at) as u32);
-            for parent in changelog.parents(revision).into_iter().flatten() {
-                if let Some(parent) = parent.index().checked_sub(first) {
-                    phases[at] = phases[at].max(phases[parent]);
-                }
+            let of = |parent: Option<Revision>| {
+                let at = parent.and_then(|parent| parent.index().checked_sub(first));
+                at.map_or(Phase::Public, |at| phases[at])
+            };
+            let [one, other] = changelog.parents(revision);
+            let phase = phases[at].max(of(one)).max(of(other));
+            phases[at] = phase;
+            if phase != Phase::Public {
+                non_public.push((revision, phase));
             }
         }
-        let numbered = phases.iter().enumerate();
-        let numbered = numbered.map(|(at, phase)| (Revision::new((first + at) as u32), *phase));
-        let non_public = numbered.filter(|(_, phase)| *phase != Phase::Public).collect();
         Ok(Phases { roots, first, phases, non_public })
     }
 

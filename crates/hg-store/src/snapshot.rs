@@ -245,8 +245,15 @@ impl Snapshot {
     /// asks for them.
     pub fn heads_in_hex(&self) -> Result<&[u8], StoreError> {
         let make = || {
-            let names = self.served()?.heads().iter().map(|head| self.changelog.node(*head).to_hex());
-            Ok(names.collect::<Vec<_>>().join(&b' '))
+            let heads = self.served()?.heads();
+            let mut hex = Vec::with_capacity(heads.len() * 41);
+            for (n, head) in heads.iter().enumerate() {
+                if n > 0 {
+                    hex.push(b' ');
+                }
+                hex.extend_from_slice(&self.changelog.node(*head).to_hex());
+            }
+            Ok(hex)
         };
         once(&self.heads_in_hex, make).map(Vec::as_slice)
     }

@@ -100,9 +100,10 @@ impl View {
             if !has_child.contains(revision.index()) {
                 self.heads.push(revision);
             }
-            for parent in changelog.parents(revision).into_iter().flatten() {
-                has_child.insert(parent.index());
-            }
+            let [one, other] = changelog.parents(revision);
+            let mut note = |parent: Option<Revision>| parent.is_some_and(|parent| has_child.insert(parent.index()));
+            note(one);
+            note(other);
         }
         self.tip = self.heads.first().copied();
     }
