@@ -11,7 +11,7 @@ pub struct Client {
     /// How it is connected.
     pub transport: Transport,
     /// What it says that it can: over HTTP in `X-HgProto-N`, over SSH by `protocaps`.
-    words: Vec<Vec<u8>>,
+    words: Vec<u8>,
 }
 
 impl Client {
@@ -23,12 +23,16 @@ impl Client {
     /// Takes note of what it says that it can: words with blanks between.
     pub fn says(&mut self, words: &[u8]) {
         let words = words.split(|byte| *byte == b' ').filter(|word| !word.is_empty());
-        self.words = words.take(WORDS_MAX).map(<[u8]>::to_vec).collect();
+        self.words = words.take(WORDS_MAX).collect::<Vec<_>>().join(&b' ');
+    }
+
+    fn words(&self) -> impl Iterator<Item = &[u8]> {
+        self.words.split(|byte| *byte == b' ')
     }
 
     /// Whether it has said this word.
     pub fn has(&self, word: &[u8]) -> bool {
-        self.words.iter().any(|other| other == word)
+        self.words().any(|other| other == word)
     }
 
     /// Whether a pull may be answered with a part of what is asked for.
@@ -38,7 +42,7 @@ impl Client {
 
     /// Whether it takes what is compressed so, by the engine's name on the wire.
     pub fn takes(&self, engine: &str) -> bool {
-        let known = self.words.iter().find_map(|word| word.strip_prefix(b"comp=")).unwrap_or(b"zlib,none");
+        let known = self.words().find_map(|word| word.strip_prefix(b"comp=")).unwrap_or(b"zlib,none");
         known.split(|byte| *byte == b',').any(|name| name == engine.as_bytes())
     }
 }

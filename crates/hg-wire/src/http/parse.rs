@@ -15,6 +15,8 @@ use crate::limits;
 use hg_store::Settings;
 use http::HeaderMap;
 use http::header::CONTENT_LENGTH;
+use smallvec::{SmallVec, smallvec};
+use std::borrow::Cow;
 
 /// All `X-HgProto-N` together, in bytes; a longer one counts as absent.
 const PROTOCOL_BYTES_MAX: usize = 16 * 1024;
@@ -92,11 +94,11 @@ pub fn parse(head: &http::request::Parts) -> Result<Option<Request>, Refusal> {
         return Ok(None);
     }
     for (name, value) in form_pairs(query) {
-        if name == b"cmd" {
+        if *name == *b"cmd" {
             if command.replace(value).is_some() {
                 return Err(malformed("more than one command".to_owned()));
             }
-        } else if name == b"access-hidden" {
+        } else if *name == *b"access-hidden" {
             wants_hidden |= !value.is_empty();
         } else {
             arguments.add(name, value)?;
@@ -124,7 +126,7 @@ pub fn parse(head: &http::request::Parts) -> Result<Option<Request>, Refusal> {
 /// Adds the arguments of a form-encoded string.
 pub(super) fn add_form(arguments: &mut Arguments, form: &[u8]) -> Result<(), CommandError> {
     for (name, value) in form_pairs(form) {
-        if name != b"cmd" {
+        if *name != *b"cmd" {
             arguments.add(name, value)?;
         }
     }
@@ -132,32 +134,63 @@ pub(super) fn add_form(arguments: &mut Arguments, form: &[u8]) -> Result<(), Com
 }
 
 /// Splits and decodes a form; unlike a text's, its bytes need not be UTF-8.
-fn form_pairs(form: &[u8]) -> impl Iterator<Item = (Vec<u8>, Vec<u8>)> {
-    let decode = |bytes: &[u8]| -> Vec<u8> {
-        let spaced: Vec<u8> = bytes.iter().map(|byte| if *byte == b'+' { b' ' } else { *byte }).collect();
-        percent_encoding::percent_decode(&spaced).collect()
-    };
-    form.split(|byte| *byte == b'&').filter(|pair| !pair.is_empty()).map(move |pair| {
+fn form_pairs(form: &[u8]) -> impl Iterator<Item = (Cow<'_, [u8]>, Cow<'_, [u8]>)> {
+    form.split(|byte| *byte == b'&').filter(|pair| !pair.is_empty()).map(|pair| {
         let mut halves = pair.splitn(2, |byte| *byte == b'=');
         (decode(halves.next().unwrap_or_default()), decode(halves.next().unwrap_or_default()))
     })
 }
 
-/// Joins headers with names `prefix1`, `prefix2`... Each may be there once, and none may be left out.
-fn numbered_headers(headers: &HeaderMap, prefix: &str, bytes_max: usize) -> Result<Vec<u8>, Refusal> {
-    let count = headers.iter().filter(|(name, _)| name.as_str().starts_with(prefix)).count();
-    let mut joined = Vec::new();
-    for n in 1..=count {
-        let mut values = headers.get_all(format!("{prefix}{n}")).iter();
-        let (Some(value), None) = (values.next(), values.next()) else {
-            return Err(malformed(format!("headers {prefix}1 to {prefix}{count} are not each there once")));
+/// A blank for each plus, and each byte that stands as two hexadecimal digits. In one pass: every request has some.
+fn decode(encoded: &[u8]) -> Cow<'_, [u8]> {
+    let next = |rest: &[u8]| memchr::memchr2(b'+', b'%', rest);
+    let Some(mut at) = next(encoded) else { return Cow::Borrowed(encoded) };
+    let mut plain = Vec::with_capacity(encoded.len());
+    let mut rest = encoded;
+    loop {
+        plain.extend_from_slice(&rest[..at]);
+        let digits =
+            rest.get(at + 1..at + 3).filter(|_| rest[at] == b'%').and_then(|digits| std::str::from_utf8(digits).ok());
+        let escaped = digits.filter(|digits| digits.bytes().all(|digit| digit.is_ascii_hexdigit()));
+        let (byte, length) = match escaped.and_then(|digits| u8::from_str_radix(digits, 16).ok()) {
+            Some(byte) => (byte, 3),
+            None if rest[at] == b'+' => (b' ', 1),
+            // A percent sign that escapes nothing stands for itself.
+            None => (b'%', 1),
         };
-        joined.extend_from_slice(value.as_bytes());
-        if joined.len() > bytes_max {
-            return Err(CommandError::TooLarge(format!("more than {bytes_max} bytes in headers {prefix}N")).into());
+        plain.push(byte);
+        rest = &rest[at + length..];
+        match next(rest) {
+            Some(further) => at = further,
+            None => break,
         }
     }
-    Ok(joined)
+    plain.extend_from_slice(rest);
+    Cow::Owned(plain)
+}
+
+/// Joins headers with names `prefix1`, `prefix2`... Each may be there once, and none may be left out.
+fn numbered_headers<'h>(headers: &'h HeaderMap, prefix: &str, bytes_max: usize) -> Result<Cow<'h, [u8]>, Refusal> {
+    let numbered =
+        || headers.iter().filter_map(|(name, value)| Some((name.as_str().strip_prefix(prefix)?, value.as_bytes())));
+    let count = numbered().count();
+    let mut values: SmallVec<[Option<&[u8]>; 8]> = smallvec![None; count];
+    for (number, value) in numbered() {
+        let slot = decimal(number.as_bytes())
+            .filter(|_| !number.starts_with('0'))
+            .and_then(|number| values.get_mut(number - 1));
+        if slot.is_none_or(|slot| slot.replace(value).is_some()) {
+            return Err(malformed(format!("headers {prefix}1 to {prefix}{count} are not each there once")));
+        }
+    }
+    if values.iter().flatten().map(|value| value.len()).sum::<usize>() > bytes_max {
+        return Err(CommandError::TooLarge(format!("more than {bytes_max} bytes in headers {prefix}N")).into());
+    }
+    Ok(match &values[..] {
+        [] => Cow::Borrowed(&[]),
+        [Some(only)] => Cow::Borrowed(only),
+        several => Cow::Owned(several.iter().flatten().copied().collect::<Vec<_>>().concat()),
+    })
 }
 
 /// Reads `X-HgArgs-Post`. Zero: there is none.
@@ -223,6 +256,22 @@ mod tests {
         assert_eq!(request.command, Some(CommandName::Batch));
         assert_eq!(request.arguments.get(b"cmds"), Some(b"heads ;known nodes=".as_slice()));
         assert_eq!(request.engine(&Settings::default()), None);
+    }
+
+    #[test]
+    fn forms_are_decoded_as_forms_are() {
+        for (encoded, plain) in [
+            ("heads", "heads"),
+            ("a+b%20c%3d%3D", "a b c=="),
+            ("%", "%"),
+            ("%4", "%4"),
+            ("100%+x%zz%+1%2", "100% x%zz% 1%2"),
+            ("%+41%%41", "% 41%A"),
+            ("", ""),
+        ] {
+            assert_eq!(*decode(encoded.as_bytes()), *plain.as_bytes(), "{encoded}");
+        }
+        assert_eq!(*decode(b"%ff%00\xfe+"), *b"\xff\0\xfe ");
     }
 
     #[test]
