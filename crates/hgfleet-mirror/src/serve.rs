@@ -269,6 +269,10 @@ impl Repositories for Seen {
             return Err(NotServed::Unknown);
         }
         let replica = self.site.replica.clone();
+        // Else another thread opens it, which costs more than most answers.
+        if let Some(snapshot) = replica.open_snapshot(&name) {
+            return Ok(snapshot);
+        }
         let asked = name.clone();
         let opened = tokio::task::spawn_blocking(move || replica.shared_snapshot(&asked)).await;
         match opened {

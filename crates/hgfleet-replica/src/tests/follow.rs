@@ -229,11 +229,14 @@ fn what_hg_wrote_is_read_from_a_snapshot_that_stays_as_it_was() {
     commit("one");
     log.alter("a", change(&log));
     follow(&replica, &log);
+    assert!(replica.open_snapshot(&name("a")).is_none(), "nobody has opened it");
     let first = replica.shared_snapshot(&name("a")).unwrap();
     assert!(Arc::ptr_eq(&first, &replica.shared_snapshot(&name("a")).unwrap()));
+    assert!(Arc::ptr_eq(&first, &replica.open_snapshot(&name("a")).unwrap()));
     commit("two");
     log.alter("a", change(&log));
     follow(&replica, &log);
+    assert!(replica.open_snapshot(&name("a")).is_none(), "one of before the commit is not given out");
     let second = replica.shared_snapshot(&name("a")).unwrap();
     assert_eq!((first.changelog().len(), second.changelog().len()), (1, 2));
     let file = |snapshot: &hg_store::Snapshot| snapshot.filelog(b"file").unwrap().unwrap().len();
