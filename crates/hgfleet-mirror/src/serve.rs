@@ -21,7 +21,9 @@ use hyper::header::{
 use hyper::{Request, Response, StatusCode};
 use tokio::time::Instant;
 
-use crate::http::{Absent, Addresses, BundleCache, CHALLENGE, NotServed, Repositories, ResponseBody, Service, answer};
+use crate::http::{
+    Absent, Addresses, BundleCache, CHALLENGE, NotServed, Peer, Repositories, ResponseBody, Service, answer,
+};
 use crate::membership::Membership;
 use crate::readers::{self, Reader, Readers, Shown};
 use crate::show::{NotShown, Showing};
@@ -59,7 +61,7 @@ pub(crate) struct Door {
 }
 
 impl Service for Door {
-    async fn call(self: Arc<Self>, request: Request<Incoming>) -> Response<ResponseBody> {
+    async fn call(self: Arc<Self>, request: Request<Incoming>, _peer: Peer) -> Response<ResponseBody> {
         let (mut head, body) = request.into_parts();
         let tag = self.take_tag(&mut head.headers);
         let site = &self.site;

@@ -18,11 +18,15 @@ use tokio::sync::watch;
 
 /// Answers requests.
 pub trait Service: Send + Sync + 'static {
-    /// Answers one request.
-    fn call(self: Arc<Self>, request: Request<Incoming>) -> impl Future<Output = Response<ResponseBody>> + Send;
+    /// Answers one request; `peer` is who is at the other end of its connection.
+    fn call(
+        self: Arc<Self>,
+        request: Request<Incoming>,
+        peer: Peer,
+    ) -> impl Future<Output = Response<ResponseBody>> + Send;
 }
 
-/// Who is at the other end of a request's connection, without its port: an extension of the request.
+/// Who is at the other end of a connection, without its port.
 #[derive(Debug, Clone)]
 pub struct Peer(pub Arc<str>);
 
@@ -30,7 +34,7 @@ pub struct Peer(pub Arc<str>);
 pub struct FromRepositories<R>(pub Arc<R>);
 
 impl<R: Repositories> Service for FromRepositories<R> {
-    async fn call(self: Arc<Self>, request: Request<Incoming>) -> Response<ResponseBody> {
+    async fn call(self: Arc<Self>, request: Request<Incoming>, _peer: Peer) -> Response<ResponseBody> {
         answer(&self.0, request).await
     }
 }
@@ -73,11 +77,10 @@ pub async fn serve<L: Listener, S: Service>(
         let service = service.clone();
         let requests = place.requests();
         let from = Peer(address_of(&peer.to_string()).into());
-        let handler = service_fn(move |mut request: Request<Incoming>| {
+        let handler = service_fn(move |request: Request<Incoming>| {
             requests.begin();
-            let service = service.clone();
-            request.extensions_mut().insert(from.clone());
-            async move { Ok::<_, Infallible>(service.call(request).await) }
+            let (service, from) = (service.clone(), from.clone());
+            async move { Ok::<_, Infallible>(service.call(request, from).await) }
         });
         let io = TimedIo::new(TokioIo::new(stream), Duration::from_secs(IDLE_SECONDS_MAX));
         let connection = server.serve_connection(io, handler);

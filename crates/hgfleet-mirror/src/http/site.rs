@@ -20,8 +20,8 @@ pub struct Site<R> {
 }
 
 impl<R: Repositories> Service for Site<R> {
-    async fn call(self: Arc<Self>, mut request: Request<Incoming>) -> Response<ResponseBody> {
-        let noted = self.note.as_ref().map(|note| (note, start_of_line(&request), headers(&request)));
+    async fn call(self: Arc<Self>, mut request: Request<Incoming>, peer: Peer) -> Response<ResponseBody> {
+        let noted = self.note.as_ref().map(|note| (note, start_of_line(&request, &peer), headers(&request)));
         let response = match below(&self.prefix, request.uri()) {
             Some(uri) => {
                 *request.uri_mut() = uri;
@@ -40,8 +40,7 @@ impl<R: Repositories> Service for Site<R> {
     }
 }
 
-fn start_of_line(request: &Request<Incoming>) -> String {
-    let peer = request.extensions().get::<Peer>().map_or("-", |Peer(peer)| peer);
+fn start_of_line(request: &Request<Incoming>, Peer(peer): &Peer) -> String {
     format!("{peer} \"{} {} {:?}\"", request.method(), request.uri(), request.version())
 }
 
@@ -59,6 +58,9 @@ fn headers(request: &Request<Incoming>) -> String {
 /// The target without the prefix; `None`: it lies elsewhere.
 fn below(prefix: &str, uri: &Uri) -> Option<Uri> {
     let target = uri.path_and_query()?.as_str().strip_prefix(prefix)?;
+    if prefix.is_empty() && target.starts_with('/') {
+        return Some(uri.clone());
+    }
     let target = match target.as_bytes().first() {
         Some(b'/') => target.to_owned(),
         Some(b'?') | None => format!("/{target}"),
