@@ -3,7 +3,7 @@
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io::Read;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
@@ -64,6 +64,10 @@ impl Folder {
         let stat = rustix::fs::fstat(&self.descriptor);
         let stat = stat.map_err(|errno| StoreError::io("stat", &self.path, errno.into()))?;
         Ok((stat.st_dev, stat.st_ino))
+    }
+
+    pub(crate) fn descriptor(&self) -> BorrowedFd<'_> {
+        self.descriptor.as_fd()
     }
 
     /// Where the directory was when it was opened.

@@ -1,6 +1,7 @@
 //! A repository's folder.
 
 use std::fs::File;
+use std::os::fd::BorrowedFd;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -135,6 +136,12 @@ impl Repository {
             self.source.iter().flat_map(|source| [&b"hgrc"[..], b"bookmarks"].map(|name| source.hg.path_of(name)));
         let stored = [&b"00changelog.i"[..], b"00manifest.i", b"fncache", b"phaseroots", b"bookmarks", b"obsstore"];
         own.chain(shared).chain(stored.map(|name| self.store.path_of(name))).collect()
+    }
+
+    /// The folders in which [`watched_files`](Self::watched_files) lie, held open. `None` for a share, whose files lie below paths that its own
+    /// folder does not hold.
+    pub fn watched_folders(&self) -> Option<[BorrowedFd<'_>; 2]> {
+        self.source.is_none().then(|| [&self.hg, &self.store].map(Folder::descriptor))
     }
 
     /// The `.hg` of the repository that is shared, where it is a share, and its own.

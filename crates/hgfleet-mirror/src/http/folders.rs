@@ -1,14 +1,19 @@
 //! Plain repositories on disk, served without a fleet: `hgfleet web PATH...`.
 
+mod kept;
+mod watch;
+
 use super::{BundleCache, NotServed, Repositories};
 use hg_store::config::Configure;
 use hg_store::{Repository, Settings, Snapshot, StoreError};
+use kept::Slot;
 use std::collections::{BTreeMap, HashMap};
 use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use watch::Watcher;
 
 /// How deep below a given folder repositories are looked for.
 const DEPTH_MAX: usize = 8;
@@ -40,9 +45,6 @@ pub enum FoldersError {
     },
 }
 
-/// What a snapshot was made from: of each file that matters its number, length, and times of change.
-type Stamp = Vec<Option<(u64, u64, i64, i64)>>;
-
 /// A repository, or a folder with some in it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Root {
@@ -61,7 +63,9 @@ pub struct Folders {
     configure: Option<Arc<dyn Configure>>,
     prefix: String,
     scheme: &'static str,
-    cached: Mutex<HashMap<PathBuf, (Stamp, Arc<Snapshot>)>>,
+    /// By name.
+    cached: Mutex<HashMap<String, Arc<Slot>>>,
+    watcher: Watcher,
     bundle_cache: Arc<BundleCache>,
 }
 
@@ -109,7 +113,8 @@ impl Folders {
             }
         }
         let bundle_cache = Arc::new(BundleCache::new(std::env::temp_dir(), BUNDLE_CACHE_BYTES));
-        Ok(Folders { roots, configure, prefix: String::new(), scheme: "http", cached: Mutex::default(), bundle_cache })
+        let (prefix, cached, watcher) = (String::new(), Mutex::default(), Watcher::new());
+        Ok(Folders { roots, configure, prefix, scheme: "http", cached, watcher, bundle_cache })
     }
 
     /// Says below which prefix of paths, and by which scheme, this is reached.
@@ -117,8 +122,8 @@ impl Folders {
         Folders { prefix: prefix.to_owned(), scheme, ..self }
     }
 
-    /// Returns the folder of the repository of that name, if there is one.
-    fn path_of(&self, name: &str) -> Option<PathBuf> {
+    /// Returns the folder of the repository of that name, if there is one, and which `.hg` is in it, by its device and its number there.
+    fn path_of(&self, name: &str) -> Option<(PathBuf, (u64, u64))> {
         let below = |root: &Root, rest: &str| {
             let mut path = root.path.clone();
             if !rest.is_empty() && rest.split('/').count() > root.depth {
@@ -130,7 +135,7 @@ impl Folders {
                 }
                 path.push(part);
             }
-            is_repository(&path).then_some(path)
+            repository_at(&path).map(|identity| (path, identity))
         };
         self.roots.iter().find_map(|(root_name, root)| {
             let rest = if root_name.is_empty() {
@@ -166,7 +171,7 @@ impl Folders {
 
     /// Whether it stands in no list: it says so, or whoever asks may not read it.
     fn is_hidden(&self, name: &str) -> bool {
-        let Some(path) = self.path_of(name) else { return true };
+        let Some((path, _)) = self.path_of(name) else { return true };
         let config = self.repository(&path).and_then(|repository| repository.current_config());
         // What can't be understood is not served either.
         config.is_ok_and(|config| {
@@ -177,12 +182,17 @@ impl Folders {
 
     /// Opens the repository as it is on disk; the last snapshot serves again while nothing was written.
     fn open(&self, name: &str) -> Result<Arc<Snapshot>, NotServed> {
-        let path = self.path_of(name).ok_or(NotServed::Unknown)?;
-        let cached = || self.cached.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((_, snapshot)) = cached().get(&path).filter(|(stamp, last)| *stamp == stamp_of(last.repository())) {
-            return Ok(snapshot.clone());
+        let Some((path, identity)) = self.path_of(name) else {
+            self.cached().remove(name);
+            return Err(NotServed::Unknown);
+        };
+        let slot = self.slot(name);
+        if let Some(snapshot) = slot.current(identity, &self.watcher) {
+            return Ok(snapshot);
         }
-        let not_served = |error: StoreError| {
+        // Only this reads more than names and times.
+        let opened = tokio::task::block_in_place(|| slot.open(identity, &self.watcher, || self.repository(&path)));
+        opened.map_err(|error| {
             tracing::error!(%error, repository = name, "a repository can't be served");
             let text = match error.unsupported_part() {
                 Some(what) => format!("{what} of the repository is not supported by this server"),
@@ -190,22 +200,22 @@ impl Folders {
                 None => "the repository is not readable on this server".to_owned(),
             };
             NotServed::Unavailable { text, retry: false }
-        };
-        // Only this reads more than names and times.
-        let (stamp, made) = tokio::task::block_in_place(|| {
-            let repository = self.repository(&path)?;
-            // Before the files themselves: what is written meanwhile is seen the next time.
-            let stamp = stamp_of(&repository);
-            Ok((stamp, repository.snapshot(repository.current_state()?)?))
         })
-        .map_err(not_served)?;
-        let snapshot = Arc::new(made);
-        let mut cached = cached();
+    }
+
+    fn slot(&self, name: &str) -> Arc<Slot> {
+        let mut cached = self.cached();
+        if let Some(slot) = cached.get(name) {
+            return slot.clone();
+        }
         if cached.len() >= CACHED_MAX {
             cached.clear();
         }
-        cached.insert(path, (stamp, snapshot.clone()));
-        Ok(snapshot)
+        cached.entry(name.to_owned()).or_default().clone()
+    }
+
+    fn cached(&self) -> MutexGuard<'_, HashMap<String, Arc<Slot>>> {
+        self.cached.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -220,7 +230,8 @@ impl Repositories for Folders {
     }
 
     async fn has(&self, name: &str) -> bool {
-        self.path_of(name).is_some()
+        // Whether it still is there is looked at when it is opened.
+        self.cached().contains_key(name) || self.path_of(name).is_some()
     }
 
     async fn snapshot(&self, name: &str) -> Result<Arc<Snapshot>, NotServed> {
@@ -241,7 +252,13 @@ impl Repositories for Folders {
 }
 
 fn is_repository(path: &Path) -> bool {
-    fs::symlink_metadata(path.join(".hg")).is_ok_and(|metadata| metadata.is_dir())
+    repository_at(path).is_some()
+}
+
+/// Which `.hg` is in a folder, if one is.
+fn repository_at(path: &Path) -> Option<(u64, u64)> {
+    let metadata = fs::symlink_metadata(path.join(".hg")).ok().filter(fs::Metadata::is_dir)?;
+    Some((metadata.dev(), metadata.ino()))
 }
 
 fn list_below(path: &Path, name: &str, left: usize, names: &mut Vec<String>) {
@@ -260,17 +277,10 @@ fn list_below(path: &Path, name: &str, left: usize, names: &mut Vec<String>) {
     }
 }
 
-fn stamp_of(repository: &Repository) -> Stamp {
-    let of = |path: &PathBuf| {
-        let metadata = fs::symlink_metadata(path).ok()?;
-        Some((metadata.ino(), metadata.len(), metadata.mtime(), metadata.mtime_nsec()))
-    };
-    repository.watched_files().iter().map(of).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::time::{Duration, Instant};
 
     fn folder_with(names: &[&str]) -> tempfile::TempDir {
         let folder = tempfile::tempdir().expect("a folder");
@@ -304,24 +314,106 @@ mod tests {
         assert!(folders.path_of("x").is_some() && folders.path_of("x/one").is_none());
     }
 
-    #[tokio::test(flavor = "multi_thread")]
-    async fn snapshot_serves_again_until_something_is_written() {
+    /// With a repository `one`, watched where the system can do that, or not.
+    fn with_one(watcher: Watcher) -> (tempfile::TempDir, PathBuf, Folders) {
         let folder = tempfile::tempdir().expect("a folder");
         let root = folder.path().join("one");
-        let make = || crate::http::tests::make_repository(&root);
-        make();
+        crate::http::tests::make_repository(&root);
         let folders = Folders::new(&[folder.path().to_owned()], None).expect("a folder");
-        let open = || folders.open("one").ok();
-        let first = open().expect("there");
-        assert!(Arc::ptr_eq(&first, &open().expect("there")));
-        fs::write(root.join(".hg/hgrc"), "[server]\n").expect("written");
-        let second = open().expect("there");
-        assert!(!Arc::ptr_eq(&first, &second));
-        // Another repository in its place, while the first one's folder is still there under another name.
-        fs::rename(root.join(".hg"), root.join("old")).expect("moved");
-        assert!(open().is_none() && !folders.has("one").await);
-        make();
-        assert!(!Arc::ptr_eq(&second, &open().expect("there")));
+        (folder, root, Folders { watcher, ..folders })
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn snapshot_serves_again_until_something_is_written() {
+        for watcher in [Watcher::new(), Watcher::none()] {
+            let (_folder, root, folders) = with_one(watcher);
+            let open = || folders.open("one").ok();
+            let mut last = open().expect("there");
+            let mut assert_new = |what: &str| {
+                let next = open().expect("there");
+                assert!(!Arc::ptr_eq(&last, &next), "{what}");
+                assert!(Arc::ptr_eq(&next, &open().expect("there")), "{what}");
+                last = next;
+            };
+            let hg = root.join(".hg");
+            // At once, each time, whatever came before.
+            for length in 1..50 {
+                fs::write(hg.join("hgrc"), "#".repeat(length)).expect("written");
+                assert_new("written in place");
+                fs::write(hg.join("store/phaseroots.new"), format!("1 {}\n", "0".repeat(40)).repeat(length))
+                    .expect("written");
+                fs::rename(hg.join("store/phaseroots.new"), hg.join("store/phaseroots")).expect("renamed");
+                assert_new("renamed");
+            }
+            fs::write(hg.join("bookmarks"), "").expect("written");
+            assert_new("come to be");
+            fs::remove_file(hg.join("bookmarks")).expect("removed");
+            assert_new("gone");
+            // Others write to locks and caches.
+            let before = open().expect("there");
+            fs::write(hg.join("store/lock.new"), "").expect("written");
+            fs::create_dir_all(hg.join("cache")).expect("made");
+            assert!(Arc::ptr_eq(&before, &open().expect("there")));
+            // Another repository in its place, while the first one's folder is still there under another name.
+            fs::rename(&hg, root.join("old")).expect("moved");
+            assert!(open().is_none() && !folders.has("one").await);
+            crate::http::tests::make_repository(&root);
+            assert!(!Arc::ptr_eq(&before, &open().expect("there")));
+            let before = open().expect("there");
+            fs::rename(&root, root.with_file_name("two")).expect("moved");
+            crate::http::tests::make_repository(&root);
+            assert!(!Arc::ptr_eq(&before, &open().expect("there")), "a folder above was exchanged");
+        }
+    }
+
+    #[test]
+    fn who_comes_together_gets_one_snapshot() {
+        for watcher in [Watcher::new(), Watcher::none()] {
+            let (_folder, _root, folders) = with_one(watcher);
+            let together = std::sync::Barrier::new(16);
+            let open = || {
+                together.wait();
+                folders.open("one").expect("there")
+            };
+            let snapshots: Vec<_> = std::thread::scope(|scope| {
+                let threads: Vec<_> = (0..16).map(|_| scope.spawn(open)).collect();
+                threads.into_iter().map(|thread| thread.join().expect("no panic")).collect()
+            });
+            assert!(snapshots.iter().all(|snapshot| Arc::ptr_eq(snapshot, &snapshots[0])));
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn what_no_event_tells_is_seen_soon() {
+        let (_folder, root, folders) = with_one(Watcher::new());
+        let hgrc = root.join(".hg/hgrc");
+        fs::write(&hgrc, "#").expect("written");
+        let first = folders.open("one").expect("there");
+        let file = fs::File::options().read(true).write(true).open(&hgrc).expect("opened");
+        // SAFETY: nobody else has the file.
+        let mut mapped = unsafe { memmap2::MmapMut::map_mut(&file) }.expect("mapped");
+        std::thread::sleep(Duration::from_millis(20));
+        mapped[0] = b';';
+        mapped.flush().expect("written");
+        let end = Instant::now() + Duration::from_secs(20);
+        while Arc::ptr_eq(&first, &folders.open("one").expect("there")) {
+            assert!(Instant::now() < end, "never seen");
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_share_is_looked_at_where_its_source_is() {
+        let (folder, root, folders) = with_one(Watcher::new());
+        let share = folder.path().join("share/.hg");
+        fs::create_dir_all(&share).expect("made");
+        let requires = fs::read_to_string(root.join(".hg/requires")).expect("read");
+        fs::write(share.join("requires"), format!("{requires}shared\n")).expect("written");
+        fs::write(share.join("sharedpath"), root.join(".hg").to_str().expect("text")).expect("written");
+        let first = folders.open("share").expect("there");
+        assert!(Arc::ptr_eq(&first, &folders.open("share").expect("there")));
+        fs::write(root.join(".hg/store/obsstore"), "").expect("written");
+        assert!(!Arc::ptr_eq(&first, &folders.open("share").expect("there")));
     }
 
     #[test]
