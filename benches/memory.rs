@@ -43,10 +43,10 @@ pub fn highest_resident(pid: u32, ended: &AtomicBool) -> u64 {
     highest
 }
 
-/// Measures the highest resident memory: with bundles kept, and where there is no folder to keep them in.
+/// Measures the highest resident memory: with bundles kept in their folder, and where that takes none.
 pub fn run(input: &Input) {
     let repository = input.repository("cargo");
-    for (what, folder) in [("bundles kept", None), ("none kept", Some("/proc/none"))] {
+    for (what, folder) in [("bundles in their folder", None), ("their folder takes none", Some("/proc/none"))] {
         let port = free_port();
         let mut program = command(HGFLEET);
         program.args(["web", "-a", "127.0.0.1", "-p", &port.to_string(), text(&repository)]);

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io;
+use std::path::Path;
 use std::sync::Arc;
 
 use hg_wire::http::StreamBody;
@@ -52,15 +53,23 @@ impl Claim {
         Ok(reader)
     }
 
+    /// A file without a name, in the first folder that can have it.
     fn file(&self) -> io::Result<fs::File> {
-        let folder = &self.cache.folder;
-        fs::create_dir_all(folder)?;
-        let disk = rustix::fs::statvfs(folder)?;
-        if disk.f_bavail.saturating_mul(disk.f_frsize) < FREE_BYTES_MIN {
-            return Err(io::ErrorKind::StorageFull.into());
-        }
-        tempfile::tempfile_in(folder)
+        let (own, others) = self.cache.folders.split_first().ok_or(io::ErrorKind::NotFound)?;
+        let failed = match fs::create_dir_all(own).and_then(|()| unnamed_file_in(own)) {
+            Ok(file) => return Ok(file),
+            Err(error) => error,
+        };
+        others.iter().find_map(|folder| unnamed_file_in(folder).ok()).ok_or(failed)
     }
+}
+
+fn unnamed_file_in(folder: &Path) -> io::Result<fs::File> {
+    let disk = rustix::fs::statvfs(folder)?;
+    if disk.f_bavail.saturating_mul(disk.f_frsize) < FREE_BYTES_MIN {
+        return Err(io::ErrorKind::StorageFull.into());
+    }
+    tempfile::tempfile_in(folder)
 }
 
 impl Drop for Claim {

@@ -25,7 +25,8 @@ const BUNDLES_MAX: usize = 256;
 /// Bundles of requests that were answered lately.
 #[derive(Debug)]
 pub struct BundleCache {
-    folder: PathBuf,
+    /// Where a bundle may lie; the first that takes it does.
+    folders: Vec<PathBuf>,
     bytes_max: u64,
     kept: Mutex<Kept>,
 }
@@ -70,9 +71,12 @@ pub(crate) enum Found {
 }
 
 impl BundleCache {
-    /// Keeps bundles in `folder`, which is made when it is needed, up to so many bytes; 0: keeps none.
+    /// Keeps bundles in `folder`, which is made when it is needed, or where temporary files lie as long as that can't have them; up to so
+    /// many bytes; 0: keeps none.
     pub fn new(folder: PathBuf, bytes_max: u64) -> BundleCache {
-        BundleCache { folder, bytes_max, kept: Mutex::default() }
+        // `/var/tmp` first: `/tmp` may be memory.
+        let folders = vec![folder, std::env::temp_dir(), "/var/tmp".into(), "/tmp".into()];
+        BundleCache { folders, bytes_max, kept: Mutex::default() }
     }
 
     /// Finds the bundle of a request, waiting for one that somebody is about to make. `None`: none are kept.

@@ -30,9 +30,14 @@ struct Cache {
 
 impl Cache {
     fn new(bytes_max: u64) -> Cache {
+        Cache::in_folder("bundles", bytes_max)
+    }
+
+    /// With bundles at a path below the test's folder.
+    fn in_folder(path: &str, bytes_max: u64) -> Cache {
         let folder = tempfile::tempdir().expect("a folder");
         let snapshot = snapshot(&folder.path().join("repository"));
-        let cache = Arc::new(BundleCache::new(folder.path().join("bundles"), bytes_max));
+        let cache = Arc::new(BundleCache::new(folder.path().join(path), bytes_max));
         Cache { cache, snapshot, folder, made: Arc::default() }
     }
 
@@ -189,4 +194,33 @@ async fn nobody_waits_for_what_is_given_up() {
     // A repository that has changed is another.
     let other = snapshot(&cache.folder.path().join("other"));
     assert!(matches!(cache.cache.find(&other, b"a".to_vec()).await, Some(Found::Nothing(_))));
+}
+
+/// Within a file there are no folders, whoever asks.
+const NO_FOLDER: &str = "repository/.hg/requires/bundles";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn where_a_folder_takes_no_bundles_they_lie_with_temporary_files() {
+    let cache = Cache::in_folder(NO_FOLDER, 64 << 20);
+    let first = cache.ask("clone", || of(content(700_000))).await;
+    let second = cache.ask("clone", || panic!("under way")).await;
+    for reader in [first, second] {
+        assert!(all(reader).await.expect("whole") == content(700_000));
+    }
+    assert_eq!(cache.made(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_any_folder_who_asks_gets_a_stream_of_its_own() {
+    let Cache { snapshot, folder, .. } = Cache::new(64 << 20);
+    let folders = vec![folder.path().join(NO_FOLDER), folder.path().join("absent")];
+    let cache = Arc::new(BundleCache { folders, bytes_max: 64 << 20, kept: Default::default() });
+    for _ in 0..2 {
+        let Some(Found::Nothing(claim)) = cache.find(&snapshot, b"a".to_vec()).await else { panic!("none is kept") };
+        let mut streamed = Vec::new();
+        let stream = claim.make(of(b"whole".to_vec())).err().expect("given back");
+        stream(&mut streamed).expect("made");
+        assert_eq!(streamed, b"whole");
+    }
+    assert!(!folder.path().join("absent").exists());
 }
