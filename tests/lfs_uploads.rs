@@ -3,7 +3,8 @@
 use crate::support::fleet::Fleet;
 use crate::support::run::{Said, run};
 use std::fs;
-use std::process::Stdio;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 const RULES: &str = "[[rule]]\nrepositories = [\"closed/**\"]\nread = [\"*\"]\nwrite = [\"nobody\"]\n\n\
@@ -23,11 +24,13 @@ struct World {
 }
 
 impl World {
-    fn start() -> World {
+    /// With these standbys, and these lines in the configuration.
+    fn start(standbys: &[&str], sections: &str) -> World {
         let folder = tempfile::tempdir().expect("a folder").keep();
         let rules = folder.join("access.toml");
         fs::write(&rules, RULES).expect("written");
-        let fleet = Fleet::start_with(&[], &format!("[access]\nrules = \"{}\"\n", rules.display()));
+        let access = format!("[access]\nrules = \"{}\"\n", rules.display());
+        let fleet = Fleet::start_with(standbys, &(access + sections));
         let listed = fleet.hgfleet(&["account", "list"]).ok().out;
         let mail = listed.split('\t').next().expect("an account").to_owned();
         let token = |options: &[&str]| {
@@ -56,22 +59,57 @@ impl World {
 
     /// Status and reason of a request to a repository.
     fn ask(&self, path: &str, token: Option<&str>, options: &[&str]) -> (u16, String) {
+        answer(&run(&mut self.asking(path, token, options)).out)
+    }
+
+    fn asking(&self, path: &str, token: Option<&str>, options: &[&str]) -> Command {
         let mut curl = self.fleet.curl();
-        curl.args(["-i", "-m", "20", "-HExpect:", &self.fleet.https_url(path)]).args(options);
+        curl.args(["-i", "-m", "60", "-HExpect:", &self.fleet.https_url(path)]).args(options);
         if let Some(token) = token {
             curl.args(["-u", &format!("{}:{token}", self.mail)]);
         }
-        let said = run(&mut curl).out;
-        let (head, body) = said.split_once("\r\n\r\n").unwrap_or((&said, ""));
-        let line = head.lines().next().unwrap_or_default();
-        let status = line.split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap_or(0);
-        (status, format!("{head}\n{body}"))
+        curl
     }
+
+    /// The upload of a small object of its own to `objects`.
+    fn small(&self, seed: u32) -> Command {
+        let file = self.fleet.path(&format!("object-{seed}"));
+        fs::write(&file, noise(seed, 10)).expect("written");
+        let digest = run(Command::new("sha256sum").arg(&file)).ok().out;
+        self.uploading(&digest[..64], &file, "1M")
+    }
+
+    /// The upload of a file to `objects`, so many bytes a second.
+    fn uploading(&self, oid: &str, file: &Path, rate: &str) -> Command {
+        let path = format!("objects/.hg/lfs/objects/{oid}");
+        let options = ["--limit-rate", rate, "-XPUT", "--data-binary", &format!("@{}", file.display())];
+        let mut curl = self.asking(&path, Some(&self.tokens[0]), &options);
+        curl.stdout(Stdio::piped());
+        curl
+    }
+
+    /// Whether every server has so many objects, and the same ones.
+    fn assert_objects(&self, count: usize) {
+        self.fleet.assert_one_store("objects");
+        for copy in self.fleet.copies("objects") {
+            let folders = fs::read_dir(copy.join(".hg/store/lfs/objects")).expect("there");
+            let files = folders.map(|folder| fs::read_dir(folder.expect("readable").path()).expect("readable").count());
+            assert_eq!(files.sum::<usize>(), count, "{}", copy.display());
+        }
+    }
+}
+
+/// Status, and all that was said.
+fn answer(said: &str) -> (u16, String) {
+    let (head, body) = said.split_once("\r\n\r\n").unwrap_or((said, ""));
+    let line = head.lines().next().unwrap_or_default();
+    let status = line.split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap_or(0);
+    (status, format!("{head}\n{body}"))
 }
 
 #[test]
 fn objects_are_uploaded_before_the_push_that_names_them() {
-    let world = World::start();
+    let world = World::start(&[], "");
     let fleet = &world.fleet;
     let work = fleet.init("work");
     let client = world.client("cache-of-work");
@@ -121,6 +159,57 @@ fn objects_are_uploaded_before_the_push_that_names_them() {
     let said = on_work(&["push", &fleet.ssh_url("objects"), "-r", "0", "--config", "ui.verbose=yes"]);
     assert!(!said.out.contains("uploaded"), "{said:#?}");
     what_is_no_upload_leaves_nothing(&world);
+}
+
+/// How many the master takes at once.
+const PLACES: u32 = 16;
+
+#[test]
+fn uploads_wait_for_each_other_and_for_the_next_master() {
+    let world = World::start(&["standby-1"], "[master]\nlease_ms = 1000\n");
+    let fleet = &world.fleet;
+    fleet.hgfleet(&["repo", "config", "objects", "--set", "extensions.lfs="]).ok();
+    let begin = |mut curl: Command| curl.spawn().expect("curl runs");
+    let end = |curl: Child| answer(&String::from_utf8_lossy(&curl.wait_with_output().expect("it ends").stdout));
+
+    // As many as there are places for, each too long for a balancer to take it whole first, and for this test to see its end.
+    let long = fleet.path("long");
+    fs::write(&long, noise(0, 2_500_000)).expect("written");
+    let mut slow: Vec<Child> =
+        (0..PLACES).map(|seed| begin(world.uploading(&format!("{seed:064x}"), &long, "100k"))).collect();
+    let mut stored = 0;
+    let (status, told) = loop {
+        match end(begin(world.small(stored))) {
+            (200, _) => stored += 1,
+            refused => break refused,
+        }
+        assert!(stored < 1000, "there is always a place");
+    };
+    assert!(status == 503 && told.contains("16 other objects come in already"), "{told}");
+    assert!(told.to_ascii_lowercase().contains("retry-after: 5"), "{told}");
+
+    // Who waits gets the place of one that goes.
+    let mut waiting = begin(world.small(stored));
+    std::thread::sleep(Duration::from_millis(500));
+    assert_eq!(waiting.try_wait().expect("ours"), None, "it waits");
+    let mut gone = slow.pop().expect("one of them");
+    gone.kill().and_then(|()| gone.wait()).expect("it ends");
+    let (status, told) = end(waiting);
+    assert_eq!(status, 200, "{told}");
+
+    // The master dies: those in the middle are told so, one that begins waits for the next master, and nothing is half stored.
+    fleet.signal_supervisor("STOP");
+    fleet.signal("master", "KILL");
+    let (status, told) = end(begin(world.small(stored + 1)));
+    assert_eq!(status, 200, "{told}");
+    assert_eq!(fleet.status()["lease"]["holder"], "standby-1");
+    for curl in slow {
+        let (status, told) = end(curl);
+        assert!(status == 503 && told.contains("no master takes LFS objects now"), "{told}");
+    }
+    fleet.signal_supervisor("CONT");
+    world.assert_objects(stored as usize + 2);
+    fleet.hgfleet(&["repo", "verify", "objects"]).ok();
 }
 
 fn what_is_no_upload_leaves_nothing(world: &World) {

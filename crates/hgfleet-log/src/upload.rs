@@ -66,4 +66,6 @@ pub enum Why {
     Cut,
     /// It may be taken in a moment.
     Later,
+    /// Another server is master, or is about to be.
+    NotMaster,
 }

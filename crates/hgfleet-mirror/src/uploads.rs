@@ -17,11 +17,15 @@ use hyper::body::Incoming;
 use tokio::io::AsyncWriteExt;
 use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
-use tokio::time::timeout;
+use tokio::time::{Instant, sleep, timeout};
 
 use crate::membership::Membership;
 use crate::readers::Reader;
 
+/// How long a master is looked for before any byte is taken: one that follows another is not the client's affair.
+const MASTER_WAIT: Duration = Duration::from_secs(15);
+/// The pause between two looks.
+const MASTER_PAUSE: Duration = Duration::from_millis(100);
 /// How long the master may take to say whether the bytes are wanted: some wait for their turn.
 const WANTED_WAIT: Duration = Duration::from_secs(30);
 /// How long a piece may take on its way to the master.
@@ -95,14 +99,16 @@ pub(crate) async fn pass_on(
     body: Incoming,
 ) -> Result<Option<Sequence>, wire::Refusal> {
     let name = upload.repository.clone();
-    let (mut input, mut output) = connect(membership).await.ok_or_else(|| no_master(name.as_str()))?;
-    let lost = |_| no_master(name.as_str());
     let bytes = upload.bytes;
-    timeout(WRITE_WAIT, write_async(&mut output, &Up::Upload(upload)))
-        .await
-        .map_err(|_| no_master(name.as_str()))?
-        .map_err(lost)?;
-    let wanted = hear(&mut input, WANTED_WAIT).await.ok_or_else(|| no_master(name.as_str()))?;
+    let begun = Instant::now();
+    let (wanted, mut input, mut output) = loop {
+        let next_master = begun.elapsed() < MASTER_WAIT;
+        match offer(membership, &upload).await {
+            None | Some((Answer::Refused { why: Why::NotMaster, .. }, ..)) if next_master => sleep(MASTER_PAUSE).await,
+            None => return Err(no_master(name.as_str())),
+            Some(answered) => break answered,
+        }
+    };
     if wanted != Answer::Send {
         drain(body, bytes).await;
         return said(wanted, name.as_str());
@@ -118,6 +124,14 @@ pub(crate) async fn pass_on(
         },
     };
     said(answer.ok().flatten().ok_or_else(|| no_master(name.as_str()))?, name.as_str())
+}
+
+/// Asks the master whether it wants an object; none where it can't be asked.
+async fn offer(membership: &Membership, upload: &Upload) -> Option<(Answer, OwnedReadHalf, OwnedWriteHalf)> {
+    let (mut input, mut output) = connect(membership).await?;
+    timeout(WRITE_WAIT, write_async(&mut output, &Up::Upload(upload.clone()))).await.ok()?.ok()?;
+    let wanted = hear(&mut input, WANTED_WAIT).await?;
+    Some((wanted, input, output))
 }
 
 async fn connect(membership: &Membership) -> Option<(OwnedReadHalf, OwnedWriteHalf)> {
@@ -188,7 +202,7 @@ fn said(answer: Answer, name: &str) -> Result<Option<Sequence>, wire::Refusal> {
         Why::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
         Why::OtherBytes => StatusCode::UNPROCESSABLE_ENTITY,
         Why::Cut => StatusCode::BAD_REQUEST,
-        Why::Later => StatusCode::SERVICE_UNAVAILABLE,
+        Why::Later | Why::NotMaster => StatusCode::SERVICE_UNAVAILABLE,
     };
     Err(wire::Refusal { status: status.as_u16(), text })
 }

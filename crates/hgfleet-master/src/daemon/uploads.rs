@@ -54,7 +54,8 @@ impl Refused {
     fn of(why: Why) -> impl Fn(No) -> Refused {
         move |no| match no.kind {
             NoKind::Refused => Refused::new(why, no.text),
-            NoKind::Failed | NoKind::NotMaster => Refused::new(Why::Later, no.text),
+            NoKind::Failed => Refused::new(Why::Later, no.text),
+            NoKind::NotMaster => Refused::new(Why::NotMaster, no.text),
         }
     }
 }
