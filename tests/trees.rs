@@ -44,6 +44,30 @@ fn pushes_of_folders_are_what_they_are_with_stock() {
 }
 
 #[test]
+fn a_history_that_is_older_than_its_trees_is_pushed_as_to_stock() {
+    compare_with(TREES, "", |world| {
+        let flat = world.path("flat").display().to_string();
+        world.on_server(&["--config", "experimental.treemanifest=0", "init", &flat]).ok();
+        for (file, message) in [("top", "one"), ("dir/a", "two"), ("dir/sub/b", "three"), ("dir/a", "four")] {
+            world.commit("flat", file, message);
+        }
+        world.clone("a");
+        world.hg("a", &["pull", "-q", "-u", &flat]).ok();
+        world.commit("a", "dir/sub/b", "in trees");
+        world.commit("flat", "other/c", "still flat");
+        world.hg("a", &["pull", "-q", &flat]).ok();
+        world.hg("a", &["merge", "-q"]).ok();
+        world.hg("a", &["commit", "-m", "both", "-d", "0 0"]).ok();
+        world.hg("a", &["push"]).ok();
+        world.commit("a", "dir/a", "later");
+        world.hg("a", &["push"]).ok();
+        world.clone("b");
+        world.hg("b", &["manifest", "--debug", "-r", "1"]);
+        world.hg("b", &["verify", "-q"]).ok();
+    });
+}
+
+#[test]
 fn a_fleet_takes_pushes_and_gives_them_out() {
     let rules = tempfile::NamedTempFile::new().expect("a file");
     let text = "[[rule]]\nrepositories = [\"**\"]\nfiles = { forbidden = [\"secret/**\"] }\n";

@@ -75,8 +75,12 @@ fn bad_pushes_are_refused_by_name() {
         ("malformed manifest: lines out of order, manifest ", |push| {
             push.edit = Some((b"d/", |text| with_line(text, b"a\x002222222222222222222222222222222222222222\n")));
         }),
-        ("bundle contains flat manifests, but the repository uses tree manifests, manifest ", |push| {
+        // Neither flat nor a tree.
+        ("malformed manifest: unknown flag, manifest ", |push| {
             push.edit = Some((b"", |text| with_line(text, b"x/y\x002222222222222222222222222222222222222222\n")));
+        }),
+        ("malformed manifest: path in a folder's manifest, manifest ", |push| {
+            push.edit = Some((b"d/", |text| with_line(text, b"x/y\x002222222222222222222222222222222222222222\n")));
         }),
         ("malformed manifest: unknown flag, manifest ", |push| {
             push.edit = Some((b"d/e/", |text| with_line(text, b"z\x002222222222222222222222222222222222222222tx\n")));
@@ -197,6 +201,46 @@ fn bad_pushes_are_refused_by_name() {
     }
     assert_eq!(hg_store::digest::state_files(&folder.path().join(".hg")).expect("listed"), before);
     assert!(push(folder.path(), third(|_| {}).pieces()).expect("taken"));
+}
+
+/// The manifest of [`third`], without folders of their own.
+fn flat(_: Vec<u8>) -> Vec<u8> {
+    let first = |content: &[u8]| revision(content, Node::NULL, Node::NULL, None).node;
+    let mut c = Node::NULL;
+    for content in [b"1\n", b"2\n", b"3\n"] {
+        c = revision(content, c, Node::NULL, None).node;
+    }
+    let lines = [("a", first(b"1\n")), ("d/b", first(b"1\n")), ("d/e/c", c), ("new/folder/f", first(b"new\n"))];
+    lines.iter().flat_map(|(path, node)| [path.as_bytes(), b"\0", &node.to_hex(), b"\n"].concat()).collect()
+}
+
+/// What no Mercurial commits, and stock's server takes.
+#[test]
+fn flat_manifest_after_trees_is_taken_if_all_is_there_that_it_names() {
+    let folder = repository();
+    let flat_third = |edit: fn(Vec<u8>) -> Vec<u8>| {
+        let mut push = third(|push| push.edit = Some((b"", edit)));
+        push.trees.clear();
+        push.pieces()
+    };
+    let other_revision = |text| {
+        let mut text = flat(text);
+        // The first digit of `a`'s.
+        text[2] = if text[2] == b'0' { b'1' } else { b'0' };
+        text
+    };
+    let error = push(folder.path(), flat_third(other_revision)).expect_err("one that is not there").to_string();
+    assert!(error.contains(" is missing, file a. "), "{error}");
+    assert!(push(folder.path(), flat_third(flat)).expect("taken"));
+    let repository = Repository::open(folder.path()).expect("opened");
+    let snapshot = repository.snapshot(repository.current_state().expect("read")).expect("opened");
+    let report = hg_store::verify(&snapshot).expect("verified");
+    assert!(report.is_clean(), "{report:?}");
+    if support::has_hg() {
+        support::hg(folder.path(), &["verify", "-q"]);
+        let files = support::hg(folder.path(), &["manifest", "-r", "tip"]);
+        assert_eq!(String::from_utf8_lossy(&files), "a\nd/b\nd/e/c\nnew/folder/f\n");
+    }
 }
 
 #[test]

@@ -118,7 +118,7 @@ pub enum Refusal {
     /// The push has manifests of folders, and the repository has none.
     #[error("bundle contains tree manifests, but the repository does not use tree manifests")]
     Trees,
-    /// The push has none, or one of the top that is flat, and the repository has trees.
+    /// The push is from a clone without them, and the repository has trees.
     #[error("bundle contains flat manifests, but the repository uses tree manifests")]
     FlatManifests,
     /// A group of a file or of a folder with no revision.
@@ -171,9 +171,6 @@ impl Refusal {
             }
             Refusal::Limit { .. } => "Push it in smaller pieces, or ask the administrators for a higher limit",
             Refusal::Trees => "Push from a clone without the requirement treemanifest",
-            Refusal::FlatManifests if matches!(place, Place::Manifest(_)) => {
-                "Ask the administrators to import a repository whose history has manifests of both kinds"
-            }
             Refusal::FlatManifests => "Push from a clone of this repository, which has the requirement treemanifest",
             Refusal::UnknownRevision(_) => "Push that changeset too, or pull and push again",
             Refusal::ReadOnly(why) => why.remedy,

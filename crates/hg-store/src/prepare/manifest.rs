@@ -13,6 +13,7 @@ use super::ledger::Ledger;
 use super::manifest_check::{Format, Line, Stretch, check, stretches};
 use super::read_ahead::Arrived;
 use super::spool::Spool;
+use super::text_cache::Text;
 use super::tree_ledger::TreeLedger;
 use super::watch::Watch;
 
@@ -109,6 +110,9 @@ pub(super) enum NamedBy<'l> {
 /// They are new compared with the delta's base; compared with the first parent where the delta is the whole text, so that a client
 /// that sends no deltas does not make each push name every file. In trees always with a parent: a folder's manifest links to the
 /// changeset that has it and whose parent has not, whatever a delta's base has.
+///
+/// The top of a repository with trees may have flat manifests too, from before its history had trees. None of their lines stands for
+/// what a line of a tree does, so one after the other is new as a whole.
 pub(super) fn check_lines(
     revlog: &Growing<'_>,
     spool: &mut Spool,
@@ -118,23 +122,26 @@ pub(super) fn check_lines(
     received: &Received,
 ) -> Result<(), PrepareError> {
     let new = &received.text[..];
-    if matches!(named_by, NamedBy::Tree { .. }) && memchr(b'/', new).is_some() {
-        return Err(revlog.refused(Refusal::FlatManifests, incoming.node));
+    let in_flat_repository = matches!(named_by, NamedBy::Flat);
+    let format = match named_by {
+        NamedBy::Tree { folder, .. } if !folder.is_empty() || !has_paths(new) => Format::Tree,
+        _ => Format::Flat,
+    };
+    if format == Format::Tree && has_paths(new) {
+        return Err(revlog.refused(Refusal::Manifest("path in a folder's manifest"), incoming.node));
     }
-    let whole = match (&received.base, &named_by) {
+    let is_alike = |text: &Text| in_flat_repository || has_paths(text) == (format == Format::Flat);
+    let base = received.base.as_ref().filter(|base| is_alike(base));
+    let whole = match (base, format) {
         (None, _) => true,
-        (Some(_), NamedBy::Flat) => incoming.delta.len() > new.len() / REWRITTEN,
-        (Some(_), NamedBy::Tree { .. }) => incoming.base != incoming.p1,
+        (Some(_), Format::Flat) => incoming.delta.len() > new.len() / REWRITTEN,
+        (Some(_), Format::Tree) => incoming.base != incoming.p1,
     };
     let parent = match revlog.parents(received.revision) {
-        [Some(parent), _] | [None, Some(parent)] if whole => Some(revlog.text(spool, parent)?),
+        [Some(parent), _] | [None, Some(parent)] if whole => Some(revlog.text(spool, parent)?).filter(is_alike),
         _ => None,
     };
     let limits = &spool.limits;
-    let format = match named_by {
-        NamedBy::Flat => Format::Flat,
-        NamedBy::Tree { .. } => Format::Tree,
-    };
     let named = |line: Line<'_>| match &mut named_by {
         NamedBy::Flat => ledger.name(line.path, line.node, limits),
         NamedBy::Tree { folder, changeset, trees } if line.is_folder => {
@@ -142,19 +149,18 @@ pub(super) fn check_lines(
         }
         NamedBy::Tree { folder, .. } => ledger.name(&[folder, line.path].concat(), line.node, limits),
     };
-    let checked = match (&parent, &received.base) {
-        (Some(parent), _) => {
-            let whole = Stretch { old: (0, parent.len()), new: (0, new.len()) };
-            check(parent, new, format, std::iter::once(whole), named)
-        }
-        (None, Some(_)) if whole && format == Format::Tree => {
-            let whole = Stretch { old: (0, 0), new: (0, new.len()) };
-            check(b"", new, format, std::iter::once(whole), named)
-        }
-        (None, base) => {
-            let base = base.as_ref().map_or(&[][..], |base| base);
+    let from = |old: &[u8]| std::iter::once(Stretch { old: (0, old.len()), new: (0, new.len()) });
+    let checked = match (&parent, base) {
+        (Some(parent), _) => check(parent, new, format, from(parent), named),
+        (None, Some(base)) if !whole || format == Format::Flat => {
             check(base, new, format, stretches(&incoming.delta), named)
         }
+        _ => check(b"", new, format, from(b""), named),
     };
     checked.map_err(|what| revlog.refused(Refusal::Manifest(what), incoming.node))?
+}
+
+/// Whether a manifest is a flat one with files in folders. One without such is the same in trees.
+fn has_paths(text: &[u8]) -> bool {
+    memchr(b'/', text).is_some()
 }
