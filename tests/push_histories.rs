@@ -2,12 +2,13 @@
 //! larger.
 //!
 //! `HGFLEET_COMPARE=PATH cargo test --release --package hgfleet --test end-to-end -- push_histories` pushes the repository at PATH, which is only read, in
-//! `HGFLEET_COMPARE_PIECES` pieces (16).
+//! `HGFLEET_COMPARE_PIECES` pieces (16). `HGFLEET_COMPARE_HEADS` is how many heads the generated repository of many heads has (500).
 
 use crate::support::beside_stock::{World, compare};
 use std::cell::RefCell;
 use std::path::Path;
 
+const EVOLUTION: &str = "[phases]\npublish = no\n[experimental]\nevolution = all\n";
 const NON_PUBLISHING: &str = "[phases]\npublish = no\n";
 const URL: &str = "ssh://host/server";
 
@@ -85,16 +86,53 @@ fn histories_of_all_shapes() {
     push_at_random(NON_PUBLISHING, 2);
 }
 
+/// A number from the environment.
+fn number(variable: &str) -> Option<usize> {
+    Some(std::env::var(variable).ok()?.parse().expect("a number"))
+}
+
+/// Heads that bookmarks hold, that are secret, and that others replace: each piece brings many, and finds many there.
+#[test]
+fn many_heads() {
+    let heads = number("HGFLEET_COMPARE_HEADS").unwrap_or(500);
+    compare_with_size(EVOLUTION, |world| {
+        let evolve = ["--config", "experimental.evolution=all"];
+        world.clone("a");
+        let history = format!("+2:f{}", " <f +1".repeat(heads));
+        world.hg("a", &["debugbuilddag", "--new-file", "--overwritten-file", &history]).ok();
+        let at = |tenths: usize| (1 + heads * tenths / 10).to_string();
+        let secret = format!("{} + {}", at(2), at(7));
+        world.hg("a", &["phase", "--force", "--secret", "-r", &secret]).ok();
+        for (name, tenths) in [("one", 1), ("four", 4), ("nine", 9)] {
+            world.hg("a", &["bookmark", "-r", &at(tenths), name]).ok();
+        }
+        let node = |world: &mut World, tenths| world.hg("a", &["log", "-r", &at(tenths), "-T", "{node}"]).ok().out;
+        for (predecessor, successor) in [(3, 5), (6, 8)] {
+            let nodes = [node(world, predecessor), node(world, successor)];
+            world.hg("a", &[&evolve[..], &["debugobsolete", &nodes[0], &nodes[1]]].concat()).ok();
+        }
+        for (tenths, bookmark) in [(3, "one"), (5, "four"), (8, "one")] {
+            let revisions = format!(":{}", at(tenths));
+            world.hg("a", &[&evolve[..], &["push", "-f", "-r", &revisions, "-B", bookmark]].concat());
+        }
+        // Without `-f` it is one head too many.
+        world.hg("a", &[&evolve[..], &["push"]].concat());
+        world.hg("a", &[&evolve[..], &["push", "-f"]].concat());
+        world.hg("a", &[&evolve[..], &["push"]].concat());
+    });
+}
+
 #[test]
 fn a_repository_of_yours() {
     let Some(path) = std::env::var_os("HGFLEET_COMPARE") else { return };
     let source = Path::new(&path).to_str().expect("a path in UTF-8");
-    let pieces = std::env::var("HGFLEET_COMPARE_PIECES").map_or(16, |pieces| pieces.parse().expect("a number"));
+    let pieces = number("HGFLEET_COMPARE_PIECES").unwrap_or(16);
     compare_with_size("", |world| {
         let last: usize = world.hg(source, &["log", "-r", "tip", "-T", "{rev}"]).ok().out.parse().expect("a number");
         for piece in 1..pieces {
-            let revision = (last * piece / pieces).to_string();
-            world.hg(source, &["push", "-f", "-r", &revision, URL]);
+            // All heads up to there: of many, the ancestors of one are next to nothing.
+            let revisions = format!(":{}", last * piece / pieces);
+            world.hg(source, &["push", "-f", "-r", &revisions, URL]);
         }
         world.hg(source, &["push", "-f", URL]);
     });
