@@ -15,7 +15,7 @@ fn make(fleet: &Fleet) {
     fleet.hgfleet(&["repo", "create", "--non-publishing", NAME]).ok();
     fleet.hgfleet(&["repo", "config", NAME, "--set", "experimental.evolution=all"]).ok();
     let work = fleet.init("work");
-    let hg = |arguments: &[&str]| drop(work.hg(arguments).ok());
+    let hg = |arguments: &[&str]| drop(work.hg_here(arguments).ok());
     work.commit("a", "one\n", "first");
     hg(&["tag", "-q", "v1"]);
     work.commit("dir/B", "two\n", "second");
@@ -34,7 +34,7 @@ fn make(fleet: &Fleet) {
     hg(&["branch", "-q", "short"]);
     work.commit("c", "five\n", "short");
     hg(&["commit", "-q", "--close-branch", "-m", "closed"]);
-    hg(&["push", "--new-branch", "-B", "early", "-B", "late", &fleet.ssh_url(NAME)]);
+    work.hg(&["push", "--new-branch", "-B", "early", "-B", "late", &fleet.ssh_url(NAME)]).ok();
 }
 
 /// What clones and pulls leave behind, and what other commands print, all with this Mercurial from this place.
@@ -43,10 +43,10 @@ fn read(clients: &Clients, from: &str, prefix: &str) -> Vec<(String, String)> {
     let mut cloned = |how: &[&str]| {
         let into = format!("{prefix}-{}", seen.len());
         clients.hg(&[&["clone", "-q"], how, &[from, &into]].concat()).ok();
-        clients.hg(&["verify", "-q", "-R", &into]).ok();
         let clone = clients.working_copy(&into);
-        let parents = clone.hg(&["parents", "-T", "{node}\n"]).ok().out;
-        let files = clone.hg(&["status", "-A"]).ok().out;
+        clone.hg_here(&["verify", "-q"]).ok();
+        let parents = clone.hg_here(&["parents", "-T", "{node}\n"]).ok().out;
+        let files = clone.hg_here(&["status", "-A"]).ok().out;
         seen.push((format!("clone {how:?}"), history(clients, &clone.path) + &parents + &files));
         into
     };
@@ -153,8 +153,8 @@ fn hidden_changesets_are_for_whom_the_settings_name(fleet: &Fleet) {
     let work = fleet.working_copy("work");
     work.commit("d", "six\n", "to be replaced");
     work.push(NAME).ok();
-    let replaced = work.hg(&["log", "-r", ".", "-T", "{node}"]).ok().out;
-    work.hg(&["commit", "-q", "--amend", "-m", "replaced"]).ok();
+    let replaced = work.hg_here(&["log", "-r", ".", "-T", "{node}"]).ok().out;
+    work.hg_here(&["commit", "-q", "--amend", "-m", "replaced"]).ok();
     work.push(NAME).ok();
     let reader = fleet.init("reader");
     let pull = |url: &str| reader.hg(&["pull", "-q", "--remote-hidden", "-r", &replaced, url]);
@@ -170,8 +170,9 @@ fn hidden_changesets_are_for_whom_the_settings_name(fleet: &Fleet) {
     allow("user@localhost");
     assert_ne!(pull(&https).status, 0);
     pull(&ssh).ok();
-    let log =
-        |repository: &WorkingCopy<'_>| repository.hg(&["log", "--hidden", "-r", &replaced, "-T", "{desc}"]).ok().out;
+    let log = |repository: &WorkingCopy<'_>| {
+        repository.hg_here(&["log", "--hidden", "-r", &replaced, "-T", "{desc}"]).ok().out
+    };
     assert_eq!(log(&reader), "to be replaced");
     allow("*");
     let reader = fleet.init("another-reader");

@@ -105,7 +105,7 @@ fn clients_clone_from_bundles_that_the_log_brought_to_every_server() {
 
     // Bundles for who pulls: the first changeset, the second, and the third as it is made.
     let pull_bundle = |arguments: &[&str]| fleet.hgfleet(&[&["repo", "pull-bundle"], arguments].concat());
-    let [first, second] = ["0", "1"].map(|number| work.hg(&["log", "-r", number, "-T", "{node}"]).ok().out);
+    let [first, second] = ["0", "1"].map(|number| work.hg_here(&["log", "-r", number, "-T", "{node}"]).ok().out);
     let said = pull_bundle(&["add", "a", &first]).ok();
     assert!(said.out.starts_with("added a pull bundle to a, stored as "), "{said:#?}");
     assert!(said.err.contains("repo config a --set server.pullbundle=yes"), "{said:#?}");

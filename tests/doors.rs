@@ -27,8 +27,8 @@ fn a_browser_gets_pages_and_plain_http_a_redirect() {
     fleet.hgfleet(&["repo", "create", "team/first"]).ok();
     let work = fleet.init("work");
     work.commit("a", "1\n", "a <script>alert(1)</script> message");
-    work.hg(&["bookmark", "mark"]).ok();
-    work.hg(&["tag", "v1"]).ok();
+    work.hg_here(&["bookmark", "mark"]).ok();
+    work.hg_here(&["tag", "v1"]).ok();
     work.hg(&["push", "-q", "-B", "mark", &fleet.ssh_url("team/first")]).ok();
     let get = |url: &str| run(fleet.curl().arg("-i").arg(url)).ok().out;
     let front = get(&format!("https://localhost:{}/", fleet.https_port));

@@ -19,9 +19,9 @@ fn the_log_is_printed_and_trimmed_and_a_server_that_comes_later_takes_copies() {
     }
     let work = fleet.init("one");
     work.commit("file", "first\n", "first");
-    work.hg(&["bookmark", "mine"]).ok();
+    work.hg_here(&["bookmark", "mine"]).ok();
     work.hg(&["push", "-q", "-B", "mine", &fleet.ssh_url("one")]).ok();
-    let node = work.hg(&["log", "-r", "tip", "-T", "{node}"]).ok().out;
+    let node = work.hg_here(&["log", "-r", "tip", "-T", "{node}"]).ok().out;
 
     let listed = fleet.hgfleet(&["log", "list", "--json", "--limit", "1"]).ok().out;
     let pushed = json(&listed);

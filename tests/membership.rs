@@ -21,7 +21,7 @@ fn a_request_that_names_a_record_is_answered_with_it_or_told_that_it_is_not_ther
     let fleet = Fleet::start();
     fleet.hgfleet(&["repo", "create", "named"]).ok();
     let work = fleet.init("work");
-    let tip = || work.hg(&["log", "-r", "tip", "-T", "{node}"]).ok().out;
+    let tip = || work.hg_here(&["log", "-r", "tip", "-T", "{node}"]).ok().out;
     work.commit("a", "0\n", "0");
     let first = stored(&work.push("named").ok());
     let header = format!("X-Hgfleet-Sequence: {first}");

@@ -34,7 +34,7 @@ fn a_client_that_alternates_between_mirrors_never_sees_history_go_back() {
             work.commit("a", format!("{n}\n"), &n.to_string());
             work.push("moving").ok();
             // Its author's next read has it, whichever mirror answers.
-            let tip = work.hg(&["log", "-r", "tip", "-T", "{node}"]).ok().out;
+            let tip = work.hg_here(&["log", "-r", "tip", "-T", "{node}"]).ok().out;
             for _ in 0..4 {
                 assert_eq!(heads(&fleet, "moving"), tip);
             }
@@ -43,7 +43,7 @@ fn a_client_that_alternates_between_mirrors_never_sees_history_go_back() {
         readers.into_iter().map(|reader| reader.join().expect("reads")).collect::<Vec<_>>()
     });
     let order: Vec<String> =
-        work.hg(&["log", "-r", "all()", "-T", "{node}\n"]).ok().out.lines().map(str::to_owned).collect();
+        work.hg_here(&["log", "-r", "all()", "-T", "{node}\n"]).ok().out.lines().map(str::to_owned).collect();
     for seen in seen {
         let positions: Vec<usize> = seen
             .iter()
@@ -71,7 +71,7 @@ fn a_dead_mirror_is_not_waited_for_and_comes_back_with_all_it_missed() {
         work.commit("a", format!("{:?}", std::time::Instant::now()), "more");
         fleet.working_copy("work").push("steady").ok().out.contains("remote: visible on 1 of 1 mirrors")
     });
-    let tip = work.hg(&["log", "-r", "tip", "-T", "{node}"]).ok().out;
+    let tip = work.hg_here(&["log", "-r", "tip", "-T", "{node}"]).ok().out;
     for _ in 0..4 {
         assert_eq!(heads(&fleet, "steady"), tip);
     }
@@ -87,7 +87,7 @@ fn mirrors_go_on_serving_without_master_and_log() {
     let work = fleet.init("work");
     work.commit("a", "0\n", "0");
     work.push("alone").ok();
-    let tip = work.hg(&["log", "-r", "tip", "-T", "{node}"]).ok().out;
+    let tip = work.hg_here(&["log", "-r", "tip", "-T", "{node}"]).ok().out;
     let pid = fleet.server("master")["pid"].to_string();
     crate::support::run::run(Command::new("kill").args(["-STOP", &pid])).ok();
     std::thread::sleep(std::time::Duration::from_secs(6));

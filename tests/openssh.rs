@@ -36,7 +36,7 @@ fn sessions(two: &TwoDoors) {
     for (door, clients) in two.doors() {
         let work = clients.init(&format!("work-{door}"));
         clients.hg(&["pull", "-R", work.path.to_str().unwrap(), &clients.ssh_url("team/first")]).ok();
-        work.hg(&["update", "-q"]).ok();
+        work.hg_here(&["update", "-q"]).ok();
         work.commit(door, "1\n", door);
         let said = work.push("team/first").ok();
         assert!(said.out.contains("remote: stored as"), "{said:?}");

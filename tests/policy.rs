@@ -73,7 +73,7 @@ fn a_push_that_breaks_a_rule_is_refused_whole() {
     work.push("strict").ok();
     work.commit("readme", "1\n", "oops");
     work.commit("secret/key", "x".repeat(1001), "oops again");
-    work.hg(&["bookmark", "mine"]).ok();
+    work.hg_here(&["bookmark", "mine"]).ok();
     let told = refused(work.hg(&["push", "-B", "mine", &fleet.ssh_url("strict")]));
     for line in [
         "remote: refused: a commit message is not as it must be (2 times), on strict. Begin with \"Bug 123\".",
@@ -92,8 +92,8 @@ fn a_push_that_breaks_a_rule_is_refused_whole() {
         assert!(status.contains(line), "{line}: {status}");
     }
     let tip = work.hg(&["identify", "--id", &fleet.https_url("strict")]).ok().out;
-    assert_eq!(tip.trim(), work.hg(&["log", "-r", "0", "-T", "{short(node)}"]).ok().out, "nothing was stored");
-    work.hg(&["bookmark", "-d", "mine"]).ok();
+    assert_eq!(tip.trim(), work.hg_here(&["log", "-r", "0", "-T", "{short(node)}"]).ok().out, "nothing was stored");
+    work.hg_here(&["bookmark", "-d", "mine"]).ok();
     work.hg(&["--config", "extensions.strip=", "strip", "-q", "--no-backup", "-r", "1"]).ok();
 
     // An override pardons what it is for, and what came before it.
@@ -168,7 +168,7 @@ fn others_decide(world: &World) {
     let mail = fleet.hgfleet(&["account", "list"]).ok().out.split('\t').next().expect("an account").to_owned();
     assert_eq!((&told["version"], &told["repository"], &told["account"]), (&1.into(), &"checked".into(), &mail.into()));
     assert_eq!(told["changesets"][0]["files"][0], serde_json::json!({"path": "a file", "change": "added"}));
-    let node = work.hg(&["log", "-r", "tip", "-T", "{node}"]).ok().out;
+    let node = work.hg_here(&["log", "-r", "tip", "-T", "{node}"]).ok().out;
     assert_eq!((&told["changesets"][0]["node"], &told["store"]), (&node.into(), &serde_json::Value::Null));
 
     // One that the program does not take, on top of what is there, by each form of bundle that clients send.
@@ -206,7 +206,7 @@ fn others_decide(world: &World) {
     assert!(told.contains("remote: refused: nobody knows whether the tree is open, on checked."), "{told}");
     assert!(!told.contains("licences"), "the others are asked last: {told}");
     let tip = work.hg(&["identify", "--id", &fleet.https_url("checked")]).ok().out;
-    assert_eq!(tip.trim(), work.hg(&["log", "-r", "0", "-T", "{short(node)}"]).ok().out, "nothing was stored");
+    assert_eq!(tip.trim(), work.hg_here(&["log", "-r", "0", "-T", "{short(node)}"]).ok().out, "nothing was stored");
     let run_folder = fleet.data().join("run/master");
     let left: Vec<_> =
         std::fs::read_dir(run_folder).expect("read").map(|entry| entry.expect("read").file_name()).collect();
@@ -236,7 +236,7 @@ fn odd_content_does_nothing(fleet: &Fleet) {
     let work = fleet.init("odd");
     // A file whose name makes the pattern below take for ever, where somebody asks it.
     work.commit(&format!("{}!", "a".repeat(60)), "1\n", "first");
-    let first = work.hg(&["log", "-r", "0", "-T", "{node}"]).ok().out;
+    let first = work.hg_here(&["log", "-r", "0", "-T", "{node}"]).ok().out;
     work.commit("README", "(a+)+$\n".repeat(1000), "second");
     work.commit(".hgignore", "syntax: regexp\n^(a+)+$\n", "third");
     work.commit(".hgeol", "[patterns]\n**{a,{a,{a,{a,{a,*}}}}} = native\n", "fourth");
@@ -246,11 +246,11 @@ fn odd_content_does_nothing(fleet: &Fleet) {
     );
     std::fs::write(work.path.join(".hgtags"), tags).expect("written");
     let author = format!("Other <other@example.com> \u{202e}{}", "x".repeat(100_000));
-    work.hg(&["commit", "-q", "-A", "-m", "tags", "-u", &author]).ok();
+    work.hg_here(&["commit", "-q", "-A", "-m", "tags", "-u", &author]).ok();
     work.push("odd").ok();
 
     let id = |name: &str| work.hg(&["identify", "--id", "-r", name, &fleet.https_url("odd")]);
-    let tip = work.hg(&["log", "-r", "tip", "-T", "{short(node)}"]).ok().out;
+    let tip = work.hg_here(&["log", "-r", "tip", "-T", "{short(node)}"]).ok().out;
     assert_eq!((id("v1").ok().out.trim(), id("tip").ok().out.trim()), (&first[..12], &*tip), "N6");
     assert_eq!(id("null").ok().out.trim(), "0".repeat(12), "N6");
     let said = id("gone");

@@ -70,31 +70,31 @@ fn everything_that_a_push_can_carry_arrives() {
     work.commit("metadata", "\u{1}\ncontent that looks like metadata", "metadata");
     std::os::unix::fs::symlink("large", work.path.join("link")).expect("linked");
     work.commit("empty", "", "an empty file, and a link");
-    work.hg(&["copy", "-q", "aux/con.txt", "copied"]).ok();
-    work.hg(&["commit", "-qm", "copy"]).ok();
+    work.hg_here(&["copy", "-q", "aux/con.txt", "copied"]).ok();
+    work.hg_here(&["commit", "-qm", "copy"]).ok();
     work.push("all").ok();
     fleet.assert_one_store("all");
 
     // Bookmark, tag, branch, merge, closed branch.
-    work.hg(&["bookmark", "feature/é"]).ok();
+    work.hg_here(&["bookmark", "feature/é"]).ok();
     work.commit("a", "1\n", "on a bookmark");
     work.hg(&["push", "-B", "feature/é", &fleet.ssh_url("all")]).ok();
     fleet.assert_one_store("all");
     let bookmarks = work.hg(&["identify", "-B", &fleet.https_url("all")]).ok().out;
     assert!(bookmarks.contains("feature/é"), "{bookmarks}");
-    work.hg(&["tag", "v1"]).ok();
+    work.hg_here(&["tag", "v1"]).ok();
     work.push("all").ok();
-    work.hg(&["update", "-q", "-r", "0"]).ok();
-    work.hg(&["branch", "-q", "stable"]).ok();
+    work.hg_here(&["update", "-q", "-r", "0"]).ok();
+    work.hg_here(&["branch", "-q", "stable"]).ok();
     work.commit("s", "1\n", "on stable");
     work.hg(&["push", "--new-branch", &fleet.ssh_url("all")]).ok();
     fleet.assert_one_store("all");
-    work.hg(&["commit", "-q", "--close-branch", "-m", "close"]).ok();
-    work.hg(&["update", "-q", "default"]).ok();
-    work.hg(&["merge", "-q", "stable"]).ok();
-    work.hg(&["commit", "-qm", "merge"]).ok();
+    work.hg_here(&["commit", "-q", "--close-branch", "-m", "close"]).ok();
+    work.hg_here(&["update", "-q", "default"]).ok();
+    work.hg_here(&["merge", "-q", "stable"]).ok();
+    work.hg_here(&["commit", "-qm", "merge"]).ok();
     work.push("all").ok();
-    work.hg(&["bookmark", "-d", "feature/é"]).ok();
+    work.hg_here(&["bookmark", "-d", "feature/é"]).ok();
     work.hg(&["push", "-B", "feature/é", &fleet.ssh_url("all")]);
     fleet.assert_one_store("all");
     assert_eq!(work.hg(&["identify", "-B", &fleet.https_url("all")]).ok().out.trim(), "");
@@ -104,12 +104,12 @@ fn everything_that_a_push_can_carry_arrives() {
     let clone = fleet.working_copy("clone");
     assert_eq!(clone.log(), work.log());
     assert_eq!(
-        clone.hg(&["manifest", "--debug", "-r", "default"]).ok().out,
-        work.hg(&["manifest", "--debug", "-r", "default"]).ok().out
+        clone.hg_here(&["manifest", "--debug", "-r", "default"]).ok().out,
+        work.hg_here(&["manifest", "--debug", "-r", "default"]).ok().out
     );
     assert_eq!(
-        clone.hg(&["branches", "-c", "-T", "{branch} {closed}\n"]).ok().out,
-        work.hg(&["branches", "-c", "-T", "{branch} {closed}\n"]).ok().out
+        clone.hg_here(&["branches", "-c", "-T", "{branch} {closed}\n"]).ok().out,
+        work.hg_here(&["branches", "-c", "-T", "{branch} {closed}\n"]).ok().out
     );
     fleet.hg(&["clone", "-q", "-r", "v1", &fleet.https_url("all"), "part"]).ok();
     assert_eq!(
@@ -128,11 +128,11 @@ fn drafts_secrets_and_obsolete_changesets_stay_where_they_belong() {
     work.commit("a", "1\n", "base");
     work.commit("b", "1\n", "draft");
     work.push("drafts").ok();
-    assert_eq!(work.hg(&["log", "-r", "tip", "-T", "{phase}"]).ok().out, "draft");
+    assert_eq!(work.hg_here(&["log", "-r", "tip", "-T", "{phase}"]).ok().out, "draft");
     fleet.assert_one_store("drafts");
 
     // A phase alone.
-    work.hg(&["phase", "-p", "0"]).ok();
+    work.hg_here(&["phase", "-p", "0"]).ok();
     work.hg(&["push", &fleet.ssh_url("drafts")]);
     fleet.assert_one_store("drafts");
     fleet.hg(&["clone", "-q", &fleet.https_url("drafts"), "clone"]).ok();
@@ -141,12 +141,12 @@ fn drafts_secrets_and_obsolete_changesets_stay_where_they_belong() {
 
     // A secret changeset never leaves.
     work.commit("s", "1\n", "secret");
-    work.hg(&["phase", "-fs", "tip"]).ok();
+    work.hg_here(&["phase", "-fs", "tip"]).ok();
     assert_eq!(work.push("drafts").status, 1, "nothing to push");
     assert_eq!(fleet.hg(&["incoming", "-R", "clone", "-q"]).status, 1);
 
     // An amended changeset replaces the old one, where the repository exchanges markers.
-    work.hg(&["update", "-q", "-r", "desc('draft')"]).ok();
+    work.hg_here(&["update", "-q", "-r", "desc('draft')"]).ok();
     fleet.assert_one_store("drafts");
 }
 
@@ -156,7 +156,7 @@ fn an_imported_repository_is_the_same_history_and_takes_pushes() {
     let work = fleet.init("work");
     work.commit("a", "1\n", "first");
     work.commit("dir/b", "1\n", "second");
-    work.hg(&["phase", "-p", "tip"]).ok();
+    work.hg_here(&["phase", "-p", "tip"]).ok();
     fleet.hgfleet(&["repo", "import", work.path.to_str().unwrap(), "team/imported"]).ok();
     fleet.assert_one_store("team/imported");
     fleet.hg(&["clone", "-q", &fleet.https_url("team/imported"), "clone"]).ok();

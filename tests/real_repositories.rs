@@ -22,8 +22,8 @@ fn bundle(name: &str) -> Option<PathBuf> {
 
 /// What a clone must carry over: every changeset, and every file of every head, by node.
 fn content(copy: &WorkingCopy<'_>) -> (String, String) {
-    let heads = copy.hg(&["heads", "-c", "-T", "{node}\n"]).ok().out;
-    let manifests = heads.lines().map(|head| copy.hg(&["manifest", "--debug", "-r", head]).ok().out);
+    let heads = copy.hg_here(&["heads", "-c", "-T", "{node}\n"]).ok().out;
+    let manifests = heads.lines().map(|head| copy.hg_here(&["manifest", "--debug", "-r", head]).ok().out);
     let mut manifests: Vec<String> =
         heads.lines().map(str::to_owned).zip(manifests).map(|(a, b)| a + "\n" + &b).collect();
     manifests.sort();

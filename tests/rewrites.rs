@@ -133,7 +133,7 @@ fn a_repository_gets_another_name_and_settings_on_every_server() {
     }
     work.commit("file", "3\n", "third");
     work.push("new").ok();
-    assert_eq!(work.hg(&["log", "-r", "tip", "-T", "{phase}"]).ok().out, "draft");
+    assert_eq!(work.hg_here(&["log", "-r", "tip", "-T", "{phase}"]).ok().out, "draft");
     fleet.assert_one_store("new");
     for copy in fleet.copies("new") {
         assert_eq!(fs::read_to_string(copy.join(".hg/hgrc")).expect("there"), hgrc);
@@ -165,7 +165,7 @@ fn a_command_that_rewrites_a_repository_does_so_on_every_server_or_nowhere() {
     fleet.wait_until("no copy is left", |_| fs::read_dir(&copies).expect("a folder").count() == 0);
 
     let mut session = Session::open(&fleet, "a");
-    let node = |rev: &str| work.hg(&["log", "-r", rev, "-T", "{node}"]).ok().out;
+    let node = |rev: &str| work.hg_here(&["log", "-r", rev, "-T", "{node}"]).ok().out;
     assert_eq!(session.heads(), Some(node("2")));
     fleet.signal("mirror-2", "STOP");
     let said = exec(&[&strip[..], &["2"]].concat()).ok();

@@ -118,7 +118,7 @@ fn people_make_look_at_and_change_what_is_theirs() {
     for number in 0..3 {
         work.commit("file", format!("{number}\n"), "a change");
     }
-    work.hg(&["bookmark", "-r", "1", "here"]).ok();
+    work.hg_here(&["bookmark", "-r", "1", "here"]).ok();
     work.push("team/first").ok();
     // Nothing but the bookmark is new, which status 1 says.
     assert_eq!(work.hg(&["push", "-B", "here", &built_in.clients.ssh_url("team/first")]).status, 1);
@@ -356,7 +356,7 @@ fn read_only(session: &Session<'_>) {
     let told = format!("remote: refused: the repository is read only: {one}, on team/first. Nothing was stored; ");
     let (status, words) = pushed(&[]);
     assert!(status == 255 && words.contains(&told), "{words}");
-    work.hg(&["bookmark", "-f", "-r", "2", "here"]).ok();
+    work.hg_here(&["bookmark", "-f", "-r", "2", "here"]).ok();
     // As a part of a bundle, and by `pushkey`.
     for exchange in ["", "bundle1"] {
         let exchange = format!("devel.legacy.exchange={exchange}");

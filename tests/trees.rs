@@ -89,7 +89,7 @@ fn a_fleet_takes_pushes_and_gives_them_out() {
     for (number, client) in clients().iter().enumerate() {
         let fleet = fleet.with_hg(client);
         let work = fleet.working_copy("work");
-        work.hg(&["rename", "-q", "dir", &format!("moved-{number}")]).ok();
+        work.hg_here(&["rename", "-q", "dir", &format!("moved-{number}")]).ok();
         work.commit("dir/sub/a", number.to_string(), "moved");
         work.push("trees").ok();
     }

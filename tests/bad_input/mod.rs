@@ -28,7 +28,7 @@ fn each_row_gets_one_clear_answer_and_changes_nothing() {
     let work = clients.init("work");
     work.commit("a", "1\n", "first");
     work.push(NAME).ok();
-    let head = work.hg(&["log", "-r", "tip", "-T", "{node}"]).ok().out;
+    let head = work.hg_here(&["log", "-r", "tip", "-T", "{node}"]).ok().out;
     fleet.assert_one_store(NAME);
     let end = fleet.status()["log"]["sequence"].clone();
     let before = store::files(&fleet.copies(NAME)[0].join(".hg"));

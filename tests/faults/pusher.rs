@@ -147,7 +147,7 @@ impl<'a> Pusher<'a> {
         let stored = self.ledger.known().stored;
         if !stored.is_empty() && self.chance.one_in(4) {
             let base = self.chance.pick(&stored).as_str();
-            self.work.hg(&["update", "-q", "-C", base]).ok();
+            self.work.hg_here(&["update", "-q", "-C", base]).ok();
         }
         self.commits += 1;
         let file = format!("folder-{}/file-{}", self.chance.below(3), self.chance.below(8));
@@ -156,7 +156,7 @@ impl<'a> Pusher<'a> {
     }
 
     fn tip(&self) -> String {
-        self.work.hg(&["log", "-r", ".", "-T", "{node}"]).ok().out
+        self.work.hg_here(&["log", "-r", ".", "-T", "{node}"]).ok().out
     }
 
     /// Pushes the working copy's parent until its outcome is known; one that is refused is left behind for good.
@@ -164,7 +164,7 @@ impl<'a> Pusher<'a> {
         let node = self.tip();
         let mark = self.chance.one_in(3);
         if mark {
-            self.work.hg(&["bookmark", "-q", "-f", "-r", ".", BOOKMARK]).ok();
+            self.work.hg_here(&["bookmark", "-q", "-f", "-r", ".", BOOKMARK]).ok();
             self.ledger.change(|known| known.bookmark.push(node.clone()));
         }
         let mut silent = 0;
@@ -189,7 +189,7 @@ impl<'a> Pusher<'a> {
                 Told::Refused if silent == 0 => {
                     self.ledger.change(|known| known.refused.push(node.clone()));
                     let back = self.ledger.known().stored.last().cloned().unwrap_or_else(|| "null".to_owned());
-                    self.work.hg(&["update", "-q", "-C", &back]).ok();
+                    self.work.hg_here(&["update", "-q", "-C", &back]).ok();
                     return;
                 }
                 // An earlier try of the same may have been stored.
@@ -232,7 +232,7 @@ impl<'a> Pusher<'a> {
             return;
         }
         let node = self.chance.pick(&stored).clone();
-        self.work.hg(&["phase", "-q", "--public", "-r", &node]).ok();
+        self.work.hg_here(&["phase", "-q", "--public", "-r", &node]).ok();
         let mut push = self.client(|url| vec!["push".into(), "-f".into(), "-r".into(), node.clone(), url]);
         let said = run_with(&mut push, b"", PUSH_LIMIT);
         if matches!(Told::of(&said), Told::Visible | Told::Stored) {

@@ -3,13 +3,35 @@
 //! A fake `ssh` runs the remote command here. The first `hg` of the PATH is the stock server and the client; with `HGFLEET_TEST_CLIENTS=all` in the
 //! environment, each `hg` of the PATH is a client in turn.
 
-use super::run::{Said, run};
+use super::run::{Said, run, run_here};
 use super::store;
 use std::fmt::Write as _;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+
+/// What clients do by themselves.
+const TALKS_TO_NOBODY: [&str; 18] = [
+    "add",
+    "bookmark",
+    "bookmarks",
+    "branch",
+    "commit",
+    "copy",
+    "debugbuilddag",
+    "debugobsolete",
+    "log",
+    "manifest",
+    "merge",
+    "phase",
+    "remove",
+    "rename",
+    "rollback",
+    "tag",
+    "update",
+    "verify",
+];
 
 /// Who answers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -115,9 +137,11 @@ impl World {
 
     /// A client's command; what it says is recorded.
     pub fn hg(&mut self, clone: &str, arguments: &[&str]) -> Said {
-        let mut command = self.command(&self.client);
-        command.args(["-R", clone]).args(arguments);
-        let said = run(&mut command);
+        let all = [&["-R", clone], arguments].concat();
+        let said = match TALKS_TO_NOBODY.contains(&arguments[0]) {
+            true => self.here(&self.client, &all),
+            false => run(self.command(&self.client).args(all)),
+        };
         let typed = self.without_paths(&format!("$ hg -R {clone} {arguments:?}"));
         let _ = writeln!(self.transcript, "{typed}\n{}[{}]", self.plain(&said), said.status);
         said
@@ -146,27 +170,31 @@ impl World {
 
     fn command(&self, hg: &Path) -> Command {
         let mut command = Command::new(hg);
-        let folder = self.folder.path();
-        command.current_dir(folder).env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default());
+        command.current_dir(self.folder.path()).env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default());
+        command.env("HGRCPATH", "/dev/null").env("HGPLAIN", "1").env("HGENCODING", "utf-8").env("LC_ALL", "C.UTF-8");
+        command.args(self.settings());
         command
-            .env("HGRCPATH", "/dev/null")
-            .env("HGPLAIN", "1")
-            .env("HGUSER", "test")
-            .env("HGENCODING", "utf-8")
-            .env("LC_ALL", "C.UTF-8");
+    }
+
+    /// A command that needs no process of its own.
+    fn here(&self, hg: &Path, arguments: &[&str]) -> Said {
+        let settings = self.settings();
+        let all: Vec<&str> = settings.iter().map(String::as_str).chain(arguments.iter().copied()).collect();
+        run_here(hg, self.folder.path(), &all)
+    }
+
+    /// Of each command.
+    fn settings(&self) -> Vec<String> {
+        let folder = self.folder.path();
         let ssh = format!("ui.ssh={}", folder.join("ssh").display());
         let remote = format!("ui.remotecmd={}", folder.join("remote").display());
-        for config in
-            [ssh.as_str(), remote.as_str(), "devel.default-date=0 0", "ui.timeout=5"].iter().chain(self.config)
-        {
-            command.args(["--config", config]);
-        }
-        command
+        let all = [&ssh, &remote, "ui.username=test", "devel.default-date=0 0", "ui.timeout=5"];
+        all.iter().chain(self.config).flat_map(|config| ["--config".to_owned(), (*config).to_owned()]).collect()
     }
 
     /// A command of the stock server's `hg`, on this machine.
     pub fn on_server(&self, arguments: &[&str]) -> Said {
-        run(self.command(&self.stock).args(arguments))
+        self.here(&self.stock, arguments)
     }
 
     /// What it said, without the folder's name.

@@ -1,6 +1,6 @@
 //! The real clients of one fleet, by one of its doors: `hg`, `ssh`, `curl`, and the account that they use.
 
-use super::run::{Said, run};
+use super::run::{Said, run, run_here};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -159,9 +159,26 @@ impl Clients {
         curl
     }
 
+    /// Runs a command of the stock client that talks to no server, in this folder.
+    #[track_caller]
+    pub fn hg_here(&self, folder: &Path, arguments: &[&str]) -> Said {
+        // The configuration as options: one server takes commands of many clients.
+        let hgrc = std::fs::read_to_string(self.folder.join("hgrc")).expect("there");
+        let mut section = "";
+        let mut settings = Vec::new();
+        for line in hgrc.lines() {
+            match line.strip_prefix('[').and_then(|line| line.strip_suffix(']')) {
+                Some(name) => section = name,
+                None => settings.extend(line.split_once(" = ").map(|(key, value)| format!("{section}.{key}={value}"))),
+            }
+        }
+        let settings = settings.iter().flat_map(|setting| ["--config", setting.as_str()]);
+        run_here(Path::new(&self.hg), folder, &settings.chain(arguments.iter().copied()).collect::<Vec<_>>())
+    }
+
     /// A working copy of a fresh local repository in the clients' folder.
     pub fn init(&self, name: &str) -> WorkingCopy<'_> {
-        self.hg(&["init", name]).ok();
+        self.hg_here(&self.folder, &["init", name]).ok();
         self.working_copy(name)
     }
 
@@ -185,6 +202,12 @@ impl WorkingCopy<'_> {
         run(&mut self.command(arguments))
     }
 
+    /// Runs a command of the stock client that talks to no server in it.
+    #[track_caller]
+    pub fn hg_here(&self, arguments: &[&str]) -> Said {
+        self.clients.hg_here(&self.path, arguments)
+    }
+
     /// The stock client, not yet started, in it.
     pub fn command(&self, arguments: &[&str]) -> Command {
         let mut command = self.clients.hg_command(arguments);
@@ -196,7 +219,7 @@ impl WorkingCopy<'_> {
     #[track_caller]
     pub fn commit(&self, file: &str, content: impl AsRef<[u8]>, message: &str) {
         write(&self.path.join(file), content.as_ref());
-        self.hg(&["commit", "-q", "-A", "-m", message]).ok();
+        self.hg_here(&["commit", "-q", "-A", "-m", message]).ok();
     }
 
     /// Pushes everything over SSH.
@@ -214,7 +237,7 @@ impl WorkingCopy<'_> {
 /// Every changeset of a repository with all that a clone should carry over, sorted, free of revision numbers.
 pub fn history(clients: &Clients, repository: &Path) -> String {
     let template = "{node} {p1node} {p2node} {manifest} {phase} {branch} {extras} {author} {date|hgdate} {files} {tags} {bookmarks} {desc|json}\n";
-    let said = clients.hg(&["log", "-R", repository.to_str().expect("UTF-8"), "--debug", "-T", template]).ok();
+    let said = clients.hg_here(repository, &["log", "--debug", "-T", template]).ok();
     let mut lines: Vec<String> = said
         .out
         .lines()

@@ -352,8 +352,12 @@ impl Fleet {
             let below = copy.strip_prefix(self.data());
             let seen = below.map_or_else(|_| copy.clone(), |below| self.path("data").join(below));
             // Without the extension stock opens no repository that has largefiles; with it nothing else is looked at.
-            let extension = ["--config", "extensions.largefiles="];
-            self.hg(&[&extension[..], &["verify", "-q", "-R", seen.to_str().expect("UTF-8")]].concat()).ok();
+            let requires = std::fs::read_to_string(seen.join(".hg/store/requires")).unwrap_or_default();
+            let extension = match requires.contains("largefiles") {
+                true => &["--config", "extensions.largefiles="][..],
+                false => &[],
+            };
+            self.hg_here(&seen, &[extension, &["verify", "-q"]].concat()).ok();
         }
     }
 

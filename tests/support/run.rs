@@ -1,6 +1,7 @@
 //! Runs programs and keeps what they said.
 
 use std::io::{Read, Write};
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -67,6 +68,14 @@ pub fn run_with(command: &mut Command, input: &[u8], limit: Duration) -> Said {
     };
     feed.join().expect("feeds");
     Said { status: status.code().unwrap_or(-1), out: out.join().expect("reads"), err: err.join().expect("reads") }
+}
+
+/// Runs a command of Mercurial's that talks to no server, and so needs no process of its own, in this folder.
+#[track_caller]
+pub fn run_here(hg: &Path, folder: &Path, arguments: &[&str]) -> Said {
+    let output = hg_command_server::run(hg, folder, arguments).expect("hg runs");
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    Said { status: output.status.code().unwrap_or(-1), out: text(&output.stdout), err: text(&output.stderr) }
 }
 
 /// Runs `command` without input, for at most two minutes.

@@ -421,9 +421,7 @@ fn generate(hg: &Hg, root: &Path, seed: u64) {
         }
         if step > 4 && random(4) == 0 {
             let other = random(step).to_string();
-            let output =
-                hg.command(root, &["--config", "ui.merge=internal:local", "merge", "-q", "-r", &other]).output();
-            drop(output.expect("hg runs"));
+            drop(hg.output(root, &["--config", "ui.merge=internal:local", "merge", "-q", "-r", &other]));
         }
         let file = root.join(files[random(files.len())]);
         fs::create_dir_all(file.parent().expect("a folder")).expect("made");
@@ -432,7 +430,7 @@ fn generate(hg: &Hg, root: &Path, seed: u64) {
         let message = format!("ümlaut {step}");
         let commit = |more: &str| {
             let arguments = ["commit", "-qA", secret, "-m", &message, "-u", "Jöhn <j@x>", more];
-            hg.command(root, &arguments).output().expect("hg runs").status.success()
+            hg.output(root, &arguments).status.success()
         };
         // Not every changeset can close a branch.
         assert!((random(9) == 0 && commit("--force-close-branch")) || commit("-q"));

@@ -21,14 +21,9 @@ struct Stores {
 }
 
 fn hg(args: &[&str], repository: &Path) -> Output {
-    let output = Command::new("hg")
-        .args(["--config", "ui.username=tester", "--config", "ui.timeout=1", "--config", "experimental.evolution=all"])
-        .args(args)
-        .current_dir(repository)
-        .env("HGRCPATH", "/dev/null")
-        .env("HGPLAIN", "1")
-        .output();
-    output.unwrap()
+    let settings = ["ui.username=tester", "ui.timeout=1", "experimental.evolution=all"];
+    let settings: Vec<&str> = settings.into_iter().flat_map(|setting| ["--config", setting]).collect();
+    hg_command_server::run(Path::new("hg"), repository, &[&settings, args].concat()).unwrap()
 }
 
 #[track_caller]

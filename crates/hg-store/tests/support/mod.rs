@@ -45,14 +45,8 @@ pub fn hg(repository: &Path, arguments: &[&str]) -> Vec<u8> {
 
 /// As [`hg`], whatever its exit status.
 pub fn hg_output(repository: &Path, arguments: &[&str]) -> std::process::Output {
-    Command::new(program())
-        .env("HGRCPATH", "/dev/null")
-        .env("HGPLAIN", "1")
-        .env("HGUSER", "someone <someone@example.com>")
-        .current_dir(repository)
-        .args(arguments)
-        .output()
-        .expect("hg starts")
+    let user = ["--config", "ui.username=someone <someone@example.com>"];
+    hg_command_server::run(&program(), repository, &[&user[..], arguments].concat()).expect("hg runs")
 }
 
 /// A new repository in this folder, made by stock.

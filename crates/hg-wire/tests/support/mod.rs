@@ -2,7 +2,7 @@
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 
 /// Settings by which stock makes stores of other formats than today's.
 #[allow(dead_code)] // not every test program looks at them
@@ -16,6 +16,10 @@ pub const FORMATS: &[&[&str]] = &[
     &["format.exp-archived-phase=yes", "format.use-persistent-nodemap=yes"],
     &["experimental.treemanifest=yes"],
 ];
+
+/// Of each command. Builds without Rust parts ask before they use what is slow without them.
+const SETTINGS: [&str; 3] =
+    ["ui.username=t", "devel.default-date=0 0", "storage.revlog.persistent-nodemap.slow-path=allow"];
 
 pub struct Hg {
     program: PathBuf,
@@ -34,15 +38,6 @@ impl Hg {
         program.map(|program| Hg { program })
     }
 
-    /// An `hg` in a repository, with nobody's configuration.
-    pub fn command(&self, repository: &Path, arguments: &[&str]) -> Command {
-        let mut command = self.plain(repository);
-        command.args(["--config", "ui.username=t", "--config", "devel.default-date=0 0"]);
-        // Builds without Rust parts ask before they use what is slow without them.
-        command.args(["--config", "storage.revlog.persistent-nodemap.slow-path=allow"]).args(arguments);
-        command
-    }
-
     /// A new repository, of this format.
     #[allow(dead_code)] // not every test program makes one
     pub fn init(&self, root: &Path, format: &[&str]) {
@@ -51,7 +46,7 @@ impl Hg {
         self.run(root, &settings.chain(["init"]).collect::<Vec<_>>());
     }
 
-    /// An `hg` without an argument.
+    /// An `hg` without an argument, with nobody's configuration.
     pub fn plain(&self, repository: &Path) -> Command {
         let mut command = Command::new(&self.program);
         command.current_dir(repository).env("HGRCPATH", "/dev/null").env("HGPLAIN", "1").env("HGENCODING", "UTF-8");
@@ -67,6 +62,13 @@ impl Hg {
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().expect("hg runs")
     }
 
+    /// What a command says, whatever becomes of it.
+    pub fn output(&self, repository: &Path, arguments: &[&str]) -> Output {
+        let settings = SETTINGS.iter().copied().chain(["experimental.evolution=all"]);
+        let settings: Vec<&str> = settings.flat_map(|setting| ["--config", setting]).collect();
+        hg_command_server::run(&self.program, repository, &[&settings, arguments].concat()).expect("hg runs")
+    }
+
     /// What a stock server says to a session's input.
     #[allow(dead_code)] // not every test program asks one
     pub fn answers(&self, repository: &Path, input: &[u8]) -> Vec<u8> {
@@ -76,8 +78,7 @@ impl Hg {
     }
 
     pub fn run(&self, repository: &Path, arguments: &[&str]) -> String {
-        let arguments = [&["--config", "experimental.evolution=all"], arguments].concat();
-        let output = self.command(repository, &arguments).output().expect("hg runs");
+        let output = self.output(repository, arguments);
         assert!(output.status.success(), "hg {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
         String::from_utf8(output.stdout).expect("UTF-8")
     }
