@@ -4,7 +4,7 @@
 //! same process, each with a repository opened anew, and takes a tenth of that. So tests make their repositories and look at results by [`run`].
 //! What is itself under test, a client that pushes or pulls, stays a process of its own.
 //!
-//! The protocol is Mercurial's (`hg help cmdserver` of its wiki): a request is `runcommand`, LF, a length and arguments with NUL between them; an answer
+//! The protocol is that of Mercurial's command server (`mercurial/commandserver.py`): a request is `runcommand`, LF, a length and arguments with NUL between them; an answer
 //! is pieces of a channel (one byte), a length and bytes. Lengths are 4 bytes, big-endian.
 
 use std::collections::HashMap;
