@@ -4,7 +4,7 @@ use crate::input::{Input, text};
 use crate::made::Made;
 use crate::measure::{HGFLEET, command, median, stages};
 use crate::replicate::{hgfleet, push, ssh};
-use crate::server::{Server, free_port, read_answer};
+use crate::server::{Server, free_port, read_answer, unlike_others};
 use crate::start::Fleet;
 use hg_store::Node;
 use std::io::{BufReader, Write};
@@ -27,7 +27,8 @@ fn microseconds(port: u16, command: &str, arguments: &str, requests: usize) -> (
          X-HgProto-1: 0.1 0.2 comp=zstd,zlib,none,bzip2\r\n\r\n"
     );
     let (mut times, mut body) = (Vec::new(), Vec::new());
-    for _ in 0..requests {
+    for number in 0..requests {
+        let head = unlike_others(&head, number);
         let start = Instant::now();
         connection.get_mut().write_all(head.as_bytes()).expect("taken");
         read_answer(&mut connection, &mut body);
@@ -50,8 +51,7 @@ fn requests(made: &[Made]) {
         let length = made.changelog.nodes.len();
         let port = free_port();
         let mut program = command(HGFLEET);
-        // Where no bundle can be kept: each is computed.
-        program.args(["web", "-a", "127.0.0.1", "-p", &port.to_string(), text(&made.root)]).env("TMPDIR", "/proc/none");
+        program.args(["web", "-a", "127.0.0.1", "-p", &port.to_string(), text(&made.root)]);
         let server = Server::spawn(program, port);
         servers.push((server, made.changelog.nodes[length - 100..].to_vec()));
     }

@@ -2,9 +2,10 @@
 
 use crate::input::{Input, text};
 use crate::measure::{HG, HGFLEET, command, cpu_milliseconds, milliseconds, report};
-use crate::server::{Server, free_port, pinned, read_answer};
+use crate::server::{Server, free_port, pinned, read_answer, unlike_others};
 use std::io::{BufReader, Write};
 use std::net::TcpStream;
+use std::ops::Range;
 use std::path::Path;
 
 const CHANGESETS: usize = 60;
@@ -14,20 +15,22 @@ const RUNS: usize = 5;
 /// Characters of one header of arguments; clients ask the server.
 const HEADER_CHARACTERS: usize = 1000;
 
-/// CPU and wall milliseconds of one answer.
-fn pulls(server: &Server, request: &str, count: usize) -> (f64, f64) {
+/// CPU and wall milliseconds of one answer. Each request has its number in it, and needs an answer of its own.
+fn pulls(server: &Server, request: &str, numbers: Range<usize>) -> (f64, f64) {
+    let count = numbers.len() as f64;
+    let requests: Vec<String> = numbers.map(|number| unlike_others(request, number)).collect();
     let mut connection = BufReader::new(TcpStream::connect(("127.0.0.1", server.port)).expect("it listens"));
     connection.get_mut().set_nodelay(true).expect("set");
     let mut body = Vec::new();
     let before = cpu_milliseconds(server.worker);
     let wall = milliseconds(|| {
-        for _ in 0..count {
+        for request in &requests {
             connection.get_mut().write_all(request.as_bytes()).expect("taken");
             read_answer(&mut connection, &mut body);
             assert!(body.len() > 1000, "not what a pull is answered with");
         }
     });
-    ((cpu_milliseconds(server.worker) - before) / count as f64, wall / count as f64)
+    ((cpu_milliseconds(server.worker) - before) / count, wall / count)
 }
 
 /// What a client asks for that has all but the last changesets.
@@ -58,12 +61,14 @@ pub fn run(input: &Input) {
     let stock = Server::start(HG, &["serve", "-R", text(&repository)], Some(0));
     let port = free_port();
     let mut program = pinned(0, HGFLEET);
-    // Where no bundle can be kept.
-    program.args(["web", "-a", "127.0.0.1", "-p", &port.to_string(), text(&repository)]).env("TMPDIR", "/proc/none");
+    program.args(["web", "-a", "127.0.0.1", "-p", &port.to_string(), text(&repository)]);
     let ours = Server::spawn(program, port);
-    let first = pulls(&ours, &request, 1).1;
-    pulls(&stock, &request, 1);
-    let runs = (0..RUNS).map(|_| (pulls(&ours, &request, PULLS), pulls(&stock, &request, PULLS / 5)));
+    let first = pulls(&ours, &request, 0..1).1;
+    pulls(&stock, &request, 0..1);
+    let runs = (0..RUNS).map(|run| {
+        let begin = 1 + run * PULLS;
+        (pulls(&ours, &request, begin..begin + PULLS), pulls(&stock, &request, begin..begin + PULLS / 5))
+    });
     let (ours, peer): (Vec<_>, Vec<_>) = runs.unzip();
     println!("the first one after the start of the server: {first:.1} ms");
     for (what, of) in [("CPU", (|run| run.0) as fn(&(f64, f64)) -> f64), ("wall", |run| run.1)] {

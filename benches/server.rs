@@ -130,3 +130,9 @@ impl Drop for Server {
         let _ = self.process.wait();
     }
 }
+
+/// The request with a number among the capabilities of a bundle that it asks for, which nobody looks at: the answer is another one for a
+/// server that keeps bundles, with the same bytes.
+pub fn unlike_others(request: &str, number: usize) -> String {
+    request.replacen("bundlecaps=HG20", &format!("bundlecaps=HG20%2Cn{number}"), 1)
+}
