@@ -2,7 +2,7 @@
 
 use crate::input::{Input, text};
 use crate::made::Made;
-use crate::measure::{HGFLEET, command, median, stages};
+use crate::measure::{HGFLEET, command, cpu_microseconds, median, stages};
 use crate::replicate::{hgfleet, push, ssh};
 use crate::server::{Server, free_port, read_answer, unlike_others};
 use crate::start::Fleet;
@@ -12,29 +12,46 @@ use std::net::TcpStream;
 use std::time::Instant;
 
 const LENGTHS: [usize; 2] = [10_000, 1_000_000];
-const REQUESTS: usize = 400;
+const REQUESTS: usize = 2000;
 const PUSHES: usize = 30;
 
 /// What is asked, the command, and its arguments, which are made of the last changesets.
 type Asked = (&'static str, &'static str, fn(&[Node]) -> String);
 
-/// Median time of a request on a connection that stays open, in microseconds, and of the first one.
-fn microseconds(port: u16, command: &str, arguments: &str, requests: usize) -> (f64, f64) {
-    let mut connection = BufReader::new(TcpStream::connect(("127.0.0.1", port)).expect("it listens"));
-    connection.get_mut().set_nodelay(true).expect("set");
-    let head = format!(
-        "GET /?cmd={command} HTTP/1.1\r\nHost: 127.0.0.1\r\nX-HgArg-1: {arguments}\r\n\
-         X-HgProto-1: 0.1 0.2 comp=zstd,zlib,none,bzip2\r\n\r\n"
-    );
-    let (mut times, mut body) = (Vec::new(), Vec::new());
-    for number in 0..requests {
-        let head = unlike_others(&head, number);
-        let start = Instant::now();
-        connection.get_mut().write_all(head.as_bytes()).expect("taken");
-        read_answer(&mut connection, &mut body);
-        times.push(start.elapsed().as_secs_f64() * 1e6);
+/// A connection that stays open, and what is asked on it.
+struct Asking {
+    connection: BufReader<TcpStream>,
+    head: String,
+    times: Vec<f64>,
+}
+
+impl Asking {
+    fn new(port: u16, command: &str, arguments: &str) -> Asking {
+        let connection = BufReader::new(TcpStream::connect(("127.0.0.1", port)).expect("it listens"));
+        connection.get_ref().set_nodelay(true).expect("set");
+        let head = format!(
+            "GET /?cmd={command} HTTP/1.1\r\nHost: 127.0.0.1\r\nX-HgArg-1: {arguments}\r\n\
+             X-HgProto-1: 0.1 0.2 comp=zstd,zlib,none,bzip2\r\n\r\n"
+        );
+        Asking { connection, head, times: Vec::new() }
     }
-    (median(&times), times[0])
+
+    /// Notes how many microseconds it takes until the answer is there.
+    fn ask(&mut self) {
+        let head = unlike_others(&self.head, self.times.len());
+        let mut body = Vec::new();
+        let start = Instant::now();
+        self.connection.get_mut().write_all(head.as_bytes()).expect("taken");
+        read_answer(&mut self.connection, &mut body);
+        self.times.push(start.elapsed().as_secs_f64() * 1e6);
+    }
+}
+
+/// Time of one request, in microseconds.
+fn microseconds(port: u16, command: &str, arguments: &str) -> f64 {
+    let mut asking = Asking::new(port, command, arguments);
+    asking.ask();
+    asking.times[0]
 }
 
 /// Measures small requests over both stores, and pushes to both; and the first request after a changeset was added.
@@ -67,17 +84,30 @@ fn requests(made: &[Made]) {
         ("getbundle of the last changeset", "getbundle", |last| format!("cg=1&common={}&heads={}", last[98], last[99])),
     ];
     for (what, name, arguments) in requests {
-        let of = |(server, last): &(Server, Vec<Node>)| {
+        let [mut short, mut long] = [0, 1].map(|at: usize| {
+            let (server, last) = &servers[at];
             let mut arguments = arguments(last);
             if name == "getbundle" {
                 arguments = format!("{head}&{arguments}");
             }
-            microseconds(server.port, name, &arguments, REQUESTS)
-        };
-        let [(short, first_short), (long, first_long)] = [of(&servers[0]), of(&servers[1])];
+            Asking::new(server.port, name, &arguments)
+        });
+        short.ask();
+        long.ask();
+        let used = || [0, 1].map(|at: usize| cpu_microseconds(servers[at].0.worker));
+        let before = used();
+        // In turns, so that both find the machine as awake.
+        for _ in 0..REQUESTS {
+            short.ask();
+            long.ask();
+        }
+        let after = used();
+        let [cpu_short, cpu_long] = [0, 1].map(|at: usize| (after[at] - before[at]) / REQUESTS as f64);
+        let [first_short, first_long] = [&short, &long].map(|asking| asking.times[0]);
+        let [short, long] = [short, long].map(|asking| median(&asking.times));
         println!(
-            "{what}: {short:.0} us with 10,000 changesets, {long:.0} us with 1,000,000: {:.2} times; first {first_short:.0}, {first_long:.0} us",
-            long / short
+            "{what}, CPU: {cpu_short:.0} us with 10,000 changesets, {cpu_long:.0} us with 1,000,000: {:.2} times; wall {short:.0} and {long:.0} us, first {first_short:.0} and {first_long:.0} us",
+            cpu_long / cpu_short
         );
     }
 }
@@ -117,8 +147,8 @@ fn after_a_push(input: &Input) {
         made.add(Some(made.changelog.nodes.len() - 1));
         made.write();
         let known = format!("cmds=heads+%3Bknown+nodes%3D{}", made.changelog.nodes[0]);
-        first.push(microseconds(server.port, "batch", &known, 1).0);
-        second.push(microseconds(server.port, "batch", &known, 1).0);
+        first.push(microseconds(server.port, "batch", &known));
+        second.push(microseconds(server.port, "batch", &known));
     }
     let (first, second) = (median(&first), median(&second));
     println!(

@@ -47,6 +47,17 @@ pub fn cpu_milliseconds(pid: u32) -> f64 {
     ticks * 10.0
 }
 
+/// CPU time that the threads of a process have used so far, in microseconds (`/proc/PID/task/TID/schedstat`, the kernel's
+/// `Documentation/scheduler/sched-stats.rst`): exact, but without threads that have ended.
+pub fn cpu_microseconds(pid: u32) -> f64 {
+    let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).expect("a process of ours");
+    let of = |path: std::path::PathBuf| {
+        let schedstat = std::fs::read_to_string(path.join("schedstat")).ok()?;
+        schedstat.split_whitespace().next()?.parse::<f64>().ok()
+    };
+    tasks.filter_map(|task| of(task.ok()?.path())).sum::<f64>() / 1000.0
+}
+
 /// One line: ours, stock's, and how many times stock's takes as long, from paired runs.
 pub fn report(what: &str, ours: &[f64], peer: &[f64]) {
     report_beside("stock", what, ours, peer);
