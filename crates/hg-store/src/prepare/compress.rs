@@ -20,6 +20,16 @@ enum Method {
     None,
 }
 
+impl Method {
+    fn zstd() -> io::Result<Method> {
+        Ok(Method::Zstd(zstd::bulk::Compressor::new(ZSTD_LEVEL)?))
+    }
+
+    fn zlib() -> Method {
+        Method::Zlib(Compress::new(Compression::default(), true))
+    }
+}
+
 /// Compresses chunks, one after the other, with one context.
 pub(super) struct Compressor {
     method: Method,
@@ -30,9 +40,19 @@ impl Compressor {
     /// As the repository's requirements say: zstd only where its reader expects it.
     pub(super) fn new(requirements: &Requirements) -> io::Result<Compressor> {
         let method = match (requirements.zstd(), requirements.uncompressed()) {
-            (true, _) => Method::Zstd(zstd::bulk::Compressor::new(ZSTD_LEVEL)?),
+            (true, _) => Method::zstd()?,
             (false, true) => Method::None,
-            (false, false) => Method::Zlib(Compress::new(Compression::default(), true)),
+            (false, false) => Method::zlib(),
+        };
+        Ok(Compressor { method, compressed: Vec::new() })
+    }
+
+    /// One that makes the same chunks, for another thread.
+    pub(super) fn another(&self) -> io::Result<Compressor> {
+        let method = match &self.method {
+            Method::Zstd(_) => Method::zstd()?,
+            Method::Zlib(_) => Method::zlib(),
+            Method::None => Method::None,
         };
         Ok(Compressor { method, compressed: Vec::new() })
     }

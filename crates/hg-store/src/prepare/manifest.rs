@@ -123,11 +123,12 @@ pub(super) fn check_lines(
 ) -> Result<(), PrepareError> {
     let new = &received.text[..];
     let in_flat_repository = matches!(named_by, NamedBy::Flat);
+    let in_tree_with_paths = !in_flat_repository && has_paths(new);
     let format = match named_by {
-        NamedBy::Tree { folder, .. } if !folder.is_empty() || !has_paths(new) => Format::Tree,
+        NamedBy::Tree { folder, .. } if !folder.is_empty() || !in_tree_with_paths => Format::Tree,
         _ => Format::Flat,
     };
-    if format == Format::Tree && has_paths(new) {
+    if format == Format::Tree && in_tree_with_paths {
         return Err(revlog.refused(Refusal::Manifest("path in a folder's manifest"), incoming.node));
     }
     let is_alike = |text: &Text| in_flat_repository || has_paths(text) == (format == Format::Flat);

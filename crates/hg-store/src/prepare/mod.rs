@@ -109,7 +109,7 @@ impl<'s> Preparation<'s> {
                 writer: ChangeWriter::new(spool)?,
                 compressor: Compressor::new(requirements)?,
                 hashes: HashChecker::new(has_cores),
-                read_ahead: ReadAhead::new(has_cores.then(|| Compressor::new(requirements)).transpose()?),
+                read_ahead: ReadAhead::new(has_cores),
                 cache: TextCache::new(limits.cache_bytes),
                 limits,
                 revisions: 0,

@@ -82,8 +82,7 @@ struct Channels {
 
 /// The pieces of one changegroup, in their order.
 pub(super) struct ReadAhead {
-    /// What the thread will compress with; `None` once it has it, and where there is to be no thread.
-    compressor: Option<Compressor>,
+    may_spawn: bool,
     worker: Option<Worker<Channels>>,
     /// What is taken next; before there is a thread it has one piece at most.
     current: Batch,
@@ -99,10 +98,10 @@ pub(super) struct ReadAhead {
 }
 
 impl ReadAhead {
-    /// `compressor` is for the thread; `None`: there is to be no thread.
-    pub(super) fn new(compressor: Option<Compressor>) -> ReadAhead {
+    /// `may_spawn`: whether a second thread may help.
+    pub(super) fn new(may_spawn: bool) -> ReadAhead {
         ReadAhead {
-            compressor,
+            may_spawn,
             worker: None,
             current: Batch::default(),
             taken_bytes: 0,
@@ -114,13 +113,20 @@ impl ReadAhead {
         }
     }
 
-    /// The next piece of this source, which is to be the same each time. Nothing comes after an error or the end.
-    pub(super) fn next(&mut self, source: &mut dyn IncomingChangegroup) -> Result<Piece, IncomingError> {
+    /// The next piece of this source, which is to be the same each time. Nothing comes after an error or the end. `compressor` makes such
+    /// chunks as will be stored.
+    pub(super) fn next(
+        &mut self,
+        source: &mut dyn IncomingChangegroup,
+        compressor: &Compressor,
+    ) -> Result<Piece, IncomingError> {
         if let Some(piece) = self.current.pieces.pop_front() {
             return Ok(piece);
         }
-        if self.worker.is_none() && self.taken_bytes >= ONE_BY_ONE_BYTES {
-            self.spawn();
+        if self.may_spawn && self.taken_bytes >= ONE_BY_ONE_BYTES {
+            self.may_spawn = false;
+            // Where there is no thread to be had it goes on here, only slower.
+            self.worker = compressor.another().ok().and_then(spawn);
         }
         let Some(Channels { to_compress, compressed }) = self.worker.as_ref().map(Worker::channels) else {
             let incoming = source.next()?;
@@ -162,26 +168,25 @@ impl ReadAhead {
         // An error without a piece before it has an empty batch of its own.
         self.current.pieces.pop_front().ok_or_else(|| self.error.take().unwrap_or_else(after_end))
     }
+}
 
-    fn spawn(&mut self) {
-        let Some(mut maker) = self.compressor.take().map(Maker::new) else { return };
-        let (to_compress, batches) = channel::<Batch>();
-        let (done, compressed) = channel();
-        let run = move || {
-            while let Ok(mut batch) = batches.recv() {
-                for piece in &mut batch.pieces {
-                    if let Piece::Revision(Arrived { revision, made }) = piece {
-                        *made = maker.make(revision, batch.is_changelog);
-                    }
-                }
-                if done.send(batch).is_err() {
-                    return;
+fn spawn(compressor: Compressor) -> Option<Worker<Channels>> {
+    let mut maker = Maker::new(compressor);
+    let (to_compress, batches) = channel::<Batch>();
+    let (done, compressed) = channel();
+    let run = move || {
+        while let Ok(mut batch) = batches.recv() {
+            for piece in &mut batch.pieces {
+                if let Piece::Revision(Arrived { revision, made }) = piece {
+                    *made = maker.make(revision, batch.is_changelog);
                 }
             }
-        };
-        // Where there is no thread to be had it goes on here, only slower.
-        self.worker = Worker::spawn("compress", Channels { to_compress, compressed }, run);
-    }
+            if done.send(batch).is_err() {
+                return;
+            }
+        }
+    };
+    Worker::spawn("compress", Channels { to_compress, compressed }, run)
 }
 
 fn after_end() -> IncomingError {
@@ -239,11 +244,11 @@ mod tests {
     fn pieces_keep_their_order_and_chunks_are_made_once_there_are_many() {
         let pieces = pieces();
         let mut source = Source { left: pieces.len(), pieces: pieces.clone().into_iter() };
-        let mut ahead = ReadAhead::new(Some(compressor()));
+        let (mut ahead, compressor) = (ReadAhead::new(true), compressor());
         let mut is_changelog = true;
         let (mut nothing, mut deltas, mut changesets, mut texts) = (0, 0, 0, 0);
         for expected in &pieces {
-            match (ahead.next(&mut source).expect("nothing fails"), expected) {
+            match (ahead.next(&mut source, &compressor).expect("nothing fails"), expected) {
                 (Piece::Other(piece), expected) => {
                     is_changelog &= *expected != Incoming::EndOfGroup;
                     assert_eq!(piece, *expected);
@@ -267,15 +272,15 @@ mod tests {
 
     #[test]
     fn error_comes_behind_all_pieces_before_it() {
-        let pieces = pieces();
+        let (pieces, compressor) = (pieces(), compressor());
         for left in (0..pieces.len()).filter(|left| left % 61 < 3) {
-            for compressor in [None, Some(compressor())] {
+            for may_spawn in [false, true] {
                 let mut source = Source { left, pieces: pieces.clone().into_iter() };
-                let mut ahead = ReadAhead::new(compressor);
+                let mut ahead = ReadAhead::new(may_spawn);
                 for piece in 0..left {
-                    assert!(ahead.next(&mut source).is_ok(), "piece {piece} of {left}");
+                    assert!(ahead.next(&mut source, &compressor).is_ok(), "piece {piece} of {left}");
                 }
-                let error = ahead.next(&mut source).err().expect("no further piece");
+                let error = ahead.next(&mut source, &compressor).err().expect("no further piece");
                 assert_eq!(error.to_string(), "cut");
             }
         }

@@ -35,7 +35,7 @@ impl Spool {
         unexpected: &'static str,
         place: impl FnOnce() -> Place,
     ) -> Result<Option<Arrived>, PrepareError> {
-        let arrived = match self.read_ahead.next(source)? {
+        let arrived = match self.read_ahead.next(source, &self.compressor)? {
             Piece::Revision(arrived) => arrived,
             Piece::Other(Incoming::EndOfGroup) => return Ok(None),
             Piece::Other(_) => return Err(PrepareError::refused(Refusal::Unexpected(unexpected), place())),
@@ -50,7 +50,7 @@ impl Spool {
 
     /// The next piece, where it need not be a revision.
     pub(super) fn next(&mut self, source: &mut dyn IncomingChangegroup) -> Result<Incoming, PrepareError> {
-        Ok(match self.read_ahead.next(source)? {
+        Ok(match self.read_ahead.next(source, &self.compressor)? {
             Piece::Other(piece) => piece,
             Piece::Revision(arrived) => Incoming::Revision(arrived.revision),
         })
