@@ -14,6 +14,7 @@ pub use header::{PartHeader, PartParameter};
 pub use payload::Part;
 
 use crate::decompression::{Compression, Decompressor, ExpansionLimits};
+use crate::quoting::unquote;
 use std::collections::HashSet;
 use std::io::{self, Read};
 
@@ -223,7 +224,6 @@ fn stream_parameters(input: &mut impl Read, limits: &BundleLimits) -> Result<Com
     }
     for item in block.split(|byte| *byte == b' ') {
         let mut halves = item.splitn(2, |byte| *byte == b'=');
-        let unquote = |quoted: &[u8]| percent_encoding::percent_decode(quoted).collect::<Vec<u8>>();
         let name = unquote(halves.next().unwrap_or_default());
         let value = halves.next().map(unquote);
         match name.first() {

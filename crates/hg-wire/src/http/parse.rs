@@ -12,6 +12,7 @@ use crate::command::CommandName;
 use crate::compression::Engine;
 use crate::error::shown;
 use crate::limits;
+use crate::quoting::unquote;
 use hg_store::Settings;
 use http::HeaderMap;
 use http::header::CONTENT_LENGTH;
@@ -141,32 +142,13 @@ fn form_pairs(form: &[u8]) -> impl Iterator<Item = (Cow<'_, [u8]>, Cow<'_, [u8]>
     })
 }
 
-/// A blank for each plus, and each byte that stands as two hexadecimal digits. In one pass: every request has some.
+/// A blank for each plus, and each byte that stands as two hexadecimal digits.
 fn decode(encoded: &[u8]) -> Cow<'_, [u8]> {
-    let next = |rest: &[u8]| memchr::memchr2(b'+', b'%', rest);
-    let Some(mut at) = next(encoded) else { return Cow::Borrowed(encoded) };
-    let mut plain = Vec::with_capacity(encoded.len());
-    let mut rest = encoded;
-    loop {
-        plain.extend_from_slice(&rest[..at]);
-        let digits =
-            rest.get(at + 1..at + 3).filter(|_| rest[at] == b'%').and_then(|digits| std::str::from_utf8(digits).ok());
-        let escaped = digits.filter(|digits| digits.bytes().all(|digit| digit.is_ascii_hexdigit()));
-        let (byte, length) = match escaped.and_then(|digits| u8::from_str_radix(digits, 16).ok()) {
-            Some(byte) => (byte, 3),
-            None if rest[at] == b'+' => (b' ', 1),
-            // A percent sign that escapes nothing stands for itself.
-            None => (b'%', 1),
-        };
-        plain.push(byte);
-        rest = &rest[at + length..];
-        match next(rest) {
-            Some(further) => at = further,
-            None => break,
-        }
+    if !encoded.contains(&b'+') {
+        return percent_encoding::percent_decode(encoded).into();
     }
-    plain.extend_from_slice(rest);
-    Cow::Owned(plain)
+    let spaced: Vec<u8> = encoded.iter().map(|byte| if *byte == b'+' { b' ' } else { *byte }).collect();
+    unquote(&spaced).into()
 }
 
 /// Joins headers with names `prefix1`, `prefix2`... Each may be there once, and none may be left out.

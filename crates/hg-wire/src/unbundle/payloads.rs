@@ -2,6 +2,7 @@
 
 use super::PushFailure;
 use super::failure::BROKEN;
+use crate::quoting::unquote;
 use hg_store::{Node, Phase};
 
 /// A node of all ones stands for "no such bookmark" where bookmarks are listed.
@@ -59,7 +60,6 @@ pub(super) struct ReplyCapabilities {
 
 impl ReplyCapabilities {
     pub(super) fn parse(payload: &[u8]) -> ReplyCapabilities {
-        let unquote = |quoted: &[u8]| percent_encoding::percent_decode(quoted).collect::<Vec<u8>>();
         let mut capabilities = ReplyCapabilities::default();
         for line in payload.split(|byte| *byte == b'\n') {
             let mut halves = line.splitn(2, |byte| *byte == b'=');
